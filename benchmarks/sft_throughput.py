@@ -1,0 +1,165 @@
+"""SFT throughput in real (unpadded) tokens per second: this project, `trl sft` with its defaults, and a bare PyTorch loop.
+
+Same model, same rows, same LoRA, same learning rate, one pass, one process, arms in turn. Prints the ratios and the loss of every arm on
+the same held-out rows before and after.
+
+    python -m benchmarks.sft_throughput --data runs/analogseeker/embedded/data-XXXXXXXX --rows 512
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig, get_peft_model
+from transformers import set_seed
+from trl import SFTConfig, SFTTrainer
+
+from recipes import models, training
+from recipes.config import Model, Sft, SftStage
+from recipes.stages import sft
+
+SEED = 42
+
+
+def tokens_of(tokenizer, row) -> tuple[list[int], int]:
+    """(ids of the whole exchange, length of the prompt part)."""
+    prompt = tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
+    whole = tokenizer.apply_chat_template(row["prompt"] + row["completion"], tokenize=False)
+    return tokenizer(whole, add_special_tokens=False)["input_ids"], len(
+        tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    )
+
+
+def pad(examples, pad_id: int) -> dict[str, torch.Tensor]:
+    """Right-padded input_ids, attention_mask and labels, each [rows, longest]; prompts carry label -100."""
+    longest = max(len(ids) for ids, _ in examples)
+    ids = torch.tensor([e + [pad_id] * (longest - len(e)) for e, _ in examples])
+    mask = torch.tensor([[1] * len(e) + [0] * (longest - len(e)) for e, _ in examples])
+    labels = ids.masked_fill(mask == 0, -100)
+    for row, (_, prompt) in zip(labels, examples, strict=True):
+        row[:prompt] = -100
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+@torch.no_grad()
+def held_out_loss(model, examples, pad_id: int) -> float:
+    """Mean negative log-likelihood of the assistant tokens, in fp32."""
+    total, count = 0.0, 0
+    model.eval()
+    for start in range(0, len(examples), 32):
+        batch = {k: v.to(model.device) for k, v in pad(examples[start : start + 32], pad_id).items()}
+        n = (batch["labels"][:, 1:] != -100).sum().item()
+        total += model(**batch).loss.item() * n
+        count += n
+    return total / count
+
+
+def adapter(table: Sft) -> LoraConfig:
+    return LoraConfig(
+        r=table.rank,
+        lora_alpha=table.alpha,
+        lora_dropout=table.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+
+
+def ours(stage, tokenizer, rows, examples, folder):
+    mean = sum(len(ids) for ids, _ in examples) / len(examples)
+    return sft.make_trainer(stage, models.load_base(stage.model), tokenizer, Dataset.from_list(rows), mean, folder)
+
+
+def trl_defaults(stage, tokenizer, rows, examples, folder):
+    """What `trl sft --use_peft` does with nothing else set than where to write, the learning rate and the LoRA sizes."""
+    set_seed(SEED)
+    arguments = SFTConfig(
+        output_dir=str(folder),
+        num_train_epochs=1,
+        learning_rate=stage.sft.learning_rate,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+        use_cpu=models.device() == "cpu",
+    )
+    return training.silence(
+        SFTTrainer(
+            model=models.load_base(stage.model),
+            args=arguments,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+            peft_config=adapter(stage.sft),
+        )
+    )
+
+
+def bare_loop(stage, tokenizer, examples):
+    """The least code that does the same work: sorted micro-batches, bf16 where the hardware has it, AdamW, cosine rate."""
+    set_seed(SEED)
+    model = get_peft_model(models.load_base(stage.model), adapter(stage.sft))
+    mean = sum(len(ids) for ids, _ in examples) / len(examples)
+    per_step, steps = sft.steps_of(len(examples), mean, stage.sft)
+    order = sorted(examples, key=lambda e: -len(e[0]))
+    optimizer = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad], lr=stage.sft.learning_rate, weight_decay=0.0
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    model.train()
+    began = time.monotonic()
+    for start in range(0, len(order), per_step):
+        batch = {k: v.to(model.device) for k, v in pad(order[start : start + per_step], tokenizer.pad_token_id).items()}
+        with torch.autocast(models.device(), torch.bfloat16, enabled=models.fast_bf16()):
+            loss = model(**batch).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), stage.sft.max_grad_norm)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    return model, time.monotonic() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of a data artefact")
+    parser.add_argument("--rows", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of all arms; the median is printed")
+    args = parser.parse_args()
+    stage = SftStage(model=Model(), sft=Sft(epochs=1.0), seed=SEED)
+    tokenizer = models.load_tokenizer(stage.model)
+    with open(args.data / "sft.jsonl", encoding="utf-8") as lines:
+        rows = [{k: r[k] for k in ("prompt", "completion")} for r in map(json.loads, lines)]
+    rows, held = rows[: args.rows], rows[args.rows : args.rows + 256]
+    examples, held = [tokens_of(tokenizer, r) for r in rows], [tokens_of(tokenizer, r) for r in held]
+    real = sum(len(ids) for ids, _ in examples)
+    print(
+        f"{len(rows)} rows, {real} real tokens, {torch.get_num_threads()} threads, device {models.device()}, loss before {held_out_loss(models.load_base(stage.model), held, tokenizer.pad_token_id):.4f}"
+    )
+    speeds, losses = {}, {}
+    for _ in range(args.rounds):
+        for name, make in (("ours", ours), ("trl defaults", trl_defaults), ("bare loop", None)):
+            with tempfile.TemporaryDirectory() as folder:
+                if make is None:
+                    model, seconds = bare_loop(stage, tokenizer, examples)
+                else:
+                    trainer = make(stage, tokenizer, rows, examples, Path(folder))
+                    trainer.args.save_strategy = "no"
+                    began = time.monotonic()
+                    trainer.train()
+                    model, seconds = trainer.model, time.monotonic() - began
+            speeds.setdefault(name, []).append(real / seconds)
+            losses[name] = held_out_loss(model, held, tokenizer.pad_token_id)
+    median = {name: sorted(values)[len(values) // 2] for name, values in speeds.items()}
+    for name, value in median.items():
+        print(
+            f"{name:14s} {value:8.0f} tokens/s  (rounds {', '.join(f'{v:.0f}' for v in speeds[name])})  loss after {losses[name]:.4f}"
+        )
+    print(
+        f"ours / trl defaults {median['ours'] / median['trl defaults']:.2f}x   ours / bare loop {median['ours'] / median['bare loop']:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

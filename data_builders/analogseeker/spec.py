@@ -1,0 +1,54 @@
+"""What the analogseeker data are made from: the `[data]` table of a recipe. Light: no reading, no building."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Teacher(Table):
+    kind: Literal["expert"] = Field("expert", description="who writes the records; expert: rules and formulas, offline")
+
+
+class Tests(Table):
+    knowledge: Count = Field(300, description="items: seen node, unseen wording, multiple choice")
+    calculation: Count = Field(300, description="items: unseen values, numeric answer")
+    transfer: Count = Field(100, description="items from nodes held out as a whole")
+
+
+class Mix(Table):
+    mcq: Share = Field(0.45, description="share of sft rows that are multiple choice")
+    open: Share = Field(0.2, description="share of sft rows with a short free answer")
+    calc: Share = Field(0.35, description="share of sft rows that calculate")
+
+    @model_validator(mode="after")
+    def _some(self):
+        if self.mcq + self.open + self.calc == 0:
+            raise ValueError("at least one share must be above 0")
+        return self
+
+
+class Spec(Table):
+    """The `[data]` table of an analogseeker recipe."""
+
+    corpus: str = Field("shipped", min_length=1, description='"shipped" or a folder of .md, .qmd or .txt files')
+    teacher: Teacher = Teacher()
+    draws: int = Field(2, ge=1, le=24, description="multiple-choice rows for each fact and wording, options varied")
+    test_wordings: int = Field(2, ge=1, description="last wordings of each fact that are kept for the test")
+    calc_per_formula: Count = Field(24, description="value combinations of each formula that may become sft rows")
+    choice_per_formula: Count = Field(2, description="numeric multiple-choice questions of each formula for sft")
+    tests: Tests = Tests()
+    mix: Mix = Mix()
+    sft_rows: int = Field(4000, ge=1, description="most sft rows; fewer where a share of the mix runs out")
+    rl_rows: Count = Field(2000, description="most rl prompts")
+    transfer_share: float = Field(0.125, gt=0, lt=1, description="share of nodes held out for the transfer test")
+    tolerance: float = Field(0.01, gt=0, lt=1, description="relative error a numeric answer may have")
+    min_tokens: int = Field(30, ge=1, description="tokens; a shorter node is flagged and not asked about")
+    max_tokens: int = Field(10000, ge=1, description="tokens; a longer node is flagged and not asked about")
+    leak_threshold: float = Field(0.005, ge=0, le=1, description="share of test items with 13 tokens found in training")

@@ -1,0 +1,1 @@
+"""Sorting out: gates, duplicates, leaks, and the ledger that accounts for every dropped row."""

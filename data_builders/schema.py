@@ -1,0 +1,165 @@
+"""What passes between the parts of a builder and what it leaves: typed rows, JSONL files, ids, one error type."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+
+STANCES = ("concepts", "derivation", "design", "analysis", "limits")
+KINDS = ("mcq", "open", "calc")
+
+
+class DataError(Exception):
+    """A problem with source data, stated so that the reader can act on it; `str()` gives one labelled line per part."""
+
+    def __init__(self, what, *, where=None, got=None, allowed=None, fix=None):
+        super().__init__(what)
+        self.what, self.where, self.got, self.allowed, self.fix = what, where, got, allowed, fix
+
+    def __str__(self):
+        parts = (("where", self.where), ("got", self.got), ("allowed", self.allowed), ("do", self.fix))
+        return "\n".join([str(self.what)] + [f"  {label:<8}{text}" for label, text in parts if text is not None])
+
+
+@dataclass(frozen=True)
+class Node:
+    """A learning node: the cleaned text under one heading. `path` holds the headings above it and its own title.
+
+    `n_tokens` counts words, numbers and signs, a stand-in for a tokenizer. `flags` is empty, or names why the node is
+    kept out of questions ("short", "long").
+    """
+
+    node_id: str
+    book_id: str
+    family: str
+    number: str
+    path: tuple[str, ...]
+    text: str
+    n_tokens: int
+    source: str
+    flags: tuple[str, ...] = ()
+
+    @property
+    def title(self):
+        return self.path[-1]
+
+
+@dataclass(frozen=True)
+class Qtsa:
+    """One question–thinking–solution–answer record.
+
+    `answer` is the text between the answer tags (a letter for mcq), `operations` counts those of a calculation, `span`
+    says where the source sentence stands ("file:node:start-end", characters of the node's text) for extracted facts.
+    """
+
+    id: str
+    node_id: str
+    fact_id: str
+    family: str
+    stance: str
+    kind: str
+    wording: int
+    draw: int
+    question: str
+    thinking: str
+    solution: str
+    answer: str
+    options: tuple[str, ...] | None
+    unit: str | None
+    operations: int
+    split: str
+    span: str | None
+    request: str
+    teacher: str
+    prompt_version: int
+
+
+@dataclass(frozen=True)
+class SftRow:
+    """A supervised row: the completion is trained, the prompt is not."""
+
+    id: str
+    prompt: list[dict]
+    completion: list[dict]
+    kind: str
+    node_id: str
+    fact_id: str
+    family: str
+    lineage: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GradedRow:
+    """A row with a gold answer, for reinforcement or a test. `tolerance` is relative; `difficulty`: operations."""
+
+    id: str
+    prompt: list[dict]
+    answer: str
+    reply: str
+    grader: str
+    kind: str
+    options: tuple[str, ...] | None
+    unit: str | None
+    tolerance: float | None
+    difficulty: int
+    node_id: str
+    fact_id: str
+    family: str
+    lineage: dict = field(default_factory=dict)
+
+
+def encode(value):
+    """The one JSON text of a value: sorted keys, no spaces that carry no meaning, non-ASCII kept."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def stable_id(*parts):
+    """Sixteen hex digits that depend on the parts alone, the same on every machine and in every run."""
+    return hashlib.sha256(encode(parts).encode()).hexdigest()[:16]
+
+
+def order(seed, *parts):
+    """A number that shuffles: sorting by it gives an order that is fixed by seed and content."""
+    return int.from_bytes(hashlib.sha256(encode([seed, *parts]).encode()).digest()[:8], "big")
+
+
+def write_jsonl(path, rows):
+    """Write rows (dataclasses or dicts) as JSON lines under another name, then rename: nobody reads half a file."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as stream:
+        for row in rows:
+            stream.write(encode(row if isinstance(row, dict) else asdict(row)) + "\n")
+    os.replace(part, path)
+
+
+def write_json(path, value):
+    """Write one JSON document for people to read, in the same safe way."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(value, sort_keys=True, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def read_jsonl(path):
+    """The objects of a JSONL file, in order. Raises DataError with file and line for anything but a JSON object."""
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(
+                "A line of a JSONL file does not parse.",
+                where=f"{path}:{number}",
+                got=str(error),
+                allowed="one JSON object a line",
+                fix="mend or delete that line",
+            ) from None
+        if not isinstance(row, dict):
+            raise DataError(
+                "A line of a JSONL file is not an object.",
+                where=f"{path}:{number}",
+                got=line[:80],
+                allowed="one JSON object a line",
+                fix="mend or delete that line",
+            )
+        rows.append(row)
+    return rows

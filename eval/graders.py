@@ -1,0 +1,177 @@
+"""One grader for reward and metric: grade(row, reply) -> score in [0, 1].
+
+A row names its grader and holds what that grader needs (`answer`, `options`, `unit`, `tolerance`):
+
+choice   The letter in the answer block: "C", "c", "C)", "(C)", "**C**", "C) option text", or the exact option text.
+         Without an answer block, a letter stated as the final answer: "the answer is C", a bold or boxed letter, a last
+         line that is only a letter. Two different letters, or none, are no answer; there is no default letter.
+numeric  The number and unit in the answer block (behind its last "=", if any), in SI units, with a relative tolerance.
+         Every number there has to be right: "10 mA (0.01 A)" passes, "10 mA or 12 mA" does not. The unit has to be
+         stated when the row has one, except for pure ratios ("V/V"), where the bare number says the same. Decibels and
+         ratios are never converted into each other, nor cycles into radians.
+text     The answer block equals the answer or one of the row's optional `aliases`, but for case, punctuation, spacing
+         and articles.
+
+All of it is pure and linear in the reply's length. Of a long reply the last 20,000 characters are read.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable
+
+from eval.quantity import Quantity, matches, read_quantities
+
+MAX_CHARS = 20_000
+LETTERS = "ABCDEFGHIJ"
+EXACT = 1e-9  # relative: the rounding of unit conversion, and all that a row without a tolerance forgives
+
+
+def grade(row: dict, reply: str) -> float:
+    """1.0 when the reply is right, 0.0 when it is wrong or unreadable. Raises ValueError when the row is malformed."""
+    read, is_right = _grader(row)
+    answer = read(row, reply[-MAX_CHARS:])
+    return 0.0 if answer is None else float(is_right(row, answer))
+
+
+def is_readable(row: dict, reply: str) -> bool:
+    """True when the row's grader finds an answer of its kind in the reply, right or wrong."""
+    read, _ = _grader(row)
+    return read(row, reply[-MAX_CHARS:]) is not None
+
+
+def format_score(reply: str) -> float:
+    """1.0 for one filled think block, any text, one filled answer block, and nothing before or after; else 0.0."""
+    reply = reply.strip()
+    if any(reply.count(tag) != 1 for tag in ("<think>", "</think>", "<answer>", "</answer>")):
+        return 0.0
+    thinking, _, rest = reply.partition("</think>")
+    answer = rest.partition("<answer>")[2].removesuffix("</answer>")
+    framed = thinking.startswith("<think>") and rest.endswith("</answer>")
+    return float(framed and bool(thinking.removeprefix("<think>").strip()) and bool(answer.strip()))
+
+
+def extract_answer(reply: str) -> str | None:
+    """Text of the answer block behind the thinking; None when there is none, or two that differ."""
+    blocks = _blocks(reply[-MAX_CHARS:])
+    return blocks.pop() if len(blocks) == 1 else None
+
+
+def _blocks(reply: str) -> set[str]:
+    # Split, not a lazy regular expression: thousands of opening tags without a closing one would make that quadratic.
+    pieces = _visible(reply).split("</answer>")[:-1]
+    return {piece.rpartition("<answer>")[2].strip() for piece in pieces if "<answer>" in piece}
+
+
+def _visible(reply: str) -> str:
+    return reply.rpartition("</think>")[2]
+
+
+_BARE = re.compile(
+    r"(?:(?:the )?(?:final |correct |right )?(?:answer|option|choice)(?: is)?:? ?)?"
+    rf"[(\[]?([{LETTERS}])[)\]]?[.:]?",
+    re.IGNORECASE,
+)
+_LABELLED = re.compile(rf"[(\[]?([{LETTERS}])(?:[)\]]|[.:](?= )| -(?= )) ?(.+)", re.IGNORECASE)
+_LABEL = re.compile(rf"(?<!\w)[{LETTERS}][).:](?!\w)", re.IGNORECASE)
+# "A" before a lower-case word is the article: "the answer is A larger current" names no letter.
+_STATED = re.compile(
+    r"(?i:\b(?:answer|(?:correct|right) (?:option|choice))(?:\sis:?|:))\s?(?i:(?:option|choice)\s)?"
+    rf"[(\[]?(?!A [a-z])([{LETTERS}])(?![\w'])"
+)
+_BOLD = re.compile(rf"(?:\*\*|\\boxed\{{)[(\[]?([{LETTERS}])[)\].:]{{0,2}}(?:\*\*|\}})")
+
+
+def _read_choice(row: dict, reply: str) -> str | None:
+    allowed = LETTERS[: len(row["options"] or [])]
+    if len(row["answer"]) != 1 or row["answer"] not in allowed:
+        raise ValueError(
+            f"row {row.get('id')}: the answer of a choice row must be the letter of one of its options; "
+            f"got {row['answer']!r} for {len(allowed)} options"
+        )
+    blocks = _blocks(reply)
+    if blocks:
+        letters = set().union(*(_letters_of_block(block, row["options"]) or {"?"} for block in blocks))
+    else:
+        letters = _letters_stated(_visible(reply))
+    return letters.pop() if len(letters) == 1 and letters <= set(allowed) else None
+
+
+def _letters_of_block(block: str, options: list[str]) -> set[str]:
+    """Letters an answer block stands for; several when it contradicts itself, none when it names none."""
+    text = _unmarked(block)
+    if bare := _BARE.fullmatch(text):
+        return {bare[1].upper()}
+    if named := _letters_of_text(text, options):
+        return named
+    labelled = _LABELLED.fullmatch(text)
+    if not labelled or _LABEL.search(labelled[2]):
+        return set()
+    return {labelled[1].upper()} | _letters_of_text(labelled[2], options)
+
+
+def _letters_of_text(text: str, options: list[str]) -> set[str]:
+    pairs = zip(LETTERS, options, strict=False)
+    return {letter for letter, option in pairs if _unmarked(option).casefold() == text.casefold()}
+
+
+def _letters_stated(visible: str) -> set[str]:
+    """Letters that a reply without an answer block states as its final answer."""
+    visible = visible.partition("<think>")[0].rstrip()
+    last = _BARE.fullmatch(_unmarked(visible.rpartition("\n")[2]))
+    stated = {*_STATED.findall(re.sub(r"[*_`$]", "", visible)), *_BOLD.findall(visible)}
+    return stated | ({last[1]} if last else set())
+
+
+def _unmarked(text: str) -> str:
+    """Text without Markdown and LaTeX marks, with single spaces, without a final full stop."""
+    return " ".join(re.sub(r"\\(?:boxed|text|mathrm|mathbf)|[*_`$\\{}]", "", text).split()).rstrip(".")
+
+
+def _is_letter(row: dict, letter: str) -> bool:
+    return letter == row["answer"]
+
+
+def _read_numeric(row: dict, reply: str) -> list[Quantity] | None:
+    return read_quantities(extract_answer(reply) or "") or None
+
+
+def _is_quantity(row: dict, stated: list[Quantity]) -> bool:
+    gold = read_quantities(row["answer"])
+    if len(gold) != 1 or bool(gold[0].unit) != bool(row["unit"]):
+        raise ValueError(
+            f"row {row.get('id')}: the answer of a numeric row must be one number with the row's unit; "
+            f"got {row['answer']!r} for unit {row['unit']!r}"
+        )
+    tolerance = max(row["tolerance"] or 0.0, EXACT)
+    return all(matches(quantity, gold[0], tolerance) for quantity in stated)
+
+
+_TOKEN = re.compile(r"(?<!\w)[+-]?\d[\w.]*|\w+|[<>=+*/^&|~≤≥≠]")
+
+
+def _read_text(row: dict, reply: str) -> str | None:
+    return _normalised(extract_answer(reply) or "") or None
+
+
+def _normalised(text: str) -> str:
+    """Words, numbers and operators in one case, single-spaced, without articles (unless nothing else is left)."""
+    text = unicodedata.normalize("NFKC", text).casefold()
+    tokens = [token.rstrip(".") for token in _TOKEN.findall(text)]
+    return " ".join([token for token in tokens if token not in ("a", "an", "the")] or tokens) or text.strip()
+
+
+def _is_text(row: dict, text: str) -> bool:
+    return text in {_normalised(accepted) for accepted in (row["answer"], *(row.get("aliases") or ()))}
+
+
+_GRADERS: dict[str, tuple[Callable, Callable]] = {
+    "choice": (_read_choice, _is_letter),
+    "numeric": (_read_numeric, _is_quantity),
+    "text": (_read_text, _is_text),
+}
+
+
+def _grader(row: dict) -> tuple[Callable, Callable]:
+    if row["grader"] not in _GRADERS:
+        raise ValueError(f"row {row.get('id')}: unknown grader {row['grader']!r}; allowed: {', '.join(_GRADERS)}")
+    return _GRADERS[row["grader"]]

@@ -1,0 +1,150 @@
+"""Numbers with units in free text, compared in SI base units. Linear in the text's length; no text is run as code."""
+
+import math
+import re
+from dataclasses import dataclass
+
+# Base dimensions: V A s K m g bit dB rad dec oct. rad is one of them, so that rad/s is not Hz; decibels never turn into
+# ratios. degC counts as K: in circuits it stands in slopes (ppm/degC), where the two are the same.
+_UNITS: dict[str, tuple[float, dict[str, float]]] = {
+    **{base: (1.0, {base: 1}) for base in ("V", "A", "s", "K", "m", "g", "bit", "dB", "rad", "dec", "oct")},
+    "Ohm": (1.0, {"V": 1, "A": -1}),
+    "S": (1.0, {"A": 1, "V": -1}),
+    "F": (1.0, {"A": 1, "s": 1, "V": -1}),
+    "H": (1.0, {"V": 1, "s": 1, "A": -1}),
+    "Hz": (1.0, {"s": -1}),
+    "rtHz": (1.0, {"s": -0.5}),
+    "W": (1.0, {"V": 1, "A": 1}),
+    "J": (1.0, {"V": 1, "A": 1, "s": 1}),
+    "eV": (1.602176634e-19, {"V": 1, "A": 1, "s": 1}),
+    "C": (1.0, {"A": 1, "s": 1}),
+    "degC": (1.0, {"K": 1}),
+    "deg": (math.pi / 180, {"rad": 1}),
+    "cm": (0.01, {"m": 1}),
+    "%": (0.01, {}),
+    "ppm": (1e-6, {}),
+}
+_BASES = {base for _, dimension in _UNITS.values() for base in dimension}
+_OHM = (("A", -1.0), ("V", 1.0))
+_PREFIXES = {
+    **{"f": 1e-15, "p": 1e-12, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "K": 1e3},
+    **{"M": 1e6, "meg": 1e6, "Meg": 1e6, "G": 1e9, "T": 1e12},
+}
+_PREFIX_WORDS = {
+    **{"femto": 1e-15, "pico": 1e-12, "nano": 1e-9, "micro": 1e-6, "milli": 1e-3},
+    **{"kilo": 1e3, "kil": 1e3, "mega": 1e6, "giga": 1e9, "tera": 1e12},
+}
+_WORDS = {
+    **{"volt": "V", "ampere": "A", "amp": "A", "ohm": "Ohm", "siemens": "S", "farad": "F", "henry": "H", "henrie": "H"},
+    **{"hertz": "Hz", "hz": "Hz", "watt": "W", "joule": "J", "coulomb": "C", "kelvin": "K", "second": "s", "sec": "s"},
+    **{"decibel": "dB", "db": "dB", "degree": "deg", "radian": "rad", "percent": "%", "bit": "bit", "decade": "dec"},
+    **{"octave": "oct", "meter": "m", "metre": "m", "gram": "g"},
+}
+
+_POWER = r"(?:\^-?\d(?:\.\d)?)?"
+_UNIT = rf"(?:1?/)?[A-Za-z%]+{_POWER}(?:[*/][A-Za-z]+{_POWER})*"
+_NUMBER = re.compile(
+    r"(?<![\w.^])(?:(?P<power>[+-]?10\^[+-]?\d++)"
+    r"|(?P<mantissa>[+-]?(?:(?:\d{1,3}(?:,\d{3})++(?!\d)|\d++)(?:\.\d*+)?|\.\d++))"
+    r"(?:[eE](?P<exponent>[+-]?\d++)| ?[x*] ?10\^(?P<scale>[+-]?\d++))?)"
+    rf"(?![\d_^]|\.\d)(?: ?(?P<unit>{_UNIT}))?"
+)
+
+_LATEX = {
+    **{r"\mu": "u", r"\Omega": "Ohm", r"\times": "*", r"\cdot": "*", r"\approx": "=", r"\sqrt": "rt", r"\circ": "deg"},
+    **{r"\pm": "+-", r"\%": "%", r"\text": "", r"\mathrm": "", r"\mathbf": "", r"\boxed": ""},
+}
+_SIGNS = str.maketrans(
+    {
+        **{
+            "\u00b5": "u",
+            "\u03bc": "u",
+            "\u2126": "Ohm",
+            "\u03a9": "Ohm",
+            "\u2127": "S",
+            "\u00b0": "deg",
+            "\u2103": "degC",
+        },
+        **{"\u2212": "-", "\u2013": "-", "\u2011": "-", "\u00b1": "+-", "\u00d7": "*", "\u00b7": "*", "\u22c5": "*"},
+        **{"\u2248": "=", "\u2243": "=", "\u221a": "rt", "{": None, "}": None, "$": None, "`": None},
+    }
+)
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number as it was written, and the unit behind it in plain spelling ("uA/V^2"; "" when there is none)."""
+
+    number: float
+    unit: str
+
+
+def read_quantities(text: str) -> list[Quantity]:
+    """Every number behind the text's last equals sign, with its unit. A number that overflows matches nothing."""
+    return [_quantity(match) for match in _NUMBER.finditer(_plain(text).rpartition("=")[2])]
+
+
+def matches(stated: Quantity, gold: Quantity, tolerance: float) -> bool:
+    """True when `stated` is the same physical quantity as `gold` within the relative tolerance.
+
+    A gold unit that is a pure ratio ("" or "V/V") need not be stated, and any word may follow the number; every other
+    unit has to be there. Beside a gold resistance a bare prefix means ohms ("4.7k").
+    """
+    factor, dimension = _resolve(gold.unit)
+    if dimension == _OHM and stated.unit in _PREFIXES:
+        stated = Quantity(stated.number, stated.unit + "Ohm")
+    stated_factor, stated_dimension = _resolve(stated.unit)
+    if factor == 1.0 and not dimension and any(base not in _BASES for base, _ in stated_dimension):
+        stated_dimension = ()
+    if stated_dimension != dimension or (not stated.unit and factor != 1.0):
+        return False
+    return abs(stated.number * stated_factor - gold.number * factor) <= tolerance * abs(gold.number * factor)
+
+
+def _plain(text: str) -> str:
+    """Text in ASCII spelling, with single spaces, and none around * / ^ or behind a sign."""
+    text = re.sub(r"\\mu\s?", "u", text.replace("**", ""))
+    text = re.sub(r"\\[A-Za-z]+|\\[%,;! ]", lambda match: _LATEX.get(match[0], " "), text)
+    text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+", lambda match: "^" + match[0].translate(_SUPERSCRIPTS), text).translate(_SIGNS)
+    text = re.sub(r" ?([*/^]) ?", r"\1", " ".join(text.split()).replace(" per ", "/"))
+    text = re.sub(r"(?:sq)?rt\(?Hz\)?", "rtHz", text.replace("^deg", "deg").replace("deg C", "degC"))
+    text = re.sub(r"/\(([^()]{1,30})\)", lambda match: "/" + match[1].replace("*", "/"), text)
+    return re.sub(r"([+-]) (?=[\d.])", r"\1", re.sub(r"\^\(([+-]?\d+)\)", r"^\1", text))
+
+
+def _quantity(match: re.Match) -> Quantity:
+    if match["power"]:
+        base, _, exponent = match["power"].partition("^")
+        digits = f"{base.removesuffix('10')}1e{exponent}"
+    else:
+        digits = f"{match['mantissa'].replace(',', '')}e{match['exponent'] or match['scale'] or 0}"
+    return Quantity(float(digits), match["unit"] or "")
+
+
+def _resolve(unit: str) -> tuple[float, tuple[tuple[str, float], ...]]:
+    """Factor to SI base units, and sorted (base, exponent) pairs. An unknown symbol is a dimension of its own."""
+    factor, dimension = 1.0, {}
+    for sign, symbol, power in re.findall(r"(^1?/|[*/]|^)([A-Za-z%]+)(?:\^(-?\d(?:\.\d)?))?", unit):
+        exponent = float(power or 1) * (-1 if "/" in sign else 1)
+        symbol_factor, bases = _symbol(symbol)
+        factor *= symbol_factor**exponent
+        for base, base_exponent in bases.items():
+            dimension[base] = dimension.get(base, 0.0) + base_exponent * exponent
+    return factor, tuple(sorted((base, exponent) for base, exponent in dimension.items() if exponent))
+
+
+def _symbol(symbol: str) -> tuple[float, dict[str, float]]:
+    """Factor and dimension of one unit symbol or name, prefix included: "uA", "kOhm", "Mrad", "kilohms", "percent"."""
+    if unit := _unprefixed(symbol):
+        return unit
+    for prefixes, spelled in ((_PREFIXES, symbol), (_PREFIX_WORDS, symbol.lower())):
+        for prefix, scale in prefixes.items():
+            if spelled.startswith(prefix) and (unit := _unprefixed(spelled.removeprefix(prefix))):
+                return scale * unit[0], unit[1]
+    return 1.0, {symbol: 1}
+
+
+def _unprefixed(symbol: str) -> tuple[float, dict[str, float]] | None:
+    word = symbol.lower()
+    return _UNITS.get(symbol) or _UNITS.get(_WORDS.get(word) or _WORDS.get(word.removesuffix("s")) or "")

@@ -1,0 +1,174 @@
+"""Configuration checks that look at more than one key, or at files: cheap, and all reported together."""
+
+import difflib
+import re
+from functools import cache
+from pathlib import Path
+
+from recipes.config import ROOT, model_folder
+from recipes.digest import files_under
+
+TASKS = ROOT / "eval" / "tasks"
+
+
+def nearest(word, words):
+    """`did you mean 'x'?` for the closest of `words`, or None."""
+    close = difflib.get_close_matches(str(word), [str(w) for w in words], n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else None
+
+
+@cache
+def known_tasks(folder=TASKS):
+    """{task or group name: YAML file} of every task under `folder`, by a text scan."""
+    names = {}
+    for file in sorted(folder.rglob("*.yaml")):
+        for name in re.findall(
+            r"^(?:task|group): *['\"]?([\w.-]+)['\"]? *(?:#.*)?$", file.read_text(encoding="utf-8"), re.M
+        ):
+            names[name] = file
+    return names
+
+
+def cross_checks(tables, problem, here):
+    """Report through `problem(dotted, what, got, allowed, fix, involves=other keys that the check reads)`.
+
+    `tables` maps "eval", "model", "sft", "rl", "data" to a typed table or None; `here` checks folders of this machine.
+    """
+    for check, name in ((check_eval, "eval"), (check_sft, "sft"), (check_rl, "rl"), (check_model, "model")):
+        if tables[name] is not None:
+            check(tables[name], problem)
+    if tables["model"] is not None and tables["sft"] is not None:
+        check_quantization(tables["model"], tables["sft"], problem)
+    if here and tables["model"] is not None:
+        check_model_folder(tables["model"], problem)
+    if here and tables["data"] is not None:
+        check_corpus(tables["data"], problem)
+
+
+def check_eval(spec, problem):
+    for key in ("tasks", "general"):
+        names = getattr(spec, key)
+        for number, name in enumerate(names):
+            if name not in known_tasks():
+                problem(
+                    f"eval.{key}",
+                    f"no task {name!r} under eval/tasks",
+                    f'"{name}"',
+                    ", ".join(sorted(known_tasks())),
+                    nearest(name, known_tasks()),
+                )
+            if name in names[:number]:
+                problem(f"eval.{key}", f"task {name!r} is listed twice", f'"{name}"', "each task once")
+    for name in dict.fromkeys(spec.general):
+        if name in spec.tasks:
+            problem(
+                "eval.general",
+                f"task {name!r} is in eval.tasks too",
+                f'"{name}"',
+                "a task measures the recipe's field or retention, not both",
+                involves=("eval.tasks",),
+            )
+
+
+def check_model(model, problem):
+    if model_folder(model.name) is not None and model.revision != "main":
+        problem(
+            "model.revision",
+            "only a hub id has a revision",
+            f'"{model.revision}"',
+            "leave it out for a folder",
+            involves=("model.name",),
+        )
+
+
+def check_quantization(model, sft, problem):
+    if model.quantization == "nf4" and sft.method != "lora":
+        problem(
+            "model.quantization",
+            "4-bit weights cannot be trained themselves",
+            '"nf4"',
+            'nf4 with sft.method = "lora"',
+            'set model.quantization = "none" or sft.method = "lora"',
+            involves=("sft.method",),
+        )
+
+
+def check_sft(sft, problem):
+    if sft.batch_tokens < sft.max_length:
+        problem(
+            "sft.batch_tokens",
+            "a step must hold at least one row of sft.max_length",
+            str(sft.batch_tokens),
+            f"a whole number >= {sft.max_length}",
+            involves=("sft.max_length",),
+        )
+    if "all-linear" in sft.target and len(sft.target) > 1:
+        problem(
+            "sft.target",
+            '"all-linear" stands alone',
+            str(list(sft.target)),
+            '["all-linear"] or endings of module names',
+        )
+
+
+def check_rl(rl, problem):
+    completions = rl.prompts_per_step * rl.group_size
+    if completions % rl.micro_batch:
+        problem(
+            "rl.micro_batch",
+            "does not divide the completions of a step",
+            str(rl.micro_batch),
+            f"a divisor of prompts_per_step * group_size = {completions}",
+            involves=("rl.prompts_per_step", "rl.group_size"),
+        )
+    if rl.warmup_steps >= rl.steps:
+        problem(
+            "rl.warmup_steps",
+            "the rate would never reach its peak",
+            str(rl.warmup_steps),
+            f"fewer than rl.steps = {rl.steps}",
+            involves=("rl.steps",),
+        )
+
+
+def check_model_folder(model, problem):
+    folder = model_folder(model.name)
+    if folder is None:
+        if Path(model.name).is_dir():
+            problem(
+                "model.name",
+                "is a hub id, and a folder here has the same name",
+                f'"{model.name}"',
+                None,
+                f"write ./{model.name} for the folder, or start from another directory",
+            )
+        return
+    whole = (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+    if not whole:
+        problem(
+            "model.name",
+            "not a model folder" if folder.is_dir() else "no such model folder",
+            str(folder),
+            "a folder with config.json and *.safetensors",
+            "python -m recipes embedded build"
+            if model.name == "embedded"
+            else f"correct the path; it starts from {Path.cwd()}",
+        )
+
+
+def check_corpus(data, problem):
+    """A corpus other than the builder's own default is a folder or file, and holds something."""
+    field = type(data).model_fields.get("corpus")
+    if field is None or data.corpus == field.default:
+        return
+    folder = Path(data.corpus).expanduser()
+    if not folder.exists():
+        problem(
+            "data.corpus",
+            "no such corpus",
+            f'"{data.corpus}"',
+            "a folder or file that exists",
+            f"correct the path; it starts from {Path.cwd()}",
+        )
+    elif folder.is_dir() and not files_under(folder):
+        problem("data.corpus", "the corpus folder is empty", f'"{data.corpus}"', "a folder with source files")

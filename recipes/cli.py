@@ -1,0 +1,229 @@
+"""The command line. Nothing heavy is imported before a command needs it: `list`, `show` and all `--help` are quick."""
+
+import argparse
+import importlib
+import os
+import shlex
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from recipes.errors import RecipeError
+from recipes.secret import mask, mask_argv
+
+ROOT = Path(__file__).resolve().parents[1]
+WRONG_USAGE = 2
+STOPPED = 130  # exit code after Ctrl-C, as shells expect it
+RUN_HELP = """Runs data -> sft -> rl -> evaluate -> report. A stage whose result stands is not run again; one that was
+interrupted goes on from where it was. Results lie in RUNS/NAME/PROFILE/."""
+PLAN_HELP = """Rows, steps, tokens, expected time, memory and teacher cost of every stage, before anything is spent:
+from earlier runs of the same model on this hardware, else from a short pilot, which loads the model."""
+EMBEDDED_HELP = """usage: python -m recipes embedded {build,score} [options]
+
+build   pre-train the embedded base model on text that the repository generates
+score   score it on the general tasks
+Each has its own --help."""
+
+
+def parser():
+    """The argument parser; every command sets `run` to the function that carries it out."""
+    about = "From one command to a tuned model, and a verdict whether it was worth it."
+    top = argparse.ArgumentParser(prog="python -m recipes", description=about)
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name, function, summary, *options, text=None):
+        command = commands.add_parser(name, help=summary, description=text or summary[0].upper() + summary[1:] + ".")
+        command.set_defaults(run=function)
+        for option in options:
+            option(command)
+        return command
+
+    one = (name_argument, file_option, profile_options, runs_option)
+    add("list", list_recipes, "one line for each recipe", file_option)
+    add("show", show, "print the resolved recipe as TOML that runs again", *one[:3])
+    add(
+        "check", run_check, "validate recipes; prove the gold answers of built data", any_name, file_option, runs_option
+    )
+    add("plan", run_plan, "what each stage will cost, and what is already there", *one, text=PLAN_HELP)
+    run = add("run", run_recipe, "run a recipe from data to report", *one, text=RUN_HELP)
+    stages = ("data", "sft", "rl", "evaluate", "report")
+    run.add_argument(
+        "--until", choices=stages, default="report", metavar="STAGE", help=f"last stage: {', '.join(stages)}"
+    )
+    run.add_argument(
+        "--fresh", action="store_true", help="run every stage again; an old result stays until the new one is done"
+    )
+    report = add("report", run_report, "write a report again, or the leaderboard over all runs", *one[1:])
+    report.add_argument(
+        "name", nargs="?", help="recipe whose newest run to report (default: a leaderboard over all runs)"
+    )
+    diff = add("diff", run_diff, "which inputs changed between two runs, which scores moved significantly", runs_option)
+    for side in ("a", "b"):
+        diff.add_argument(side, metavar="RUN", help="RECIPE, RECIPE/PROFILE, or the folder of an artefact")
+    chat = add("chat", run_chat, "talk to the newest result of a recipe", *one, model_option)
+    chat.add_argument("--once", metavar="QUESTION", help="answer one question and stop")
+    export = add("export", run_export, "write a merged, standard transformers folder", *one, model_option)
+    export.add_argument("--to", metavar="DIR", type=Path, required=True, help="folder to write; must not exist yet")
+    new = add("new", run_new, "write a working recipe: table, builder, task and test", file_option)
+    new.add_argument("name", help="lower case letters, digits and _")
+    add("doctor", run_doctor, "hardware, packages, and what each profile would lack here", any_name, file_option)
+    commands.add_parser("embedded", help="build or score the embedded base model", add_help=False)
+    return top
+
+
+def name_argument(command):
+    command.add_argument("name", help="recipe, a table of the recipe file")
+
+
+def any_name(command):
+    command.add_argument("name", nargs="?", help="recipe (default: all in the file)")
+
+
+def file_option(command):
+    text = "recipe file (default: the recipes.toml of this checkout)"
+    command.add_argument("--file", type=Path, default=ROOT / "recipes.toml", help=text)
+
+
+def runs_option(command):
+    command.add_argument(
+        "--runs", metavar="DIR", type=Path, default=Path("runs"), help="folder of results (default: runs)"
+    )
+
+
+def profile_options(command):
+    text = "set one value last, such as sft.learning_rate=2e-4; may be repeated"
+    command.add_argument("--profile", default="embedded", help="profile of the recipe (default: embedded)")
+    command.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=text)
+
+
+def model_option(command):
+    text = "which model (default: the last one trained)"
+    command.add_argument("--model", choices=("base", "sft", "rl"), help=text)
+
+
+def main(argv=None):
+    """Run one command; its exit code: 0 done, 1 a problem that was stated, 2 wrong usage, 130 stopped."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    # `embedded` hands its words on untouched, also --help, which argparse would keep for itself
+    options = (
+        argparse.Namespace(run=run_embedded, rest=argv[1:]) if argv[:1] == ["embedded"] else parser().parse_args(argv)
+    )
+    options.argv = ["python", "-m", "recipes", *mask_argv(argv)]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill stops like Ctrl-C
+    try:
+        return options.run(options) or 0
+    except KeyboardInterrupt:
+        print(f"\nstopped; go on with:  {shlex.join(w for w in options.argv if w != '--fresh')}", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left, as `| head` does
+        return 0
+    except RecipeError as error:
+        print(mask(str(error)), file=sys.stderr)
+    except Exception as error:
+        stated = any(
+            kind.__name__ == "DataError" for kind in type(error).__mro__
+        )  # data_builders.schema's own RecipeError
+        print(mask(str(error) if stated else traceback.format_exc()), file=sys.stderr)
+    return 1
+
+
+def recipe_of(options, here=True):
+    from recipes.loader import load
+
+    return load(options.file, options.name, options.profile, options.set, here)
+
+
+def job_of(options):
+    from recipes.pipeline import Job
+
+    return Job(recipe_of(options), options.runs, argv=tuple(options.argv), command=repeat(options))
+
+
+def repeat(options):
+    """The command that gives this recipe's report again: only what differs from the defaults."""
+    default = parser().parse_args(["run", options.name])
+    words = ["python", "-m", "recipes", "run", options.name]
+    for option in ("file", "profile", "runs"):
+        if getattr(options, option) != getattr(default, option):
+            words += [f"--{option}", str(getattr(options, option))]
+    return shlex.join(mask_argv([*words, *(word for text in options.set for word in ("--set", text))]))
+
+
+def list_recipes(options):
+    from recipes.commands.show import listing
+
+    print(listing(options.file))
+
+
+def show(options):
+    from recipes.loader import as_toml
+
+    print(as_toml(recipe_of(options, here=False)), end="")
+
+
+def run_check(options):
+    from recipes.commands.check import check
+
+    return check(options.file, options.name, options.runs)
+
+
+def run_plan(options):
+    from recipes import pipeline
+    from recipes.plan import table
+
+    print("\n".join(table(pipeline.survey(job_of(options)))))
+
+
+def run_recipe(options):
+    from recipes import pipeline
+    from recipes.commands.doctor import require
+
+    job = job_of(options)
+    require(job.recipe, job.runtime)
+    pipeline.run(job, options.until, options.fresh)
+
+
+def run_report(options):
+    from recipes.commands.report import leaderboard, report
+
+    return report(job_of(options)) if options.name else leaderboard(options.runs)
+
+
+def run_diff(options):
+    from recipes.commands.diff import diff
+
+    print(diff(options.a, options.b, options.runs))
+
+
+def run_chat(options):
+    from recipes.commands import chat
+
+    return chat.run(recipe=recipe_of(options), runs=options.runs, model=options.model, question=options.once)
+
+
+def run_export(options):
+    from recipes.commands import export
+
+    return export.run(recipe=recipe_of(options), runs=options.runs, model=options.model, to=options.to)
+
+
+def run_new(options):
+    from recipes.commands.new import new
+
+    print(new(options.name, options.file))
+
+
+def run_doctor(options):
+    from recipes.commands.doctor import doctor
+
+    print(doctor(options.file, options.name))
+
+
+def run_embedded(options):
+    word, *rest = options.rest or ["--help"]
+    if word not in ("build", "score"):
+        print(EMBEDDED_HELP, file=sys.stdout if word in ("-h", "--help") else sys.stderr)
+        return 0 if word in ("-h", "--help") else WRONG_USAGE
+    return importlib.import_module(f"recipes.embedded.{word}").main(rest)

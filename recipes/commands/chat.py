@@ -1,0 +1,27 @@
+"""`chat`: talk to the newest result of a recipe."""
+
+from recipes import results
+
+
+def run(*, recipe, runs, model=None, question=None):
+    """Answer `question` once, or converse until an empty line or end of input. `model` is base, sft, rl or None for the newest."""
+    stage, folder = results.choose(recipe, runs, model)
+    loaded, tokenizer = results.load(recipe, folder)
+    limit = recipe.eval.max_new_tokens
+    if question is not None:
+        print(results.reply(loaded, tokenizer, [[{"role": "user", "content": question}]], limit)[0])
+        return
+    print(f"{recipe.name} {stage}: type a question; an empty line ends")
+    messages = []
+    while line := ask():
+        messages.append({"role": "user", "content": line})
+        answer = results.reply(loaded, tokenizer, [messages], limit)[0]
+        messages.append({"role": "assistant", "content": answer})
+        print(answer)
+
+
+def ask():
+    try:
+        return input("> ").strip()
+    except EOFError:
+        return ""

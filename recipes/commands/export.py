@@ -1,0 +1,149 @@
+"""`export`: the newest result as a standard transformers folder, with the proof that it answers like the adapter it came from."""
+
+import json
+import shutil
+from pathlib import Path
+
+from recipes import results
+from recipes.errors import RecipeError
+
+PARITY_PROMPTS = 64  # test prompts on which adapter and merged model have to give the same answers
+CARD = """---
+library_name: transformers
+pipeline_tag: text-generation
+base_model: {base}
+tags: [fine-tuned, {recipe}]
+---
+# {recipe}, {stage} model
+
+{summary}
+
+Made from `{base}` by `python -m recipes run {recipe} --profile {profile}` (seed {seed}), stage `{stage}`, fingerprint `{fingerprint}`.
+{laboratory}
+## Scores
+
+Greedy decoding, the model's own chat template, lm-eval tasks of this recipe. The report of the run has intervals and paired tests.
+
+| model | {tasks} |
+|---|{rule}|
+{scores}
+
+## Parity
+
+Merged and unmerged model gave the same reply to {same} of {asked} test prompts when this folder was written.
+"""
+
+
+def run(*, recipe, runs, model=None, to):
+    """Write `to`: merged weights, tokenizer, chat template, generation config and model card; `model` as in `chat`.
+
+    Raises:
+        RecipeError: `to` exists, there is no result, or the merged model answers otherwise than the adapter.
+    """
+    to = Path(to)
+    if to.exists():
+        raise RecipeError(
+            "the folder to write is already there",
+            where="--to",
+            got=str(to),
+            allowed="a folder that does not exist yet",
+            fix="name another, or remove it",
+        )
+    stage, folder = results.choose(recipe, runs, model)
+    loaded, tokenizer = results.load(recipe, folder)
+    prompts = test_prompts(runs / recipe.name / recipe.profile)
+    before = answers(loaded, tokenizer, prompts, recipe.eval)
+    merged = loaded.merge_and_unload() if hasattr(loaded, "merge_and_unload") else loaded
+    unfinished = to.with_name(to.name + ".partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    merged.generation_config.do_sample = False
+    merged.generation_config.temperature = merged.generation_config.top_p = merged.generation_config.top_k = None
+    merged.save_pretrained(unfinished)
+    tokenizer.save_pretrained(unfinished)
+    after = reread(recipe, unfinished, tokenizer, prompts)
+    same = sum(a == b for a, b in zip(before, after, strict=True))
+    print(f"parity: merged and unmerged model give the same reply to {same} of {len(prompts)} test prompts")
+    if same < len(prompts):
+        first = next(i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b)
+        raise RecipeError(
+            "the merged model answers otherwise than the adapter",
+            where=str(unfinished),
+            got=f"{len(prompts) - same} of {len(prompts)} replies differ; the first to {prompts[first][0]['content']!r}",
+            allowed="equal replies",
+            fix='set model.dtype = "float32" (rounding to fewer bits is the usual cause), or use the adapter itself; the folder is kept for a look',
+        )
+    write_card(recipe, runs, stage, folder, unfinished, same, len(prompts))
+    unfinished.rename(to)
+    print(f"written: {to}\nscore it:  {score_command(recipe, runs, to)}")
+
+
+def test_prompts(home: Path) -> list[list[dict]]:
+    """An even choice of the newest test set's prompts."""
+    from recipes import artefact
+
+    with open(artefact.latest(home)["data"] / "test.jsonl", encoding="utf-8") as lines:
+        rows = [json.loads(line)["prompt"] for line in lines]
+    return rows[:: max(1, len(rows) // PARITY_PROMPTS)][:PARITY_PROMPTS]
+
+
+def answers(model, tokenizer, prompts, table) -> list[str]:
+    return [
+        text
+        for i in range(0, len(prompts), table.batch_size)
+        for text in results.reply(model, tokenizer, prompts[i : i + table.batch_size], table.max_new_tokens)
+    ]
+
+
+def reread(recipe, folder: Path, tokenizer, prompts) -> list[str]:
+    """Replies of the model as it lies on disk, loaded like any transformers folder."""
+    from recipes import models
+
+    plain = recipe.model.model_copy(update={"name": str(folder.resolve()), "revision": "main", "quantization": "none"})
+    return answers(models.load_base(plain).eval(), tokenizer, prompts, recipe.eval)
+
+
+def score_command(recipe, runs: Path, to: Path) -> str:
+    """The stock lm_eval command that gives the report's scores again."""
+    from recipes import artefact
+
+    data = artefact.latest(runs / recipe.name / recipe.profile)["data"]
+    tasks = ",".join([*recipe.eval.tasks, *recipe.eval.general])
+    return (
+        f"lm_eval --model hf --model_args pretrained={to},dtype=auto --include_path eval/tasks --tasks {tasks} --metadata '{json.dumps({'data': str(data)})}' "
+        f"--apply_chat_template --gen_kwargs max_gen_toks={recipe.eval.max_new_tokens} --batch_size {recipe.eval.batch_size} --seed {recipe.seed} --log_samples --output_path {to}/lm_eval"
+    )
+
+
+def write_card(recipe, runs, stage, folder, out, same, asked):
+    from recipes import artefact
+
+    done = artefact.latest(runs / recipe.name / recipe.profile)
+    scores = artefact.read_manifest(done["evaluate"])["metrics"]["scores"] if "evaluate" in done else {}
+    tasks = sorted({task for row in scores.values() for task in row})
+    table = "\n".join(
+        f"| {name} | " + " | ".join(f"{row[t]:.3f}" if t in row else "" for t in tasks) + " |"
+        for name, row in scores.items()
+    )
+    laboratory = (
+        "\nThis is a laboratory model of a few million parameters. It knows very little and is of no use outside its tests.\n"
+        if recipe.model.name == "embedded"
+        else ""
+    )
+    (out / "README.md").write_text(
+        CARD.format(
+            base=recipe.model.name,
+            recipe=recipe.name,
+            summary=recipe.summary,
+            profile=recipe.profile,
+            seed=recipe.seed,
+            stage=stage,
+            laboratory=laboratory,
+            fingerprint=artefact.read_manifest(folder)["fingerprint"] if folder else "none",
+            tasks=" | ".join(tasks),
+            rule="---|" * len(tasks),
+            scores=table,
+            same=same,
+            asked=asked,
+        ),
+        encoding="utf-8",
+    )

@@ -1,0 +1,29 @@
+"""`report`: the newest run's report again, or one leaderboard over all runs."""
+
+from recipes import artefact, pipeline
+from recipes.errors import RecipeError
+
+
+def report(job):
+    """Write the report of the newest finished run of the job's recipe and profile."""
+    done = artefact.latest(job.home)
+    if "evaluate" not in done:
+        raise RecipeError(
+            "no evaluated run of this recipe yet",
+            where=job.home,
+            got=", ".join(done) or "nothing",
+            fix=f"python -m recipes run {job.recipe.name} --profile {job.recipe.profile}",
+        )
+    with artefact.lock(job.home):
+        pipeline.report(job, done, always=True)
+
+
+def leaderboard(runs):
+    """Write one leaderboard over every run under `runs`."""
+    from recipes.report.leaderboard import write_leaderboard
+
+    if not any(runs.glob("*/*/evaluate-????????")):
+        raise RecipeError(
+            "no evaluated run yet", where=runs, fix="python -m recipes run NAME, or give another folder with --runs"
+        )
+    print(write_leaderboard(runs, runs / "leaderboard"))

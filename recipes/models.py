@@ -1,0 +1,178 @@
+"""Load base models, tokenizers and adapters: safetensors only, foreign code only where the recipe says so."""
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from recipes.config import Model, model_folder
+from recipes.errors import RecipeError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def quiet() -> None:
+    """Silence the libraries' own progress bars and notices: the stage's bar is the one place to look."""
+    import logging
+
+    import datasets
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
+
+
+def device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def fast_bf16() -> bool:
+    """Whether bf16 matrix products run in hardware here: any recent GPU, a CPU with AMX or AVX512-BF16."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+
+
+def choose_dtype(model: Model) -> torch.dtype:
+    """`auto` is bfloat16 on a GPU and float32 on a CPU, where master weights cost little and greedy answers stay reproducible."""
+    if model.dtype != "auto":
+        return DTYPES[model.dtype]
+    return torch.bfloat16 if torch.cuda.is_available() else torch.float32
+
+
+def choose_attention(model: Model) -> str:
+    """`auto` is flash-attn where it imports on a GPU, else SDPA.
+
+    Raises:
+        RecipeError: flash_attention_2 was asked for by name and cannot run here.
+    """
+    flash = importlib.util.find_spec("flash_attn") is not None and torch.cuda.is_available()
+    if model.attn == "auto":
+        return "flash_attention_2" if flash else "sdpa"
+    if model.attn == "flash_attention_2" and not flash:
+        raise RecipeError(
+            "flash attention cannot run here",
+            where="model.attn",
+            got="flash_attention_2",
+            allowed="auto, sdpa or eager on this machine",
+            fix='install the extra `flash` on a CUDA machine, or set model.attn = "auto"',
+        )
+    return model.attn
+
+
+def location(model: Model) -> str:
+    """What `from_pretrained` gets: a folder that exists, or a hub id."""
+    folder = model_folder(model.name)
+    if folder is None:
+        return model.name
+    if not Path(folder, "config.json").is_file():
+        raise RecipeError(
+            "the base model is not there",
+            where="model.name",
+            got=f"{model.name} ({folder} has no config.json)",
+            allowed='"embedded", a folder written by save_pretrained, or a hub id owner/name',
+            fix="correct the path; a folder starts with ./ or / or ~",
+        )
+    return str(folder)
+
+
+def unreachable(model: Model, what: str, error: Exception) -> RecipeError:
+    reason = " ".join(str(error).split())[:300]
+    return RecipeError(
+        f"the {what} cannot be loaded",
+        where="model.name",
+        got=f"{model.name}: {reason}",
+        allowed='"embedded", a folder with config.json, *.safetensors and tokenizer files, or a hub id that this machine can reach',
+        fix="check the name and the network; weights in pickle files (.bin) are refused, convert them to safetensors",
+    )
+
+
+def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
+    """The tokenizer, padding left, with a pad token.
+
+    Raises:
+        RecipeError: it cannot be loaded, or it has no chat template.
+    """
+    quiet()
+    where = location(model)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            where, revision=model.revision, trust_remote_code=model.trust_remote_code, padding_side="left"
+        )
+    except (OSError, ValueError) as error:
+        raise unreachable(model, "tokenizer", error) from error
+    if not tokenizer.chat_template:
+        raise RecipeError(
+            "the model has no chat template",
+            where="model.name",
+            got=f"{model.name}: tokenizer without chat_template",
+            allowed="an instruct model, or any tokenizer whose chat_template is set",
+            fix="choose the instruct variant, or set tokenizer.chat_template, save_pretrained to a folder and name that folder",
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(model: Model) -> PreTrainedModel:
+    """The base model in the dtype, attention and quantization of the recipe, on the GPU where there is one.
+
+    Raises:
+        RecipeError: it cannot be loaded, or bitsandbytes is missing for nf4.
+    """
+    quantization = None
+    if model.quantization == "nf4":
+        if importlib.util.find_spec("bitsandbytes") is None:
+            raise RecipeError(
+                "4-bit weights need bitsandbytes",
+                where="model.quantization",
+                got="nf4",
+                allowed="none on this machine",
+                fix='pip install bitsandbytes, or set model.quantization = "none"',
+            )
+        quantization = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16 if fast_bf16() else torch.float32,
+        )
+    try:
+        base = AutoModelForCausalLM.from_pretrained(
+            location(model),
+            revision=model.revision,
+            trust_remote_code=model.trust_remote_code,
+            use_safetensors=True,
+            dtype=choose_dtype(model),
+            attn_implementation=choose_attention(model),
+            quantization_config=quantization,
+            device_map={"": device()},
+        )
+    except (OSError, ValueError) as error:
+        raise unreachable(model, "model", error) from error
+    return base
+
+
+def load_adapters(base: PreTrainedModel, folders: dict[str, Path], trainable: bool = False) -> PreTrainedModel:
+    """`base` with the named adapters on it; the first one is active.
+
+    Args:
+        folders: adapter name -> folder written by peft (safetensors).
+        trainable: whether the adapters go on learning.
+    """
+    from peft import PeftModel
+
+    (first, folder), *others = folders.items()
+    model = PeftModel.from_pretrained(base, str(folder), adapter_name=first, is_trainable=trainable)
+    for name, folder in others:
+        model.load_adapter(str(folder), adapter_name=name, is_trainable=trainable)
+    model.set_adapter(first)
+    return model

@@ -1,0 +1,230 @@
+"""The one wire from a recipe to its report, and what keeps its results: nothing is made twice, nothing made is lost.
+
+data ─► sft ─► rl ─► evaluate ─► report
+"""
+
+import importlib
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recipes import artefact, plan, provenance
+from recipes.config import ROOT, DataStage, EvaluateStage, Recipe, RlStage, SftStage
+from recipes.digest import Digests, fingerprint
+from recipes.errors import RecipeError
+from recipes.loader import as_toml
+from recipes.memory import PeakMemory
+from recipes.runtime import Runtime, duration
+from recipes.steps import Step, base_model, key_of, source, tasks
+
+
+def wire(recipe):
+    """The steps of a recipe, in the order in which they run."""
+    model, seed = recipe.model, recipe.seed
+    base, (corpus, builder) = base_model(model), source(recipe)
+    data = Step("data", DataStage(builder=recipe.builder, data=recipe.data, seed=seed), (), corpus, builder)
+    sft = Step("sft", SftStage(model=model, sft=recipe.sft, seed=seed), ("data",), watched=base)
+    steps = [data, sft]
+    if recipe.rl is not None:
+        steps.append(Step("rl", RlStage(model=model, rl=recipe.rl, seed=seed), ("data", "sft"), watched=base))
+    made, scoring = tuple(step.name for step in steps), base | tasks(recipe.eval)
+    return [*steps, Step("evaluate", EvaluateStage(model=model, eval=recipe.eval, seed=seed), made, watched=scoring)]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe to be run, and where. `stages` finds a stage's module by name.
+
+    `argv` is the command line as typed, `command` the one that gives the report again; both without secrets.
+    """
+
+    recipe: Recipe
+    runs: Path
+    runtime: Runtime = field(default_factory=Runtime)
+    argv: tuple[str, ...] = ()
+    command: str = ""
+    stages: Callable = lambda name: importlib.import_module(f"recipes.stages.{name}")
+
+    @property
+    def home(self):
+        """The folder of this recipe under this profile."""
+        return self.runs / self.recipe.name / self.recipe.profile
+
+    @property
+    def digests(self):
+        """Digests of files, with the memory that all runs under `runs` share."""
+        return Digests(self.runs / ".digests.json")
+
+    def say(self, stage, text):
+        """One line about a stage."""
+        self.runtime.say(f"{stage:<9} {text}")
+
+
+def run(job, until="report", fresh=False):
+    """Run the wire as far as the stage `until`; {stage: artefact folder}.
+
+    Stages whose artefact stands are not run again, unless `fresh`. Raises `RecipeError` for what a person can mend.
+    """
+    done, steps = {}, wire(job.recipe)
+    names = [*(step.name for step in steps), "report"]
+    if until not in names:
+        raise RecipeError(f"this recipe has no stage {until!r}", where="--until", allowed=", ".join(names))
+    with artefact.lock(job.home):
+        for step in steps[: names.index(until) + 1]:
+            done[step.name] = make(job, step, done, fresh)
+        artefact.write_json(job.home / artefact.LATEST, {stage: folder.name for stage, folder in done.items()})
+        if until == "report":
+            report(job, done)
+    return done
+
+
+def make(job, step, done, fresh):
+    """The artefact folder of one step: the one that stands, else made now."""
+    module = job.stages(step.name)
+    key = key_of(step, module, done, job.digests)
+    final, out = job.home / key.folder, job.home / f"{key.folder}.partial"
+    if not fresh and artefact.find(job.home, key, job.digests):
+        job.say(step.name, f"cached {key.fingerprint[:8]}")
+        return final
+    if fresh:
+        shutil.rmtree(out, ignore_errors=True)
+    elif adopt(out, final, key, job.digests):
+        job.say(step.name, f"finished earlier {key.fingerprint[:8]}")
+        return final
+    resumed = out.exists()
+    reason = "rebuild: --fresh" if fresh else artefact.why(job.home, key)
+    job.say(step.name, reason + (", going on from where it stopped" if resumed else ""))
+    with kept(job, step.name, out):
+        out.mkdir(parents=True, exist_ok=True)
+        inputs = step.given | {name: done[name] for name in step.reads}
+        counts = counted(done["data"]) if done else {}
+        expected = plan.forecast(module, step.name, step.spec, counts, inputs, reason, job.runs, job.runtime).predicted
+        job.runtime.predicted = expected
+        started, clock = artefact.now(), time.monotonic()
+        with PeakMemory() as memory:
+            metrics = module.run(step.spec, inputs, out, job.runtime)
+        seconds = time.monotonic() - clock
+        manifest = key.described() | {
+            "recipe": job.recipe.name,
+            "profile": job.recipe.profile,
+            "outputs": artefact.outputs(out, job.digests),
+            "metrics": finite(metrics),
+            "seconds": seconds,
+            "resumed": resumed,
+            "peak_memory_bytes": memory.bytes,
+            "predicted": expected,
+            "provenance": provenance.record(job.argv, started, artefact.now()),
+        }
+        artefact.write_json(out / artefact.MANIFEST, manifest)
+        artefact.publish(out, final)
+    job.say(step.name, f"done in {duration(seconds)} {key.fingerprint[:8]}")
+    return final
+
+
+def adopt(out, final, key, digests):
+    """Finish an artefact whose writer was killed between its manifest and the rename; whether it could."""
+    if not (out / artefact.MANIFEST).exists():
+        return False
+    try:
+        manifest = artefact.read_manifest(out)
+        artefact.verify(out, manifest, digests)
+    except RecipeError:
+        manifest = {"fingerprint": None}
+    if manifest["fingerprint"] != key.fingerprint:
+        (out / artefact.MANIFEST).unlink()  # the stage goes on in the folder and writes another
+        return False
+    artefact.publish(out, final)
+    return True
+
+
+@contextmanager
+def kept(job, stage, out):
+    """Says in words what stops a stage; whatever it is, the work done so far stays in `out`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        job.say(stage, f"stopped; what is done is kept in {out}")
+        raise
+    except Exception as error:
+        if artefact.disk_full(error):
+            raise RecipeError(
+                "the disk is full; what was written so far is kept",
+                where=out,
+                got=f"{shutil.disk_usage(job.runs).free / 1e6:.0f} MB free",
+                fix="make room, then give the same command again: it goes on",
+            ) from error
+        job.say(stage, f"failed; what is done is kept in {out}")
+        raise
+
+
+def finite(metrics):
+    """Metrics as plain JSON: numbers of other libraries converted, NaN and infinities as null."""
+
+    def clean(value):
+        if isinstance(value, dict):
+            return {key: clean(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [clean(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return clean(json.loads(json.dumps(metrics, default=float)))
+
+
+def survey(job):
+    """A `Forecast` for every step: what stands, what has to be made, why, and what it will cost. Makes nothing."""
+    done, counts, lines = {}, {}, []
+    for step in wire(job.recipe):
+        module, waits = job.stages(step.name), [name for name in step.reads if name not in done]
+        state = f"after {', '.join(waits)}"
+        if not waits:
+            key = key_of(step, module, done, job.digests)
+            if folder := artefact.find(job.home, key, job.digests):
+                done[step.name] = folder
+                counts |= counted(folder) if step.name == "data" else {}
+                lines.append(plan.Forecast(step.name, f"cached {key.fingerprint[:8]}"))
+                continue
+            begun = ", begun" if (job.home / f"{key.folder}.partial").exists() else ""
+            state = artefact.why(job.home, key) + begun
+        inputs = step.given | {name: done[name] for name in step.reads if name in done}
+        lines.append(plan.forecast(module, step.name, step.spec, counts, inputs, state, job.runs, job.runtime))
+    return lines
+
+
+def counted(data):
+    """What a data artefact tells later stages: its metrics, and the rows of every JSONL file under the file's stem."""
+    counts = dict(artefact.read_manifest(data)["metrics"])
+    for file in sorted(data.glob("*.jsonl")):
+        with open(file, "rb") as lines:
+            counts[file.stem] = sum(1 for _ in lines)
+    return counts
+
+
+def report(job, done, always=False):
+    """Write `report/` from the artefacts, where what it is made of has changed or `always`; its folder."""
+    out = job.home / "report"
+    context = {"summary": job.recipe.summary, "command": job.command}
+    manifests = {stage: (folder / artefact.MANIFEST).read_text(encoding="utf-8") for stage, folder in done.items()}
+    code = job.digests.tree(ROOT / "recipes" / "report")
+    made_of = fingerprint([context, as_toml(job.recipe), manifests, code])
+    mark = out / ".made_of"
+    if not always and mark.is_file() and mark.read_text() == made_of:
+        job.say("report", f"unchanged {out / 'index.html'}")
+        return out
+    from recipes.report.build import write_report
+
+    fresh = out.with_name("report.partial")
+    with kept(job, "report", job.home):
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        write_report(done, fresh, context)
+        sentence = json.loads((fresh / "report.json").read_text(encoding="utf-8"))["verdict"]["sentence"]
+        (fresh / mark.name).write_text(made_of)
+        shutil.rmtree(out, ignore_errors=True)
+        fresh.rename(out)
+    job.say("report", f"{out / 'index.html'}\n\n{sentence}")
+    return out

@@ -1,0 +1,147 @@
+"""What a stage will cost, before it is spent: from earlier runs of the same kind, else from a short pilot."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from recipes.artefact import manifests
+from recipes.errors import RecipeError
+from recipes.provenance import device
+from recipes.runtime import duration
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage says it will do. `tokens` is what its metrics will count, `cost` the teacher's bill in dollars."""
+
+    rows: int = 0
+    steps: int = 0
+    tokens: int = 0
+    memory_bytes: int = 0
+    cost: float = 0.0
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One line of the plan.
+
+    `state` is `cached ab12cd34`, `new`, `rebuild: …` or what the stage waits for; `source` says where the rate is from.
+    """
+
+    stage: str
+    state: str
+    work: Work | None = None
+    seconds: float | None = None
+    memory_bytes: int | None = None
+    source: str = ""
+
+    @property
+    def predicted(self):
+        """What the manifest keeps, to be set beside the actual figures; None where nothing could be said."""
+        if self.seconds is None:
+            return None
+        return {"seconds": self.seconds, "memory_bytes": self.memory_bytes}
+
+
+def forecast(module, stage, spec, counts, inputs, state, runs, runtime):
+    """The `Forecast` of a stage that has to run.
+
+    `counts` are the row counts known so far; the stage's own forecast may add to them. The rate (tokens per second) is
+    the median of earlier uninterrupted runs of this stage with this model on this hardware, else the stage's pilot.
+    """
+    work = module.forecast(spec, counts)
+    earlier = earlier_runs(Path(runs), stage, spec)
+    rates = [m["metrics"]["tokens"] / m["seconds"] for m in earlier if m["metrics"].get("tokens") and m["seconds"] > 0]
+    if rates:
+        rate, source = median(rates), f"{len(rates)} earlier {'run' if len(rates) == 1 else 'runs'}"
+    else:
+        rate, source = pilot(module, spec, inputs, runtime)
+    memory = max(
+        [m["peak_memory_bytes"] for m in earlier if m.get("peak_memory_bytes")], default=work.memory_bytes or None
+    )
+    return Forecast(stage, state, work, work.tokens / rate if rate else None, memory, source)
+
+
+def earlier_runs(runs, stage, spec):
+    """Manifests of finished, uninterrupted runs of `stage` with the same model (or builder) on the same hardware."""
+    wanted = what_runs(spec.model_dump(mode="json"))
+    homes = [home for home in runs.glob("*/*") if home.is_dir()]
+    found = [manifest for home in homes for manifest in manifests(home, stage)]
+    return [
+        m
+        for m in found
+        if what_runs(m["spec"]) == wanted and not m.get("resumed") and m.get("provenance", {}).get("device") == device()
+    ]
+
+
+def what_runs(spec):
+    """What decides a stage's speed: model and training method, or the builder and its teacher."""
+    teacher = (spec.get("data") or {}).get("teacher")
+    return [spec.get("model"), spec.get("builder"), teacher, (spec.get("sft") or {}).get("method")]
+
+
+def pilot(module, spec, inputs, runtime):
+    """(tokens per second, `pilot`), or (None, why not). A `RecipeError` is passed on: it would stop the stage too.
+
+    A stage without a pilot is foreseen from earlier runs alone.
+    """
+    if not hasattr(module, "pilot"):
+        return None, "no earlier run"
+    try:
+        return module.pilot(spec, inputs, runtime), "pilot"
+    except RecipeError:
+        raise
+    except Exception as error:  # a forecast must never be what stops a run
+        return None, f"no pilot: {type(error).__name__}: {error}"
+
+
+def table(forecasts):
+    """The plan as aligned text lines, one for each stage and a total."""
+    rows = [("stage", "rows", "steps", "tokens", "time", "memory", "teacher", "state")]
+    for f in forecasts:
+        work = f.work or Work()
+        rows.append(
+            (
+                f.stage,
+                count(work.rows),
+                count(work.steps),
+                count(work.tokens),
+                duration(f.seconds) if f.seconds is not None else "-",
+                size(f.memory_bytes),
+                f"${work.cost:.2f}" if work.cost else "-",
+                f.state + (f" ({f.source})" if f.source else "") + (f" · {work.notes}" if work.notes else ""),
+            )
+        )
+    known = [f.seconds for f in forecasts if f.seconds is not None]
+    open_ = [f.stage for f in forecasts if f.work and f.seconds is None]
+    total = duration(sum(known)) if known or not open_ else "-"
+    bill = sum(f.work.cost for f in forecasts if f.work)
+    rows.append(
+        (
+            "total",
+            "",
+            "",
+            "",
+            total,
+            "",
+            f"${bill:.2f}" if bill else "-",
+            f"without {', '.join(open_)}" if open_ else "",
+        )
+    )
+    widths = [max(len(row[column]) for row in rows) for column in range(7)]
+    aligned = [
+        [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:7], widths[1:])] + [row[7]]
+        for row in rows
+    ]
+    return ["  ".join(cells).rstrip() for cells in aligned]
+
+
+def count(number):
+    """A count with thousands separators; `-` for none."""
+    return f"{number:,}" if number else "-"
+
+
+def size(number):
+    """Bytes in GB with one decimal; `-` where not known."""
+    return f"{number / 1e9:.1f} GB" if number else "-"

@@ -1,0 +1,166 @@
+"""lm-eval's native results and samples of one model, as answers to items.
+
+Source of the form: lm-eval 0.4.13, loggers/evaluation_tracker.py and result_schema.py.
+Files: results_<date>.json and samples_<task>_<date>.jsonl, possibly one folder below the model's own. A sample holds
+doc_id, doc, target, arguments, resps, filtered_resps, filter, metrics, doc_hash, prompt_hash, target_hash and one value
+per metric. The first metric is the task's score; of several filters the first counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from recipes.errors import RecipeError
+from recipes.report.jsonfiles import read_json, read_rows
+
+
+@dataclass(frozen=True)
+class Model:
+    """One evaluated model: a stage's result, answering with `num_fewshot` examples in the prompt."""
+
+    name: str
+    stage: str
+    num_fewshot: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Item:
+    """One reply to one test item."""
+
+    doc_id: int
+    doc: dict[str, Any]
+    question: str
+    gold: str
+    reply: str
+    score: float  # 0..1
+    others: dict[str, float]  # the task's further metrics
+    doc_hash: str
+    prompt_hash: str
+    target_hash: str
+
+    @property
+    def cluster(self) -> str:
+        """The source of the item: its learning node, or the item itself where it has none."""
+        node = self.doc.get("node_id")
+        return f"node {node}" if node else f"item {self.doc_id}"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One model's replies on one task, in the order of doc ids; at least one."""
+
+    model: Model
+    metric: str
+    version: Any
+    decoding: dict[str, Any]
+    items: tuple[Item, ...]
+
+    @cached_property
+    def scores(self) -> list[float]:
+        return [item.score for item in self.items]
+
+    @cached_property
+    def mean(self) -> float:
+        return sum(self.scores) / len(self.scores)
+
+    @cached_property
+    def clusters(self) -> list[str]:
+        return [item.cluster for item in self.items]
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of what was asked and how it was scored: documents, gold answers, metric, task version, decoding."""
+        asked = [(item.doc_id, item.doc_hash, item.target_hash) for item in self.items]
+        return _digest([asked, self.metric, str(self.version), self.decoding])
+
+    @cached_property
+    def prompts(self) -> str:
+        """Hash of the rendered prompts, in order."""
+        return _digest([item.prompt_hash for item in self.items])
+
+
+def load_answers(model: Model, task: str, results: dict[str, Any]) -> Answers | None:
+    """The newest samples of a task; None where the model was not asked or the task has no items.
+
+    Raises RecipeError for samples that lm-eval did not write this way.
+    """
+    files = [f for f in model.folder.rglob("samples_*.jsonl") if f.name[len("samples_") :].rsplit("_", 1)[0] == task]
+    if not files:
+        return None
+    newest = max(files, key=lambda f: f.name)
+    samples = list(read_rows(newest))
+    if not samples:
+        return None
+    try:
+        metric = samples[0]["metrics"][0]
+        kept = [s for s in samples if s["filter"] == samples[0]["filter"]]
+        items = tuple(_item(s, metric) for s in sorted(kept, key=lambda s: s["doc_id"]))
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise RecipeError(
+            "A sample does not have lm-eval's form",
+            where=str(newest),
+            got=f"{type(error).__name__}: {error}",
+            allowed="samples as lm-eval 0.4.13 logs them, one number per metric",
+            fix="evaluate again with the pinned lm-eval",
+        ) from error
+    decoding = results.get("configs", {}).get(task, {}).get("generation_kwargs") or {}
+    return Answers(model, metric, results.get("versions", {}).get(task), decoding, items)
+
+
+def load_results(folder: Path) -> dict[str, Any]:
+    """The newest results file below a folder. Raises RecipeError where there is none."""
+    files = sorted(folder.rglob("results_*.json"), key=lambda f: f.name)
+    if not files:
+        raise RecipeError(
+            "lm-eval results are missing",
+            where=str(folder),
+            got="no results_*.json",
+            allowed="the files that lm-eval writes",
+            fix="evaluate again with --fresh",
+        )
+    return read_json(files[-1])
+
+
+def _item(sample: dict[str, Any], metric: str) -> Item:
+    doc = sample["doc"] if isinstance(sample["doc"], dict) else {"text": str(sample["doc"])}
+    return Item(
+        doc_id=int(sample["doc_id"]),
+        doc=doc,
+        question=_question(doc, sample),
+        gold=str(doc.get("answer", sample["target"])),
+        reply=_reply(sample),
+        score=float(sample[metric]),
+        others={k: float(sample[k]) for k in sample["metrics"][1:] if isinstance(sample.get(k), (int, float))},
+        doc_hash=sample["doc_hash"],
+        prompt_hash=sample["prompt_hash"],
+        target_hash=sample["target_hash"],
+    )
+
+
+def _question(doc: dict[str, Any], sample: dict[str, Any]) -> str:
+    if isinstance(doc.get("prompt"), list) and doc["prompt"]:
+        return str(doc["prompt"][-1].get("content", ""))
+    for key in ("question", "prompt"):
+        if isinstance(doc.get(key), str):
+            return doc[key]
+    return str(sample["arguments"]["gen_args_0"]["arg_0"])
+
+
+def _reply(sample: dict[str, Any]) -> str:
+    """The generated text (the first, where several were drawn), or the choice with the highest log-likelihood."""
+    choices = sample["filtered_resps"]
+    if len(choices) > 1 and isinstance(choices[0], list):
+        best = max(range(len(choices)), key=lambda i: float(choices[i][0]))
+        return str(sample["arguments"][f"gen_args_{best}"]["arg_1"]).strip()
+    drawn = sample["resps"][0]
+    return str(drawn[0] if isinstance(drawn, list) else drawn)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]

@@ -1,0 +1,146 @@
+"""Write a run's report: index.html, report.md and report.json, a pure function of its artefacts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from recipes.report import sections
+from recipes.report.items import BUCKETS, Entry, sort_items, trace
+from recipes.report.load import Evaluation, load_evaluation, load_manifest
+from recipes.report.render import render
+from recipes.report.verdict import Comparison, Verdict, judge
+
+SHOWN_ITEMS = 200  # of one task and one kind of change on the page; report.json names all
+SHOWN_RIGHT = 20  # of the items that were right all along
+
+
+def write_report(run_dirs: dict[str, Path], out: Path, context: dict[str, Any]) -> str:
+    """Write the three files into `out` and return the verdict's sentence.
+
+    `run_dirs` maps stage names (data, sft, rl, evaluate; only the last is needed) to artefact folders. `context` may
+    hold "command", the line that makes the run again, "summary", the recipe's, and "toml", its resolved table. Raises
+    RecipeError for artefacts that cannot be read and for models that cannot be compared.
+    """
+    evaluation = load_evaluation(run_dirs["evaluate"])
+    manifests = {stage: load_manifest(folder) for stage, folder in run_dirs.items()}
+    verdict = judge(evaluation)
+    entries = sort_items(evaluation)
+    values = {
+        "evaluation": evaluation,
+        "manifest": evaluation.manifest,
+        "verdict": verdict,
+        "laboratory": evaluation.base_name == "embedded",
+        "summary": str(context.get("summary", "")),
+        "tasks": [task for task in evaluation.tasks if task.kind != "sampled"],
+        "scores": {(s.task, s.model): s for s in verdict.scores},
+        "headline": {c.task: c for c in verdict.comparisons if _is_headline(c, verdict, evaluation)},
+        "pairs": _by_pair(verdict),
+        "others": _other_measures(evaluation),
+        "levels": _levels(evaluation),
+        "buckets": _by_bucket(entries, evaluation),
+        "entries": entries,
+        "nodes": trace(entries, run_dirs.get("data")),
+        "curves": sections.curves(run_dirs),
+        "sampled": sections.sampled(evaluation),
+        "data": sections.data_section(run_dirs.get("data")),
+        "costs": sections.costs(manifests.values()),
+        "provenance": sections.provenance(evaluation, manifests),
+        "command": sections.command(evaluation, context),
+        "toml": str(context.get("toml", "")),
+        "shown": {bucket: SHOWN_RIGHT if bucket == "right" else SHOWN_ITEMS for bucket in BUCKETS},
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "report.json").write_text(json.dumps(_as_json(values), indent=1, ensure_ascii=False), encoding="utf-8")
+    (out / "report.md").write_text(render("report.md.jinja", **values), encoding="utf-8")
+    (out / "index.html").write_text(render("index.html.jinja", **values), encoding="utf-8")
+    return verdict.sentence
+
+
+def _is_headline(comparison: Comparison, verdict: Verdict, evaluation: Evaluation) -> bool:
+    """The final model against the base."""
+    return (comparison.model, comparison.against) == (verdict.final, evaluation.chain[0].name)
+
+
+def _by_pair(verdict: Verdict) -> dict[tuple[str, str], list[Comparison]]:
+    pairs: dict[tuple[str, str], list[Comparison]] = {}
+    for comparison in verdict.comparisons:
+        pairs.setdefault((comparison.model, comparison.against), []).append(comparison)
+    return pairs
+
+
+def _by_bucket(entries: list[Entry], evaluation: Evaluation) -> dict[str, dict[str, list[Entry]]]:
+    """Kind of change -> task -> items, in the order of BUCKETS and of the tasks."""
+    return {
+        bucket: {
+            task.name: found
+            for task in evaluation.tasks
+            if (found := [e for e in entries if e.bucket == bucket and e.task == task.name])
+        }
+        for bucket in BUCKETS
+    }
+
+
+def _other_measures(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Means of the further metrics that tasks log, such as the share of replies that could be read."""
+    rows = []
+    for task in evaluation.tasks:
+        logged = [set(item.others) for answers in task.answers.values() for item in answers.items]
+        for metric in sorted(set.intersection(*logged)) if logged else ():
+            means = {
+                model: sum(i.others[metric] for i in answers.items) / len(answers.items)
+                for model, answers in task.answers.items()
+            }
+            rows.append({"task": task.name, "metric": metric, "means": means})
+    return rows
+
+
+def _levels(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Scores by the level that a task's items state; items without one get their own row."""
+    rows = []
+    for task in evaluation.tasks:
+        levels = [str(item.doc.get("level") or "no level") for item in task.first.items] if task.first else []
+        for level in sorted(set(levels)) if set(levels) - {"no level"} else ():
+            places = [i for i, found in enumerate(levels) if found == level]
+            means = {m: sum(a.scores[i] for i in places) / len(places) for m, a in task.answers.items()}
+            rows.append({"task": task.name, "level": level, "n": len(places), "means": means})
+    return rows
+
+
+def _as_json(values: dict[str, Any]) -> dict[str, Any]:
+    """The report as data: everything on the page but the replies, which stay in lm-eval's samples files."""
+    evaluation, verdict = values["evaluation"], values["verdict"]
+    return {
+        "schema": 1,
+        "recipe": evaluation.manifest.recipe,
+        "profile": evaluation.manifest.profile,
+        "fingerprint": evaluation.manifest.fingerprint,
+        "laboratory": values["laboratory"],
+        "verdict": asdict(verdict),
+        "tasks": [
+            {"name": t.name, "kind": t.kind, "n": t.n, "metric": t.first.metric, "hash": t.first.identity}
+            if t.first
+            else {"name": t.name, "kind": t.kind, "n": 0}
+            for t in evaluation.tasks
+        ],
+        "other_measures": values["others"],
+        "levels": values["levels"],
+        "items": [
+            {"task": e.task, "doc_id": e.doc_id, "id": e.id, "change": e.bucket, "node_id": e.node_id}
+            | {"scores": {a.model: a.score for a in e.answers}}
+            for e in values["entries"]
+        ],
+        "nodes_missed": [
+            {"node_id": n.node_id, "title": n.title}
+            | {"wrong": n.wrong, "asked": n.asked, "training_rows": n.training_rows}
+            for n in values["nodes"].values()
+        ],
+        "sampled": [asdict(row) for row in values["sampled"]],
+        "data": asdict(values["data"]) if values["data"] else None,
+        "costs": [asdict(cost) for cost in values["costs"]],
+        "provenance": values["provenance"],
+        "prompt": evaluation.prompt,
+        "command": values["command"],
+    }

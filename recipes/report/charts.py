@@ -1,0 +1,98 @@
+"""Inline SVG charts. Shapes stretch to the box they stand in; text is HTML, so that it stays readable on a phone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+SMOOTH = 9  # points of the moving mean drawn over a noisy curve
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One quantity of a training log: title, unit, points (step, value) in order."""
+
+    title: str
+    note: str
+    points: tuple[tuple[float, float], ...]
+    percent: bool = False
+
+
+def interval_bar(value: float, low: float, high: float, text: str) -> Markup:
+    """A score (0..1) as a dot on its interval, on a track from 0 to 100 %."""
+    grid = "".join(f'<line class="grid" x1="{x}%" x2="{x}%" y1="0" y2="22"/>' for x in (0, 25, 50, 75, 100))
+    return Markup(
+        f'<svg class="interval" height="22" role="img" aria-label="{{}}">{grid}'
+        f'<rect class="span" x="{100 * low:.2f}%" width="{max(0.3, 100 * (high - low)):.2f}%" y="7" height="8" rx="4"/>'
+        f'<circle class="dot" cx="{100 * value:.2f}%" cy="11" r="5.5"/></svg>'
+    ).format(text)
+
+
+def bar(share: float, text: str) -> Markup:
+    """A plain horizontal bar, `share` of the full width."""
+    return Markup(
+        '<svg class="bar" height="14" role="img" aria-label="{}"><rect width="100%" height="14" rx="3" class="track"/>'
+        '<rect width="{}%" height="14" rx="3" class="fill"/></svg>'
+    ).format(text, f"{100 * share:.2f}")
+
+
+def line_chart(curve: Curve) -> Markup:
+    """A curve over steps: faint raw values, and their moving mean where there are enough of them."""
+    xs, ys = [x for x, _ in curve.points], [y for _, y in curve.points]
+    ticks = _ticks(min(ys), max(ys))
+    bottom, top = min(ticks[0], *ys), max(ticks[-1], *ys)
+    left, right = xs[0], xs[-1]
+
+    def place(x: float, y: float) -> str:
+        across = (x - left) / (right - left) if right > left else 0.5
+        return f"{1000 * across:.1f},{200 - 200 * (y - bottom) / (top - bottom):.1f}"
+
+    def path(values: list[float]) -> str:
+        return " ".join(place(x, y) for x, y in zip(xs, values, strict=True))
+
+    smooth = len(ys) >= 3 * SMOOTH
+    lines = f'<polyline class="{"raw" if smooth else "curve"}" points="{path(ys)}"/>'
+    if smooth:
+        lines += f'<polyline class="curve" points="{path(_moving_mean(ys))}"/>'
+    rows = "".join(
+        f'<line class="grid" x1="0" x2="1000" y1="{place(left, t).split(",")[1]}" y2="{place(left, t).split(",")[1]}"/>'
+        for t in ticks
+    )
+    scale = 100 if curve.percent else 1
+    labels = "".join(
+        f'<span style="bottom:{100 * (t - bottom) / (top - bottom):.1f}%">{_short(t * scale)}</span>' for t in ticks
+    )
+    last = _moving_mean(ys)[-1] if smooth else ys[-1]
+    unit = " %" if curve.percent else ""
+    return Markup(
+        '<figure class="chart"><figcaption><b>{}</b> <span>{}</span></figcaption>'
+        f'<div class="plot"><div class="ylabels">{labels}</div>'
+        '<svg viewBox="0 0 1000 200" preserveAspectRatio="none" role="img" aria-label="{}">'
+        f"{rows}{lines}</svg></div>"
+        f'<div class="xlabels"><span>{_short(left)}</span><span>step</span><span>{_short(right)}</span></div></figure>'
+    ).format(curve.title, curve.note, f"{curve.title}: {_short(ys[0] * scale)} to {_short(last * scale)}{unit}")
+
+
+def _moving_mean(values: list[float]) -> list[float]:
+    """Windows shrink towards both ends, so that a steep start is not flattened, but to no fewer than three values."""
+    last = len(values) - 1
+    halves = [min(SMOOTH // 2, max(2, min(i, last - i))) for i in range(len(values))]
+    windows = [values[max(0, i - half) : i + half + 1] for i, half in enumerate(halves)]
+    return [sum(w) / len(w) for w in windows]
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Three to five round numbers that cover the range."""
+    if high - low < 1e-12:
+        low, high = low - max(abs(low), 1) * 0.5, high + max(abs(high), 1) * 0.5
+    step = 10 ** math.floor(math.log10((high - low) / 2))
+    step *= next(m for m in (1, 2, 5, 10) if (high - low) / (step * m) <= 4)
+    first = math.floor(low / step + 1e-9)
+    last = math.ceil(high / step - 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def _short(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"

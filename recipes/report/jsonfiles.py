@@ -1,0 +1,44 @@
+"""Read JSON and JSONL files of an artefact, with errors that name the file and the line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from recipes.errors import RecipeError
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """One JSON object. Raises RecipeError where the file is absent or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(
+            "A file of the artefact cannot be read",
+            where=str(path),
+            got=str(error),
+            allowed="a JSON object",
+            fix="the artefact is damaged: build it again with --fresh",
+        ) from error
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Objects of a JSONL file in order; none where the file is absent. Raises RecipeError at the first broken line."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise RecipeError(
+                    "A line is not valid JSON",
+                    where=f"{path}, line {number}",
+                    got=line[:80].strip(),
+                    allowed="one JSON object a line",
+                    fix="the artefact was edited or is damaged: build it again with --fresh",
+                ) from error

@@ -1,0 +1,172 @@
+"""Read artefacts: a stage's manifest, and an evaluation as tasks with the answers of every model.
+
+An evaluate artefact holds manifest.json, models.json and lm_eval/<model>/ with lm-eval's own files (see answers.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recipes.errors import RecipeError
+from recipes.report.answers import Answers, Model, load_answers, load_results
+from recipes.report.jsonfiles import read_json
+
+KINDS = ("domain", "general", "format", "sampled")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the report needs of an artefact's manifest.json."""
+
+    path: Path
+    recipe: str
+    profile: str
+    stage: str
+    fingerprint: str
+    spec: dict[str, Any]
+    metrics: dict[str, Any]
+    seconds: float | None
+    peak_memory_bytes: int | None
+    predicted: dict[str, float]  # empty when nothing was predicted
+    provenance: dict[str, Any]
+
+    @property
+    def seed(self) -> Any:
+        return self.spec.get("seed")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task with the answers of every model that was asked; `answers` is empty for a task without items."""
+
+    name: str
+    kind: str
+    answers: dict[str, Answers] = field(default_factory=dict)
+
+    @property
+    def first(self) -> Answers | None:
+        return next(iter(self.answers.values()), None)
+
+    @property
+    def n(self) -> int:
+        return len(self.first.items) if self.first else 0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluate artefact. All models of a task answered the same items, with the same prompts (loading checks)."""
+
+    manifest: Manifest
+    models: tuple[Model, ...]
+    tasks: tuple[Task, ...]
+    prompt: str
+    decoding: str
+    versions: dict[str, str]
+    date: float | None  # seconds since 1970
+
+    @property
+    def base_name(self) -> str:
+        return str(self.manifest.spec.get("model", {}).get("name", "?"))
+
+    @property
+    def chain(self) -> list[Model]:
+        """The base and what each training stage made of it, in order, all without examples in the prompt."""
+        return [m for m in self.models if m.num_fewshot == 0]
+
+    def setting(self, key: str, default: float) -> float:
+        """A number of the spec's [eval] table."""
+        return float(self.manifest.spec.get("eval", {}).get(key, default))
+
+    def label(self, task: str) -> str:
+        """A task's name for readers: without the recipe's prefix, in words."""
+        return task.removeprefix(f"{self.manifest.recipe}_").replace("_", " ")
+
+
+def load_manifest(artefact: Path) -> Manifest:
+    """Raises RecipeError where the folder is no finished artefact."""
+    path = artefact / "manifest.json"
+    if not path.is_file():
+        raise RecipeError(
+            "This folder is not a finished artefact",
+            where=str(artefact),
+            got="no manifest.json",
+            allowed="a stage folder such as runs/<recipe>/<profile>/evaluate-1a2b3c4d",
+            fix="run the recipe to its end, or name another folder",
+        )
+    raw = read_json(path)
+    return Manifest(
+        path=artefact,
+        recipe=str(raw.get("recipe", "?")),
+        profile=str(raw.get("profile", "?")),
+        stage=str(raw.get("stage", "?")),
+        fingerprint=str(raw.get("fingerprint", "")),
+        spec=raw.get("spec") or {},
+        metrics=raw.get("metrics") or {},
+        seconds=raw.get("seconds"),
+        peak_memory_bytes=raw.get("peak_memory_bytes"),
+        predicted=raw.get("predicted") or {},
+        provenance=raw.get("provenance") or {},
+    )
+
+
+def load_evaluation(artefact: Path) -> Evaluation:
+    """Read an evaluate artefact. Raises RecipeError for unreadable files and for models that cannot be compared."""
+    manifest = load_manifest(artefact)
+    index = read_json(artefact / "models.json")
+    models = tuple(
+        Model(m["name"], m["stage"], int(m.get("num_fewshot", 0)), artefact / m["dir"]) for m in index["models"]
+    )
+    results = {model.name: load_results(model.folder) for model in models}
+    tasks = []
+    for name, about in index["tasks"].items():
+        answers = {m.name: a for m in models if (a := load_answers(m, name, results[m.name]))}
+        _check_comparable(name, answers, artefact)
+        tasks.append(Task(name, _kind(name, about.get("kind", "domain"), artefact), answers))
+    first = next(iter(results.values()), {})
+    return Evaluation(
+        manifest=manifest,
+        models=models,
+        tasks=tuple(tasks),
+        prompt=str(index.get("prompt", "")),
+        decoding=str(index.get("decoding", "")),
+        versions={"lm-eval": str(first["lm_eval_version"])} if first.get("lm_eval_version") else {},
+        date=first.get("date"),
+    )
+
+
+def _kind(task: str, declared: str, artefact: Path) -> str:
+    """A task that samples, or only looks at the form, repeats items of another one and is kept out of the verdict."""
+    if declared not in KINDS:
+        raise RecipeError(
+            "Unknown kind of task",
+            where=f"{artefact / 'models.json'}, task {task}",
+            got=declared,
+            allowed=", ".join(KINDS),
+            fix="evaluate again",
+        )
+    suffix = task.rsplit("_", 1)[-1]
+    return suffix if declared == "domain" and suffix in ("sampled", "format") else declared
+
+
+def _check_comparable(task: str, answers: dict[str, Answers], artefact: Path) -> None:
+    """Every model against the first: same items and scoring; and same prompts at the same number of shots."""
+    reference = next(iter(answers.values()), None)
+    first_by_shots: dict[int, Answers] = {}
+    for name, current in answers.items():
+        peer = first_by_shots.setdefault(current.model.num_fewshot, current)
+        if current.identity != reference.identity:
+            differs, other = "items, gold answers, metric, task version or decoding", reference
+        elif current.prompts != peer.prompts:
+            differs, other = "prompts", peer
+        else:
+            continue
+        raise RecipeError(
+            f"Two models cannot be compared: {differs} differ",
+            where=f"{artefact}, task {task}",
+            got=f"{name}: task hash {current.identity}, prompt hash {current.prompts}, {len(current.items)} items; "
+            f"{other.model.name}: {other.identity}, {other.prompts}, {len(other.items)} items",
+            allowed="equal task and prompt hashes for all models of a task",
+            fix="evaluate all models again in one run",
+        )

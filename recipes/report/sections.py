@@ -1,0 +1,178 @@
+"""The parts of a report that are neither scores nor answers: training curves, data, cost, provenance."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recipes.report import stats
+from recipes.report.charts import Curve
+from recipes.report.jsonfiles import read_json, read_rows
+from recipes.report.load import Evaluation, Manifest
+
+TRAINING_STAGES = {"cpt": "Continued pre-training", "sft": "Supervised tuning", "rl": "Reinforcement"}
+FLOW = ("nodes", "replies", "records")  # the ledger's steps that feed each other, in order; then the files of rows
+QUANTITIES = {  # key of training.jsonl -> title, note, is a share
+    "loss": ("Loss", "per trained token", False),
+    "reward": ("Reward", "mean of a step", False),
+    "frac_reward_zero_std": ("Groups without spread", "% of groups", True),
+    "completion_length": ("Reply length", "tokens", False),
+    "kl": ("KL to the start", "nats per token", False),
+}
+
+
+@dataclass(frozen=True)
+class SampledRow:
+    """Sampled against greedy answers of one model on the items that both tasks hold."""
+
+    task: str
+    model: str
+    greedy: float
+    sampled: float
+    test: stats.Paired  # sampled - greedy
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the data's way: what came in, what was kept, and how much was dropped for which reason."""
+
+    name: str
+    came: int
+    kept: int
+    reasons: dict[str, int]
+
+
+@dataclass(frozen=True)
+class DataSection:
+    """The data artefact: its card, the ledger's steps, and what the leak gate found."""
+
+    card: dict[str, str]
+    steps: list[Step]
+    leaks: dict[str, Any]  # leaks.json as it is; empty where there is none
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Predicted and actual time and memory of one stage; None where unknown."""
+
+    stage: str
+    seconds: float | None
+    predicted_seconds: float | None
+    memory: int | None
+    predicted_memory: float | None
+    tokens: int | None
+
+
+def curves(folders: dict[str, Path]) -> dict[str, list[Curve]]:
+    """Stage title -> curves, for every training stage that left a training.jsonl."""
+    found = {}
+    for stage, title in TRAINING_STAGES.items():
+        rows = list(read_rows(folders[stage] / "training.jsonl")) if stage in folders else []
+        drawn = [
+            Curve(name, note, points, share)
+            for key, (name, note, share) in QUANTITIES.items()
+            if len(points := tuple(_points(rows, key))) > 1
+        ]
+        if drawn:
+            found[title] = drawn
+    return found
+
+
+def sampled(evaluation: Evaluation) -> list[SampledRow]:
+    """Every task named X_sampled beside its greedy twin X."""
+    tasks = {task.name: task for task in evaluation.tasks}
+    rows = []
+    for name, task in tasks.items():
+        twin = tasks.get(name.removesuffix("_sampled"))
+        if task.kind != "sampled" or twin is None or twin is task:
+            continue
+        for model in (m for m in task.answers if m in twin.answers):
+            greedy = {item.doc_hash: item for item in twin.answers[model].items}
+            both = [(item, greedy[item.doc_hash]) for item in task.answers[model].items if item.doc_hash in greedy]
+            if both:
+                drawn, fixed = [s.score for s, _ in both], [g.score for _, g in both]
+                test = stats.paired(drawn, fixed, [s.cluster for s, _ in both])
+                means = sum(fixed) / len(both), sum(drawn) / len(both)
+                rows.append(SampledRow(evaluation.label(twin.name), model, *means, test))
+    return rows
+
+
+def data_section(folder: Path | None) -> DataSection | None:
+    """From card.json, whose `ledger` holds in, kept and reasons of every step, and leaks.json; None for None."""
+    if folder is None:
+        return None
+    card, leaks = (read_json(folder / f) if (folder / f).is_file() else {} for f in ("card.json", "leaks.json"))
+    ledger = card.get("ledger", {})
+    steps = [
+        Step(name, ledger[name]["in"], ledger[name]["kept"], ledger[name]["reasons"])
+        for name in sorted(ledger, key=lambda name: (FLOW.index(name) if name in FLOW else len(FLOW), name))
+    ]
+    return DataSection(flatten({k: v for k, v in card.items() if k not in ("ledger", "leaks")}), steps, leaks)
+
+
+def costs(manifests: Iterable[Manifest]) -> list[Cost]:
+    return [
+        Cost(
+            stage=m.stage,
+            seconds=m.seconds,
+            predicted_seconds=m.predicted.get("seconds"),
+            memory=m.peak_memory_bytes,
+            predicted_memory=m.predicted.get("memory_bytes"),
+            tokens=m.metrics.get("tokens"),
+        )
+        for m in manifests
+    ]
+
+
+def provenance(evaluation: Evaluation, manifests: dict[str, Manifest]) -> dict[str, str]:
+    """What a reader needs to know where the numbers come from, as label -> text."""
+    about = evaluation.manifest.provenance
+    model = evaluation.manifest.spec.get("model", {})
+    versions = {**about.get("versions", {}), **evaluation.versions}
+    commit = str(about.get("git_commit") or "unknown")
+    rows = {
+        "Base model": " ".join(str(model[k]) for k in ("name", "revision", "dtype") if model.get(k)),
+        "Models": ", ".join(f"{m.name} ({m.num_fewshot}-shot)" if m.num_fewshot else m.name for m in evaluation.models),
+        "Decoding": evaluation.decoding,
+        "Seed": str(evaluation.manifest.seed),
+        "Commit": commit + (" with local changes" if about.get("git_dirty") else ""),
+        "Device": str(about.get("device", "")),
+        "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "Evaluated": str(about.get("finished", "")),
+    }
+    rows |= {f"Artefact {stage}": f"{m.path.name}, fingerprint {m.fingerprint}" for stage, m in manifests.items()}
+    return {label: text for label, text in rows.items() if text}
+
+
+def command(evaluation: Evaluation, context: dict[str, Any]) -> str:
+    """The command that makes this run again: the caller's, else from the manifest's argv."""
+    if context.get("command"):
+        return str(context["command"])
+    arguments = [str(a) for a in evaluation.manifest.provenance.get("argv", [])][1:]
+    if not arguments:
+        arguments = ["run", evaluation.manifest.recipe, "--profile", evaluation.manifest.profile]
+    return shlex.join(["python", "-m", "recipes", *arguments])
+
+
+def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested tables as 'a.b' -> text, lists of plain values joined; the order is kept."""
+    flat: dict[str, str] = {}
+    for key, inner in value.items():
+        name = f"{prefix}{key}"
+        if isinstance(inner, dict):
+            flat |= flatten(inner, f"{name}.")
+        elif isinstance(inner, list):
+            flat[name] = ", ".join(" ".join(map(str, v.values())) if isinstance(v, dict) else str(v) for v in inner)
+        elif inner is not None and inner != "":
+            flat[name] = f"{inner:,}" if isinstance(inner, int) and not isinstance(inner, bool) else str(inner)
+    return flat
+
+
+def _points(rows: list[dict[str, Any]], key: str) -> Iterable[tuple[float, float]]:
+    for row in rows:
+        value = row.get(key)
+        if isinstance(value, (int, float)) and value == value and abs(value) != float("inf"):
+            yield float(row.get("step", 0)), float(value)

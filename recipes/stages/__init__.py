@@ -1,0 +1,1 @@
+"""The stages of a recipe, one module each: VERSION, READS, forecast, pilot and run(spec, inputs, out, runtime) -> metrics."""

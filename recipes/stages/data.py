@@ -1,0 +1,62 @@
+"""Raw sources -> rows: run the recipe's builder, then prove that every gold answer scores 1.0 and silence 0.0."""
+
+import importlib
+import json
+from pathlib import Path
+
+from recipes.errors import RecipeError
+from recipes.plan import Work
+
+VERSION = 1
+READS = {"corpus": ["*"]}
+
+
+def builder_module(name: str):
+    return importlib.import_module(f"data_builders.{name}.builder")
+
+
+def forecast(spec, counts: dict) -> Work:
+    builder = builder_module(spec.builder)
+    expected = builder.forecast(spec.data, builder.corpus_dir(spec.data))
+    counts.update(expected)
+    return Work(
+        rows=expected["rows"],
+        steps=expected["requests"],
+        tokens=expected["tokens"],
+        notes=f"{expected['nodes']} nodes; {spec.data.teacher.kind} teacher",
+    )
+
+
+def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
+    """Build into `out`; metrics are the builder's counts, `gold` is the number of rows proven."""
+    metrics = builder_module(spec.builder).build(spec.data, inputs["corpus"], out, spec.seed, runtime.bar, runtime.say)
+    metrics["gold"] = prove_gold(out)
+    return metrics
+
+
+def prove_gold(data: Path) -> int:
+    """Grade the gold reply and an empty reply of every rl and test row; the number of rows.
+
+    Raises:
+        RecipeError: a gold reply scores below 1.0, or an empty one above 0.0.
+    """
+    from eval.graders import grade
+
+    faults, rows = [], 0
+    for name in ("rl.jsonl", "test.jsonl"):
+        with open(data / name, encoding="utf-8") as lines:
+            for line in lines:
+                row = json.loads(line)
+                rows += 1
+                gold, empty = grade(row, row["reply"]), grade(row, "")
+                if gold != 1.0 or empty != 0.0:
+                    faults.append(f"{name} {row['id']}: gold {row['answer']!r} scores {gold}, an empty reply {empty}")
+    if faults:
+        raise RecipeError(
+            "gold answers do not score 1.0",
+            where=str(data),
+            got="\n".join(faults[:5]) + (f"\n… {len(faults)} rows in all" if len(faults) > 5 else ""),
+            allowed="1.0 for every gold reply, 0.0 for an empty one",
+            fix="correct the builder's reply or answer, or the grader; nothing has been trained",
+        )
+    return rows

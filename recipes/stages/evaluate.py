@@ -1,0 +1,249 @@
+"""Score base, few-shot base, SFT and RL model on identical prompts with lm-eval as a library.
+
+test.jsonl ──► lm-eval tasks ──► one loaded model, adapters switched ──► lm_eval/<model>/results_*.json samples_*.jsonl ──► models.json
+"""
+
+import json
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+from recipes.config import ROOT
+from recipes.errors import RecipeError
+from recipes.plan import Work
+
+VERSION = 1
+READS = {"data": ["test.jsonl", "sft.jsonl"], "sft": ["*"], "rl": ["*"]}
+TASKS = ROOT / "eval" / "tasks"
+REQUEST_TOKENS = 120  # prompt and reply, a first guess until a run is known
+
+
+def forecast(spec, counts: dict) -> Work:
+    models = counts.get("models", 3)
+    requests = counts["test"] * models + counts.get("general", 450) * models + counts["test"] * (spec.eval.fewshot > 0)
+    return Work(
+        rows=requests,
+        steps=-(-requests // spec.eval.batch_size),
+        tokens=requests * REQUEST_TOKENS,
+        notes=f"{requests} replies",
+    )
+
+
+def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
+    """Evaluate every model there is; a model whose results are already in `out` is not asked again.
+
+    Raises:
+        RecipeError: lm-eval could not write its files, or no task has rows.
+    """
+    from lm_eval.tasks import TaskManager
+
+    own = all(any(TASKS.rglob(f"{name}.yaml")) for name in (*spec.eval.tasks, *spec.eval.general))
+    # lm-eval's own tasks take ten seconds to index; they are looked at only where one is named.
+    manager = TaskManager(
+        include_path=str(TASKS), include_defaults=not own, metadata={"data": str(inputs["data"].resolve())}
+    )
+    domain = available(manager, spec.eval.tasks, runtime)
+    general = available(manager, spec.eval.general, runtime)
+    variants = plan_variants(spec, inputs, domain, general)
+    tokens = sum(
+        len(v["tasks"]) > 0 and evaluate_variant(spec, v, scorer, manager, out, runtime)
+        for v, scorer in loaded(spec, variants, inputs, out)
+    )
+    index = {
+        "models": [
+            {key: v[key] for key in ("name", "stage", "num_fewshot")}
+            | {"dir": str(results_file(out, v).parent.relative_to(out))}
+            for v in variants
+        ],
+        "prompt": load_template(spec),
+        "decoding": f"greedy, at most {spec.eval.max_new_tokens} new tokens; tasks named _sampled: temperature 1",
+        "tasks": {name: {"kind": kind_of(name)} for name in domain} | {name: {"kind": "general"} for name in general},
+    }
+    (out / "models.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    scores = {
+        v["name"]: {
+            task: round(result["acc,none"], 4)
+            for task, result in json.loads(results_file(out, v).read_text(encoding="utf-8"))["results"].items()
+            if "acc,none" in result
+        }
+        for v in variants
+    }
+    return {"tokens": tokens, "models": len(variants), "scores": scores}
+
+
+def load_template(spec) -> str:
+    """The chat template as text, so that the report shows what every model was asked with."""
+    from recipes import models
+
+    return models.load_tokenizer(spec.model).chat_template
+
+
+def available(manager, names, runtime) -> list[str]:
+    """The tasks that have rows; one without (a corpus without formulas has no calculations) is named and left out."""
+    from eval.hooks import NoTestRows
+
+    kept = []
+    for name in names:
+        try:
+            manager.load([name])
+            kept.append(name)
+        except NoTestRows as error:
+            runtime.say(f"evaluate: {name} left out, {str(error).splitlines()[0]}")
+    return kept
+
+
+def kind_of(task: str) -> str:
+    """How the report treats a task of the recipe's field: sampled and format scores stand beside the verdict, not in it."""
+    return next((kind for kind in ("sampled", "format") if task.endswith(f"_{kind}")), "domain")
+
+
+def plan_variants(spec, inputs: dict[str, Path], domain: list[str], general: list[str]) -> list[dict]:
+    """Which models are asked what: base, few-shot base (own field only), then what each stage left."""
+    variants = [{"name": "base", "stage": "base", "num_fewshot": 0, "tasks": domain + general}]
+    if spec.eval.fewshot:
+        variants.append(
+            {
+                "name": "few-shot",
+                "stage": "base",
+                "num_fewshot": spec.eval.fewshot,
+                "tasks": [t for t in domain if not t.endswith("_sampled")],
+            }
+        )
+    variants += [
+        {"name": stage, "stage": stage, "num_fewshot": 0, "tasks": domain + general}
+        for stage in ("sft", "rl")
+        if stage in inputs
+    ]
+    for variant in variants:
+        variant["model"] = f"{spec.model.name.strip('./~')}-{variant['name']}"
+    return variants
+
+
+def results_file(out: Path, variant: dict) -> Path | None:
+    found = sorted((out / "lm_eval" / variant["name"]).glob("*/results_*.json"))
+    return found[-1] if found else None
+
+
+def loaded(spec, variants: list[dict], inputs: dict[str, Path], out: Path):
+    """(variant, lm-eval model ready to answer as that variant) for each variant that is still to be asked.
+
+    Adapters sit on one loaded base and are switched; fully trained stages are loaded one at a time.
+    """
+    from recipes import models
+
+    todo = [v for v in variants if results_file(out, v) is None]
+    if not todo:
+        return
+    tokenizer = models.load_tokenizer(spec.model)
+    adapters = {
+        stage: inputs[stage] / "adapter"
+        for stage in ("sft", "rl")
+        if stage in inputs and (inputs[stage] / "adapter").is_dir()
+    }
+    base = models.load_base(spec.model)
+    model = models.load_adapters(base, adapters) if adapters else base
+    scorer = make_scorer(model.eval(), tokenizer, spec.eval.batch_size)
+    for variant in todo:
+        if variant["stage"] in adapters:
+            model.set_adapter(variant["stage"])
+            yield variant, scorer
+        elif variant["stage"] == "base":
+            with model.disable_adapter() if adapters else nothing():
+                yield variant, scorer
+        else:
+            trained = spec.model.model_copy(
+                update={"name": str(inputs[variant["stage"]] / "model"), "revision": "main"}
+            )
+            yield variant, make_scorer(models.load_base(trained).eval(), tokenizer, spec.eval.batch_size)
+
+
+@contextmanager
+def nothing():
+    yield
+
+
+def make_scorer(model, tokenizer, batch_size: int):
+    """lm-eval's own transformers model around a loaded one, with our progress bar in place of its own."""
+    from lm_eval.models.huggingface import HFLM
+
+    class Scorer(HFLM):
+        bar, tokens = None, 0
+
+        def generate_until(self, requests, disable_tqdm=True):
+            return super().generate_until(requests, disable_tqdm=True)
+
+        def _model_generate(self, context, max_length, stop, **kwargs):
+            replies = super()._model_generate(context, max_length, stop, **kwargs)
+            self.tokens += replies.numel()
+            self.bar.advance(len(context))
+            return replies
+
+    return Scorer(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, backend="causal")
+
+
+def evaluate_variant(spec, variant: dict, scorer, manager, out: Path, runtime) -> int:
+    """Run lm-eval for one model and store its native files; tokens read and written."""
+    from lm_eval import simple_evaluate
+    from lm_eval.loggers import EvaluationTracker
+
+    folder = out / "lm_eval" / variant["name"]
+    unfinished = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    tracker = EvaluationTracker(output_path=str(unfinished))
+    with runtime.bar(f"evaluate {variant['name']}", 0, "replies") as bar:
+        scorer.bar, scorer.tokens = bar, 0
+        results = simple_evaluate(
+            model=scorer,
+            model_args={"pretrained": variant["model"]},
+            tasks=variant["tasks"],
+            num_fewshot=variant["num_fewshot"],
+            batch_size=spec.eval.batch_size,
+            gen_kwargs={"max_gen_toks": spec.eval.max_new_tokens},
+            apply_chat_template=True,
+            fewshot_as_multiturn=True,
+            task_manager=manager,
+            log_samples=True,
+            evaluation_tracker=tracker,
+            bootstrap_iters=0,
+            random_seed=spec.seed,
+            numpy_random_seed=spec.seed,
+            torch_random_seed=spec.seed,
+            fewshot_random_seed=spec.seed,
+        )
+    samples = results.pop("samples")
+    tracker.save_results_aggregated(results=results, samples=samples)
+    for task, rows in samples.items():
+        tracker.save_results_samples(task_name=task, samples=rows)
+    # lm-eval turns a failed write into a warning; a finished model has all its files.
+    if len(list(unfinished.glob("*/results_*.json"))) != 1 or len(list(unfinished.glob("*/samples_*.jsonl"))) != len(
+        samples
+    ):
+        raise RecipeError(
+            "lm-eval could not write its results",
+            where=str(unfinished),
+            got=f"{len(list(unfinished.glob('*/*')))} files for {len(samples)} tasks",
+            allowed="one results file and one samples file a task",
+            fix="free some disk space and run the same command; finished models are kept",
+        )
+    unfinished.rename(folder)
+    return scorer.tokens
+
+
+def pilot(spec, inputs: dict[str, Path], runtime) -> float:
+    """Tokens per second read and written by the base model here, over one batch."""
+    import time
+
+    from recipes import models
+
+    tokenizer = models.load_tokenizer(spec.model)
+    model = models.load_base(spec.model).eval()
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "How far is it from here to there? " * 4}],
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    batch = tokenizer([text] * spec.eval.batch_size, return_tensors="pt", add_special_tokens=False).to(models.device())
+    batch.pop("token_type_ids", None)
+    began = time.monotonic()
+    replies = model.generate(**batch, max_new_tokens=64, min_new_tokens=64, do_sample=False)
+    return replies.numel() / (time.monotonic() - began)

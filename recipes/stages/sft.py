@@ -1,0 +1,188 @@
+"""Supervised fine-tuning on assistant tokens through TRL's SFTTrainer: LoRA through peft, or every weight.
+
+sft.jsonl ──► chat template ──► micro-batches of like length (CPU) or packed sequences (flash attention) ──► adapter/
+"""
+
+import json
+import math
+from pathlib import Path
+
+from recipes.errors import RecipeError
+from recipes.plan import Work
+
+VERSION = 1
+READS = {"data": ["sft.jsonl"]}
+ROW_TOKENS = 110  # first guess of a row's length, until the data exists
+
+
+def steps_of(rows: int, mean_tokens: float, sft) -> tuple[int, int]:
+    """(rows of a step, steps in all) for `sft.batch_tokens` real tokens a step."""
+    per_step = max(1, min(rows, round(sft.batch_tokens / mean_tokens)))
+    return per_step, max(1, math.ceil(math.ceil(rows / per_step) * sft.epochs))
+
+
+def forecast(spec, counts: dict) -> Work:
+    rows = counts["sft"]
+    tokens = counts.get("sft_tokens", rows * ROW_TOKENS)
+    _, steps = steps_of(rows, tokens / rows, spec.sft)
+    return Work(
+        rows=rows,
+        steps=steps,
+        tokens=round(tokens * spec.sft.epochs),
+        notes=f"{spec.sft.method}, {spec.sft.epochs:g} epochs",
+    )
+
+
+def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
+    """Train on inputs["data"]/sft.jsonl; writes adapter/ (or model/ for the full method) and training.jsonl.
+
+    Raises:
+        RecipeError: no rows, a row longer than `sft.max_length`, or a loss that is not a number.
+    """
+    from datasets import Dataset
+
+    from recipes import models, training
+
+    tokenizer = models.load_tokenizer(spec.model)
+    with open(inputs["data"] / "sft.jsonl", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    if not rows:
+        raise RecipeError(
+            "there is nothing to train on",
+            where=str(inputs["data"] / "sft.jsonl"),
+            got="0 rows",
+            allowed="at least one",
+            fix="see ledger.jsonl beside it for why rows were dropped",
+        )
+    lengths = [
+        len(ids)
+        for ids in tokenizer(
+            [tokenizer.apply_chat_template(r["prompt"] + r["completion"], tokenize=False) for r in rows],
+            add_special_tokens=False,
+        )["input_ids"]
+    ]
+    too_long = [row["id"] for row, length in zip(rows, lengths, strict=True) if length > spec.sft.max_length]
+    if too_long:
+        raise RecipeError(
+            "rows are longer than the model is given",
+            where="sft.max_length",
+            got=f"{len(too_long)} of {len(rows)} rows, the longest {max(lengths)} tokens, such as {too_long[0]}",
+            allowed=f"at most {spec.sft.max_length} tokens",
+            fix=f"--set sft.max_length={max(lengths)}, or shorten the rows in the builder",
+        )
+    dataset = Dataset.from_list([{"prompt": r["prompt"], "completion": r["completion"]} for r in rows])
+    with runtime.bar("sft", 0, "steps") as bar:
+        trainer = make_trainer(spec, models.load_base(spec.model), tokenizer, dataset, sum(lengths) / len(lengths), out)
+        trainer.add_callback(training.Watch(bar, "sft"))
+        seconds = training.train(trainer, out)
+    target = out / ("adapter" if spec.sft.method == "lora" else "model")
+    trainer.model.save_pretrained(str(target))
+    if spec.sft.method == "full":
+        tokenizer.save_pretrained(str(target))
+    history = training.write_history(
+        trainer,
+        out,
+        {
+            "loss": "loss",
+            "mean_token_accuracy": "token_accuracy",
+            "learning_rate": "learning_rate",
+            "grad_norm": "grad_norm",
+            "num_tokens": "tokens",
+        },
+    )
+    tokens = round(sum(lengths) * spec.sft.epochs)
+    return {
+        "rows": len(rows),
+        "steps": trainer.state.global_step,
+        "tokens": tokens,
+        "train_seconds": round(seconds, 1),
+        "tokens_per_second": round(tokens / seconds),
+        "final_loss": history[-1]["loss"] if history else None,
+        "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        "attention": models.choose_attention(spec.model),
+        "bf16": models.fast_bf16(),
+    }
+
+
+def make_trainer(spec, base, tokenizer, dataset, mean_tokens: float, out: Path):
+    """TRL's SFTTrainer for the recipe. Where attention can tell packed rows apart rows are packed; elsewhere rows of like length share a
+    micro-batch, the longest first, so that a model that will not fit fails at once."""
+    import torch
+    from peft import LoraConfig
+    from transformers import set_seed
+    from trl import SFTConfig, SFTTrainer
+
+    from recipes import models, training
+
+    sft = spec.sft
+    packed = sft.packing and models.choose_attention(spec.model) == "flash_attention_2"
+    per_step, _ = steps_of(len(dataset), mean_tokens, sft)
+    if packed:
+        per_device, accumulation = 1, max(1, round(sft.batch_tokens / sft.max_length))
+    else:
+        accumulation = max(1, math.ceil(per_step / sft.micro_batch))
+        per_device = math.ceil(per_step / accumulation)
+    adapter = None
+    if sft.method == "lora":
+        target = sft.target[0] if sft.target == ("all-linear",) else list(sft.target)
+        adapter = LoraConfig(
+            r=sft.rank, lora_alpha=sft.alpha, lora_dropout=sft.dropout, target_modules=target, task_type="CAUSAL_LM"
+        )
+    elif base.dtype != torch.float32 and models.device() == "cpu":
+        base = base.float()
+    set_seed(spec.seed)
+    arguments = SFTConfig(
+        **training.common_arguments(sft, spec.seed, out),
+        num_train_epochs=sft.epochs,
+        per_device_train_batch_size=per_device,
+        gradient_accumulation_steps=accumulation,
+        lr_scheduler_type=sft.scheduler,
+        warmup_steps=sft.warmup_ratio,
+        weight_decay=sft.weight_decay,
+        max_grad_norm=sft.max_grad_norm,
+        max_length=sft.max_length,
+        packing=packed,
+        completion_only_loss=True,
+        train_sampling_strategy="random" if packed else "group_by_length",
+    )
+    return training.silence(
+        SFTTrainer(model=base, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=adapter)
+    )
+
+
+def pilot(spec, inputs: dict[str, Path], runtime) -> float:
+    """Training tokens per second of this model here, from a few steps on rows of the usual length."""
+    import tempfile
+    import time
+
+    from datasets import Dataset
+
+    from recipes import models
+
+    tokenizer = models.load_tokenizer(spec.model)
+    dataset = Dataset.from_list(
+        [
+            {
+                "prompt": [{"role": "user", "content": "How far is it from here to there? " * 3}],
+                "completion": [{"role": "assistant", "content": "It is near. " * 8}],
+            }
+        ]
+        * 128
+    )
+    length = len(
+        tokenizer(
+            tokenizer.apply_chat_template(dataset[0]["prompt"] + dataset[0]["completion"], tokenize=False),
+            add_special_tokens=False,
+        )["input_ids"]
+    )
+    short = spec.model_copy(
+        update={
+            "sft": spec.sft.model_copy(update={"epochs": 1.0, "batch_tokens": min(spec.sft.batch_tokens, 32 * length)})
+        }
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = make_trainer(short, models.load_base(spec.model), tokenizer, dataset, length, Path(folder))
+        trainer.args.save_strategy = "no"
+        began = time.monotonic()
+        trainer.train()
+        return len(dataset) * length / (time.monotonic() - began)

@@ -1,0 +1,104 @@
+"""What the training stages share: common trainer arguments, progress, the watch over the loss, resume from the last checkpoint."""
+
+import json
+import math
+import time
+from pathlib import Path
+
+from transformers import PrinterCallback, TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from recipes.errors import RecipeError
+from recipes.models import device, fast_bf16
+
+CHECKPOINTS = "checkpoints"
+
+
+def common_arguments(table, seed: int, out: Path) -> dict:
+    """Arguments of every TRL config: where and how often to save and log, precision, seeds; no trackers, no downloads.
+
+    `table` is the `[sft]` or `[rl]` table. On a CPU the model is small: activations are kept, and bf16 is used where the hardware has it.
+    """
+    small = device() == "cpu"
+    return dict(
+        output_dir=str(out / CHECKPOINTS),
+        save_strategy="steps",
+        save_steps=table.save_steps,
+        save_total_limit=2,
+        logging_steps=table.log_steps,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        seed=seed,
+        data_seed=seed,
+        use_cpu=small,
+        bf16=fast_bf16(),
+        fp16=False,
+        gradient_checkpointing=not small,
+        learning_rate=table.learning_rate,
+        dataloader_pin_memory=not small,
+    )
+
+
+class Watch(TrainerCallback):
+    """Moves the progress bar, and stops a run whose loss or gradient is no longer a number."""
+
+    def __init__(self, bar, stage: str):
+        self.bar, self.stage, self.rate_key = bar, stage, "reward" if stage == "rl" else "loss"
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.bar.total = state.max_steps
+        if state.global_step:
+            self.bar.advance(state.global_step, f"resumed at step {state.global_step}")
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.bar.advance(1)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        for key in ("loss", "grad_norm"):
+            value = (logs or {}).get(key)
+            if value is not None and not math.isfinite(float(value)):
+                raise RecipeError(
+                    f"training diverged: {key} is {value}",
+                    where=f"{self.stage}, step {state.global_step}",
+                    got=f"learning rate {args.learning_rate}",
+                    allowed="a finite loss",
+                    fix=f"lower {self.stage}.learning_rate (a tenth, say) and run again; the stages before are kept",
+                )
+        if logs and self.rate_key in logs:
+            self.bar.advance(0, f"{self.rate_key} {float(logs[self.rate_key]):.3f}")
+
+
+def silence(trainer):
+    """`trainer` without the callback that prints every log as a dictionary."""
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def train(trainer, out: Path) -> float:
+    """Train to the end, from the last whole checkpoint where there is one; seconds spent in this process."""
+    began = time.monotonic()
+    trainer.train(resume_from_checkpoint=last_checkpoint(out))
+    return time.monotonic() - began
+
+
+def last_checkpoint(out: Path) -> str | None:
+    """The newest checkpoint that was written to its end (trainer_state.json is written last)."""
+    folder = out / CHECKPOINTS
+    if not folder.is_dir():
+        return None
+    for broken in folder.glob("checkpoint-*"):
+        if not (broken / "trainer_state.json").is_file():
+            broken.rename(folder / f"broken-{broken.name}")
+    return get_last_checkpoint(str(folder))
+
+
+def write_history(trainer, out: Path, keys: dict[str, str]) -> list[dict]:
+    """`training.jsonl` from the trainer's own log, which survives a resume; `keys` maps its names to ours."""
+    rows = [
+        {ours: entry[theirs] for theirs, ours in {"step": "step", "epoch": "epoch", **keys}.items() if theirs in entry}
+        for entry in trainer.state.log_history
+        if next(iter(keys)) in entry
+    ]
+    (out / "training.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return rows

@@ -1,0 +1,310 @@
+"""The analogseeker data as a whole: rows, splits, determinism, resume, and clear errors."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from data_builders.analogseeker import builder
+from data_builders.analogseeker.rows import parse_row
+from data_builders.analogseeker.spec import Spec
+from data_builders.schema import DataError, SftRow, read_jsonl
+from data_builders.teacher.expert import Expert
+from eval.graders import grade
+
+ROOT = Path(__file__).parents[1]
+SMALL = ROOT / "tests" / "fixtures" / "small_corpus"
+TEXTBOOK = ROOT / ".." / "shared" / "data" / "analog_textbook"
+FILES = [
+    "card.json",
+    "cpt.jsonl",
+    "leaks.json",
+    "ledger.jsonl",
+    "nodes.jsonl",
+    "qtsa.jsonl",
+    "rl.jsonl",
+    "sft.jsonl",
+    "test.jsonl",
+]
+
+
+class Bar:
+    def advance(self, n=1, note=None):
+        pass
+
+
+@contextmanager
+def bar(title, total, unit):
+    yield Bar()
+
+
+def small(**changes):
+    base = {
+        "corpus": str(SMALL),
+        "min_tokens": 5,
+        "tests": {"knowledge": 8, "calculation": 10, "transfer": 5},
+        "rl_rows": 60,
+    }
+    return Spec.model_validate(base | changes)
+
+
+def build(spec, out, seed=42, say=lambda text: None):
+    out.mkdir(parents=True, exist_ok=True)
+    metrics = builder.build(spec, builder.corpus_dir(spec), out, seed, bar, say)
+    return metrics, {
+        name: read_jsonl(out / f"{name}.jsonl") for name in ("sft", "rl", "test", "qtsa", "nodes", "cpt", "ledger")
+    }
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    out = tmp_path_factory.mktemp("shipped")
+    metrics, rows = build(Spec(), out)
+    return metrics, rows, json.loads((out / "card.json").read_text())
+
+
+def contents(row):
+    return row["prompt"][-1]["content"]
+
+
+def test_the_shipped_corpus_gives_rows_of_the_promised_sizes(shipped):
+    metrics, rows, card = shipped
+    assert 2500 <= len(rows["sft"]) <= 4000 and len(rows["rl"]) >= 1500
+    kinds = Counter(row["kind"] for row in rows["test"])
+    assert kinds == {"knowledge": 300, "calculation": 300, "transfer": 100}
+    assert (metrics["sft"], metrics["rl"], metrics["test"]) == (len(rows["sft"]), len(rows["rl"]), 700)
+    shares = Counter(row["kind"] for row in rows["sft"])
+    assert {kind: round(count / len(rows["sft"]), 2) for kind, count in shares.items()} == {
+        "mcq": 0.45,
+        "open": 0.2,
+        "calc": 0.35,
+    }
+    assert card["rows"]["test_knowledge"] == 300 and card["leaks"]["passed"] and len(card["families"]) >= 12
+    assert "Limits" not in card["about"] and card["limits"].startswith("the expert teacher")
+
+
+def test_gold_scores_one_and_silence_nothing_for_every_row(shipped):
+    _, rows, _ = shipped
+    for row in rows["test"] + rows["rl"]:
+        assert (grade(row, row["reply"]), grade(row, "")) == (1.0, 0.0), row
+
+
+def test_prompts_and_replies_have_the_exact_form(shipped):
+    _, rows, _ = shipped
+    for row in rows["test"] + rows["rl"] + rows["sft"]:
+        lines = contents(row).split("\n")
+        choice = row.get("options") or row["kind"] == "mcq"
+        assert lines[-1] == (
+            "Give the right option in <answer> tags." if choice else "Give the final answer in <answer> tags."
+        )
+        assert [line[:3] for line in lines[1:-1]] == (["A) ", "B) ", "C) ", "D) "] if choice else [])
+        assert len(row["prompt"]) == 1 and row["prompt"][0]["role"] == "user"
+    for row in rows["sft"]:
+        reply = row["completion"][0]["content"]
+        assert reply.startswith("<think>") and reply.count("</think>\n") == 1 and reply.endswith("</answer>")
+
+
+def test_rows_have_unique_ids_lineage_and_even_letters(shipped):
+    _, rows, card = shipped
+    for name in ("sft", "rl", "test"):
+        assert len({row["id"] for row in rows[name]}) == len(rows[name])
+    requests = {row["request"] for row in rows["qtsa"]}
+    assert all(set(row["lineage"]["requests"]) <= requests for row in rows["sft"] + rows["rl"] + rows["test"])
+    letters = Counter(row["answer"] for row in rows["qtsa"] if row["kind"] == "mcq")
+    assert set(letters) == set("ABCD") and min(letters.values()) > 0.8 * max(letters.values())
+    assert min(card["letters"].values()) > 0.15 * sum(card["letters"].values())
+
+
+def test_transfer_nodes_are_held_out_whole_and_spread_over_families(shipped):
+    _, rows, card = shipped
+    held = {node["node_id"] for node in card["held_out"]}
+    assert 5 <= len(held) <= 9 and len({node["family"] for node in card["held_out"]}) == len(held)
+    assert {row["node_id"] for row in rows["test"] if row["kind"] == "transfer"} <= held
+    assert not held & {row["node_id"] for name in ("sft", "rl", "cpt") for row in rows[name]}
+    assert not held & {row["node_id"] for row in rows["test"] if row["kind"] != "transfer"}
+    graders = Counter(row["grader"] for row in rows["test"] if row["kind"] == "transfer")
+    assert graders["choice"] >= 40 and graders["numeric"] >= 40
+
+
+def test_tested_wordings_and_tested_values_never_occur_in_training(shipped):
+    _, rows, _ = shipped
+    trained, tested = defaultdict(set), defaultdict(set)
+    for row in rows["qtsa"]:
+        if row["kind"] == "calc":
+            (tested if row["split"] == "calculation" else trained)[row["fact_id"]].add(row["thinking"])
+        elif row["operations"] == 0 and row["split"] != "transfer":
+            (tested if row["split"] == "knowledge" else trained)[row["fact_id"]].add(row["question"])
+    assert len(tested) > 250
+    assert all(not tested[fact] & trained[fact] for fact in tested)
+    seen = {row["fact_id"] for row in rows["sft"]}
+    assert {row["fact_id"] for row in rows["test"] if row["kind"] != "transfer"} <= seen
+
+
+def test_rl_covers_every_seen_formula_evenly(shipped):
+    _, rows, _ = shipped
+    counts = Counter(row["fact_id"] for row in rows["rl"])
+    assert {row["grader"] for row in rows["rl"]} == {"numeric"}
+    assert len(counts) >= 55 and max(counts.values()) <= 2 * min(counts.values())
+    assert {row["difficulty"] for row in rows["rl"]} >= {1, 2, 3}
+
+
+def test_the_ledger_accounts_for_every_request_and_row(shipped):
+    metrics, rows, card = shipped
+    assert all(step["in"] == step["kept"] + step["dropped"] for step in card["ledger"].values())
+    assert card["ledger"]["replies"]["in"] == metrics["requests"]
+    assert (
+        card["ledger"]["records"]["kept"]
+        == len(rows["qtsa"])
+        == card["ledger"]["sft"]["in"]
+        + card["ledger"]["rl"]["in"]
+        + sum(card["ledger"][kind]["in"] for kind in ("knowledge", "calculation", "transfer"))
+    )
+    written = Counter()
+    for row in rows["ledger"]:
+        written[row["step"]] += row["count"]
+    assert written == {step: total["dropped"] for step, total in card["ledger"].items() if total["dropped"]}
+
+
+def test_records_survive_the_way_to_sft_and_back(shipped):
+    _, rows, _ = shipped
+    records = {row["request"]: row for row in rows["qtsa"]}
+    for row in rows["sft"]:
+        record = records[row["lineage"]["requests"][0]]
+        fields = tuple(record[name] for name in ("question", "thinking", "solution", "answer"))
+        assert parse_row(SftRow(**row)) == fields
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda row: row["completion"][0].update(content="no tags"),
+        lambda row: row["prompt"][0].update(content="Question only"),
+    ],
+)
+def test_a_row_of_another_form_is_not_parsed(shipped, break_it):
+    row = json.loads(json.dumps(shipped[1]["sft"][0]))
+    break_it(row)
+    with pytest.raises(ValueError, match=row["id"]):
+        parse_row(SftRow(**row))
+
+
+def test_bytes_are_the_same_in_another_process_and_differ_with_the_seed(tmp_path):
+    build(small(), tmp_path / "a")
+    script = (
+        f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]; from pathlib import Path\n"
+        f"import test_builder_analogseeker as t; t.build(t.small(), Path({str(tmp_path / 'b')!r}))"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, env=os.environ | {"PYTHONHASHSEED": "7"})
+    build(small(), tmp_path / "c", seed=43)
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == FILES
+    for name in FILES:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    assert (tmp_path / "a" / "sft.jsonl").read_bytes() != (tmp_path / "c" / "sft.jsonl").read_bytes()
+
+
+def test_an_interrupted_build_goes_on_and_ends_with_the_same_bytes(tmp_path, monkeypatch):
+    build(small(), tmp_path / "whole")
+    asked, ask = [], Expert.ask
+
+    def stopping(self, requests):
+        for reply in ask(self, requests):
+            if len(asked) == 50:
+                raise KeyboardInterrupt
+            asked.append(reply.request)
+            yield reply
+
+    monkeypatch.setattr(Expert, "ask", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        build(small(), tmp_path / "part")
+    with (tmp_path / "part" / "replies.jsonl").open("a") as stream:
+        stream.write('{"key": "cut off')
+    monkeypatch.setattr(
+        Expert, "ask", lambda self, requests: (asked.append(reply.request) or reply for reply in ask(self, requests))
+    )
+    build(small(), tmp_path / "part")
+    assert len(asked) == len(set(asked))
+    for name in FILES:
+        assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_the_forecast_is_close_to_what_is_built(shipped):
+    metrics, _, _ = shipped
+    expected = builder.forecast(Spec(), builder.corpus_dir(Spec()))
+    assert expected["nodes"] == metrics["nodes"]
+    for name in ("requests", "sft", "rl", "test", "tokens"):
+        assert abs(expected[name] - metrics[name]) <= 0.05 * metrics[name], name
+    assert expected["rows"] == expected["sft"] + expected["rl"] + expected["test"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"tests": {"knowledge": 5000, "calculation": 10, "transfer": 5}},
+            ["too few knowledge", "data.tests.knowledge", "5000", "set data"],
+        ),
+        (
+            {"tests": {"knowledge": 8, "calculation": 5000, "transfer": 5}},
+            ["too few calculation", "data.tests.calculation"],
+        ),
+        ({"tests": {"knowledge": 8, "calculation": 10, "transfer": 5000}}, ["too few transfer", "data.tests.transfer"]),
+        ({"corpus": "/no/such/folder"}, ["does not exist", "/no/such/folder", "data.corpus"]),
+    ],
+)
+def test_what_cannot_be_built_is_a_clear_error(tmp_path, changes, words):
+    with pytest.raises(DataError) as error:
+        build(small(**changes), tmp_path)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_leaks_above_the_threshold_stop_the_build_and_stay_on_disk(tmp_path):
+    for path in SMALL.iterdir():
+        planted = re.sub(
+            r'(questions = \[\n  "(?!.*givens)(.*)\?",\n(?:.*\n){3}  ").*(",\n)', r"\1\2\3", path.read_text()
+        )
+        (tmp_path / path.name).write_text(planted)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(DataError, match="hold test items"):
+        build(small(corpus=str(tmp_path)), tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "leaks.json").read_text())["counts"]["normalised"]["pairs"] > 0
+    assert not (tmp_path / "out" / "sft.jsonl").exists()
+
+
+def test_a_corpus_without_formulas_says_so_and_reinforces_knowledge(tmp_path):
+    for path in SMALL.iterdir():
+        text = path.read_text()
+        if path.suffix == ".toml":
+            blocks = text.replace("[[node", "\x00[[node").split("\x00")
+            text = "".join(block for block in blocks if not block.startswith("[[node.formula"))
+        (tmp_path / path.name).write_text(text)
+    said = []
+    _, rows = build(small(corpus=str(tmp_path)), tmp_path / "out", say=said.append)
+    assert {row["kind"] for row in rows["test"]} == {"knowledge", "transfer"}
+    assert {row["grader"] for row in rows["rl"]} == {"choice"} and {row["kind"] for row in rows["sft"]} == {
+        "mcq",
+        "open",
+    }
+    assert any("no formulas" in text for text in said)
+
+
+@pytest.mark.skipif(not TEXTBOOK.is_dir(), reason="the textbook is not at ../shared/data/analog_textbook")
+def test_a_real_textbook_gives_enough_clean_items(tmp_path):
+    spec = Spec(corpus=str(TEXTBOOK))
+    _, rows = build(spec, tmp_path)
+    assert len({row["fact_id"] for row in rows["qtsa"]}) >= 250, "distinct phrases asked for"
+    assert Counter(row["kind"] for row in rows["test"]) == {"knowledge": 300, "transfer": 100}
+    texts = {row["node_id"]: row["text"] for row in rows["nodes"]}
+    for row in rows["qtsa"]:
+        _, node, place = row["span"].rsplit(":", 2)
+        start, end = map(int, place.split("-"))
+        assert set(row["answer"].split()) <= set("ABCD") or row["answer"] in texts[node][start:end]
+        shown = " ".join([row["question"], row["answer"], *(row["options"] or ())])
+        assert not set("\\${}@\x00") & set(shown) and "[…]" not in shown, shown
+        assert "**" not in shown and "](" not in shown and "`" not in shown, shown
+    assert all(len(set(row["options"])) == 4 for row in rows["qtsa"] if row["options"])

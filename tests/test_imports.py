@@ -1,0 +1,108 @@
+"""Import rules: checked by import-linter, and by looking at what a quick command really loads."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from recipes.config import ROOT
+
+HEAVY = {"torch", "transformers", "trl", "peft", "lm_eval", "datasets", "accelerate", "scipy", "numpy", "pint"}
+PACKAGES = ("recipes", "data_builders", "eval")
+SKELETON = ROOT / "recipes" / "commands" / "skeleton"
+
+
+def loaded_by(code):
+    """Names of the heavy modules that a fresh interpreter holds after running `code`."""
+    text = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\nprint('loaded', *sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert "loaded" in done.stderr, done.stderr
+    return HEAVY & set(done.stderr.split("loaded")[-1].split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list"],
+        ["show", "analogseeker"],
+        ["show", "analogseeker", "--profile", "paper"],
+        ["--help"],
+        ["run", "--help"],
+        ["check", "--help"],
+        ["chat", "--help"],
+        ["export", "--help"],
+        ["embedded", "--help"],
+        ["doctor"],
+    ],
+    ids=" ".join,
+)
+def test_quick_commands_load_nothing_heavy(words):
+    assert loaded_by(f"from recipes.cli import main; main({words!r})") == set()
+
+
+def test_check_of_the_configuration_loads_nothing_heavy():
+    assert loaded_by("from recipes.loader import load; load('recipes.toml', 'analogseeker', here=False)") == set()
+
+
+def test_the_pipeline_and_the_stages_load_nothing_heavy_before_a_stage_runs():
+    names = [f"recipes.stages.{file.stem}" for file in sorted((ROOT / "recipes" / "stages").glob("[a-z]*.py"))]
+    assert {"recipes.stages.data", "recipes.stages.sft", "recipes.stages.rl", "recipes.stages.evaluate"} <= set(names)
+    modules = ["recipes.pipeline", "recipes.plan", *names]
+    assert (
+        loaded_by("; ".join(f"import {name}" for name in modules)) & {"torch", "transformers", "trl", "peft", "lm_eval"}
+        == set()
+    )
+
+
+def test_import_rules_hold():
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+def sources():
+    return [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+
+
+def test_nobody_shadows_the_builtin_eval():
+    assert len(sources()) > 20
+    found = [
+        str(file)
+        for file in sources()
+        if re.search(r"^\s*import eval\b(?!\.)|^\s*import eval\.\w+(?!.* as )", file.read_text(), re.M)
+    ]
+    assert found == []
+
+
+def test_every_folder_with_code_is_a_package_and_every_kind_of_data_file_is_shipped():
+    missing = {str(file.parent.relative_to(ROOT)) for file in sources() if not (file.parent / "__init__.py").exists()}
+    assert missing == set()
+    shipped = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["*"])
+    kinds = {
+        f"*{file.suffix}"
+        for package in PACKAGES
+        for file in (ROOT / package).rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    assert kinds - {"*.py"} <= shipped
+
+
+def test_constraints_pin_everything_exactly_and_name_no_place():
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[0] == "torch==2.13.0"
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines), [
+        line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)
+    ]
+    pinned = {line.split("==")[0].lower().replace("-", "_") for line in lines}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["test"]
+    assert {re.match(r"[\w-]+", requirement)[0].lower().replace("-", "_") for requirement in wanted} <= pinned

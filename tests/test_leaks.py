@@ -1,0 +1,158 @@
+"""The leak gate finds planted test items in training rows, leaves templates alone, and is fast."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from data_builders.quality.leaks import leak_report
+from data_builders.schema import GradedRow, SftRow
+
+OPTIONS = ("the gate current", "the gate-source voltage", "the drain current", "the bulk voltage")
+KNOWN = (
+    "Two matched transistors share gates and sources in a simple mirror, so which quantity must be equal in both "
+    "of them at every moment?"
+)
+
+
+def choice(question):
+    shown = "\n".join(f"{letter}) {option}" for letter, option in zip("ABCD", OPTIONS, strict=True))
+    return f"{question}\n{shown}\nGive the right option in <answer> tags."
+
+
+def calculation(current, ratio):
+    return (
+        f"A current mirror of matched devices in one well has reference current Iref = {current} uA and size ratio "
+        f"K = {ratio}. Find the output current.\nGive the final answer in <answer> tags."
+    )
+
+
+def solved(current, ratio):
+    result = current * ratio
+    return (
+        f"<think>Iout = Iref * K = {current} * {ratio} = {result}</think>\nThe output current is {result} uA.\n"
+        f"<answer>{result} uA</answer>"
+    )
+
+
+def training(prompt, reply="<think>Because.</think>\nSo: yes.\n<answer>yes</answer>", name="row"):
+    return SftRow(
+        name, [{"role": "user", "content": prompt}], [{"role": "assistant", "content": reply}], "open", "n", "f", "x"
+    )
+
+
+KNOWLEDGE = GradedRow(
+    "k",
+    [{"role": "user", "content": choice(KNOWN)}],
+    "B",
+    "<think>Gates are joined and sources are joined, so both have the same gate-source voltage.</think>\n"
+    "So the right option is: the gate-source voltage.\n<answer>B</answer>",
+    "choice",
+    "knowledge",
+    OPTIONS,
+    None,
+    None,
+    0,
+    "n",
+    "f",
+    "x",
+)
+NUMERIC = GradedRow(
+    "c",
+    [{"role": "user", "content": calculation(20, 3)}],
+    "60 uA",
+    solved(20, 3),
+    "numeric",
+    "calculation",
+    None,
+    "uA",
+    0.01,
+    1,
+    "n",
+    "g",
+    "x",
+)
+
+
+def counts(*rows, tests=(KNOWLEDGE, NUMERIC), threshold=0.0):
+    report = leak_report(list(rows), list(tests), threshold)
+    return report["passed"], {kind: value["pairs"] for kind, value in report["counts"].items()}
+
+
+def test_a_verbatim_question_is_an_exact_hit_whatever_its_options():
+    prompt = choice(KNOWN).replace("bulk", "body")
+    assert counts(training(prompt)) == (False, {"exact": 1, "normalised": 0, "13-gram": 0})
+
+
+def test_changed_case_and_punctuation_is_a_normalised_hit():
+    prompt = KNOWN.upper().replace(",", " -").replace("?", "") + "\nGive the final answer in <answer> tags."
+    assert counts(training(prompt)) == (False, {"exact": 0, "normalised": 1, "13-gram": 0})
+
+
+@pytest.mark.parametrize("where", ["prompt", "reply"])
+def test_thirteen_words_of_a_question_anywhere_are_a_hit(where):
+    piece = "It was said that " + " ".join(KNOWN.split()[4:17]) + " and more."
+    row = (
+        training(piece)
+        if where == "prompt"
+        else training("Other?", f"<think>{piece}</think>\nSo: x.\n<answer>x</answer>")
+    )
+    assert counts(row) == (False, {"exact": 0, "normalised": 0, "13-gram": 1})
+
+
+def test_twelve_words_a_near_topic_and_the_taught_fact_are_no_hit():
+    rows = (
+        training(" ".join(KNOWN.split()[:12])),
+        training("Which voltage do both transistors of a mirror share?"),
+        training("Why?", KNOWLEDGE.reply),
+    )
+    assert counts(*rows) == (True, {"exact": 0, "normalised": 0, "13-gram": 0})
+
+
+def test_a_template_with_other_numbers_is_no_hit_and_with_the_same_numbers_is():
+    others = [
+        training(calculation(current, ratio), solved(current, ratio)) for current, ratio in ((20, 4), (30, 3), (60, 1))
+    ]
+    assert counts(*others) == (True, {"exact": 0, "normalised": 0, "13-gram": 0})
+    passed, found = counts(training(calculation(20, 3).replace("Find", "Say")))
+    assert not passed and found["13-gram"] == 1
+
+
+def test_the_worked_solution_of_a_tested_calculation_is_a_hit_under_another_question():
+    row = training("Multiply the reference by the ratio.", solved(20, 3))
+    assert counts(row) == (False, {"exact": 0, "normalised": 0, "13-gram": 1})
+
+
+def test_rows_for_reinforcement_are_checked_too():
+    assert counts(replace(NUMERIC, id="other")) == (False, {"exact": 1, "normalised": 0, "13-gram": 0})
+
+
+def test_the_threshold_counts_test_items_and_never_forgives_an_exact_hit():
+    tests = [KNOWLEDGE] + [
+        replace(KNOWLEDGE, id=str(number), prompt=[{"role": "user", "content": choice(f"Question {number}?")}])
+        for number in range(99)
+    ]
+    piece = training(" ".join(KNOWN.split()[:14]))
+    assert counts(piece, piece, tests=tests, threshold=0.01)[0]
+    assert not counts(piece, tests=tests, threshold=0.009)[0]
+    assert not counts(training(choice(KNOWN)), tests=tests, threshold=1.0)[0]
+
+
+def test_the_report_shows_counts_and_examples():
+    report = leak_report([training(choice(KNOWN), name="guilty")], [KNOWLEDGE, NUMERIC], 0.005)
+    assert report["examples"] == [{"kind": "exact", "row": "guilty", "item": "k", "text": KNOWN}]
+    assert report["counts"]["exact"] == {"pairs": 1, "test_items": 1, "training_rows": 1}
+    assert (report["training_rows"], report["test_items"], report["threshold"]) == (1, 2, 0.005)
+
+
+def test_thousands_of_rows_are_checked_in_seconds():
+    rows = [
+        training(calculation(current, ratio), solved(current, ratio)) for current in range(80) for ratio in range(75)
+    ]
+    tests = [
+        replace(NUMERIC, id=str(n), prompt=[{"role": "user", "content": calculation(n, 80)}], reply=solved(n, 80))
+        for n in range(700)
+    ]
+    start = time.perf_counter()
+    assert leak_report(rows, tests, 0.0)["passed"]
+    assert time.perf_counter() - start < 3

@@ -1,0 +1,121 @@
+"""The plan: what stands, what it would cost, and where the figures are from."""
+
+import json
+
+import pytest
+
+from recipes import pipeline, plan
+from recipes.errors import RecipeError
+from recipes.memory import PeakMemory
+from recipes.steps import key_of
+from tests.fake_pipeline import Place
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path / "place")
+
+
+def survey(place, *sets):
+    return {line.stage: line for line in pipeline.survey(place.job(*sets))}
+
+
+def test_before_the_first_run_everything_is_new_or_waits_and_nothing_is_written(place):
+    lines = survey(place)
+    assert [line.state for line in lines.values()] == ["new", "after data", "after data, sft", "after data, sft, rl"]
+    assert place.stages.calls == [] and place.stages.pilots == ["data", "sft", "rl", "evaluate"]
+    assert lines["sft"].seconds == 20.0 and lines["sft"].source == "pilot" and lines["sft"].work.rows == 2
+    assert not place.home.exists()
+
+
+def test_after_a_run_the_plan_is_cached_and_asks_no_pilot(place):
+    done = place.run()
+    place.stages.pilots.clear()
+    assert [line.state for line in survey(place).values()] == [f"cached {folder.name[-8:]}" for folder in done.values()]
+    assert place.stages.pilots == []
+
+
+def test_a_change_shows_its_reason_and_the_rate_of_earlier_runs(place):
+    place.run()
+    place.stages.pilots.clear()
+    lines = survey(place, "sft.learning_rate=2e-4")
+    assert lines["data"].state.startswith("cached") and lines["sft"].state == "rebuild: sft.learning_rate 1e-4 -> 2e-4"
+    assert lines["rl"].state == "after sft"
+    manifest = place.manifest("sft")
+    assert lines["sft"].seconds == pytest.approx(2000 / (1000 / manifest["seconds"]))
+    assert lines["sft"].source == "1 earlier run" and lines["sft"].memory_bytes == manifest["peak_memory_bytes"]
+    assert place.stages.pilots == []
+
+
+def test_the_rate_is_the_median_of_runs_with_the_same_model_and_hardware(place):
+    place.run()
+    folder = next(place.home.glob("sft-????????"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for number, seconds in enumerate((1.0, 2.0, 100.0)):
+        other = place.home / f"sft-0000000{number}"
+        other.mkdir()
+        (other / "manifest.json").write_text(json.dumps(manifest | {"seconds": seconds}))
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"provenance": {"device": "another machine"}}))
+    lines = survey(place, "sft.rank=4")
+    assert lines["sft"].seconds == pytest.approx(2000 / (1000 / 2.0)) and lines["sft"].source == "3 earlier runs"
+
+
+def test_a_pilot_that_fails_leaves_the_time_open_but_a_stated_problem_is_raised(place):
+    class Failing:
+        @staticmethod
+        def forecast(spec, counts):
+            return plan.Work(tokens=10)
+
+        @staticmethod
+        def pilot(spec, inputs, runtime):
+            raise OSError("no such device")
+
+    job = place.job()
+    step = pipeline.wire(job.recipe)[1]
+    line = plan.forecast(Failing, "sft", step.spec, {}, {}, "new", job.runs, job.runtime)
+    assert line.seconds is None and line.predicted is None and "no such device" in line.source
+    assert "without sft" in "\n".join(plan.table([line]))
+
+    class Stating(Failing):
+        @staticmethod
+        def pilot(spec, inputs, runtime):
+            raise RecipeError("the model has no chat template")
+
+    with pytest.raises(RecipeError, match="chat template"):
+        plan.forecast(Stating, "sft", step.spec, {}, {}, "new", job.runs, job.runtime)
+
+
+def test_the_table_lists_every_stage_with_its_figures_and_a_total():
+    work = plan.Work(rows=1200, steps=30, tokens=45_000, cost=1.5, notes="openai teacher")
+    lines = plan.table(
+        [plan.Forecast("data", "new", work, 90.0, 2 * 10**9, "pilot"), plan.Forecast("sft", "cached ab12cd34")]
+    )
+    assert "1,200" in lines[1] and "45,000" in lines[1] and "1 min 30 s" in lines[1] and "2.0 GB" in lines[1]
+    assert "$1.50" in lines[1] and "new (pilot) · openai teacher" in lines[1]
+    assert "cached ab12cd34" in lines[2] and lines[-1].startswith("total") and "1 min 30 s" in lines[-1]
+
+
+def test_a_begun_stage_is_marked(place):
+    place.run(until="data")
+    key = (
+        "sft-"
+        + key_of(
+            pipeline.wire(place.job().recipe)[1],
+            place.stages("sft"),
+            {"data": next(place.home.glob("data-*"))},
+            place.job().digests,
+        ).fingerprint[:8]
+    )
+    (place.home / f"{key}.partial").mkdir()
+    assert survey(place)["sft"].state == "new, begun"
+
+
+def test_peak_memory_is_that_of_the_work_and_not_of_the_process():
+    with PeakMemory() as large:
+        block = bytearray(200 * 2**20)
+        for place in range(0, len(block), 4096):
+            block[place] = 1
+    del block
+    with PeakMemory() as small:
+        pass
+    assert large.bytes - small.bytes > 150 * 2**20

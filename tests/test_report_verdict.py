@@ -1,0 +1,163 @@
+"""The judgement and the sentence, on answers made up for the case."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from recipes.report.answers import Answers, Item, Model
+from recipes.report.load import Evaluation, Manifest, Task
+from recipes.report.verdict import judge
+
+MODELS = {
+    "base": Model("base", "base", 0, Path()),
+    "few-shot": Model("few-shot", "base", 4, Path()),
+    "sft": Model("sft", "sft", 0, Path()),
+    "rl": Model("rl", "rl", 0, Path()),
+}
+
+
+def evaluation(tasks, margin=0.05):
+    """`tasks`: {name: (kind, {model: number of right answers}, n)}; the first items are the right ones, no nodes."""
+    made = []
+    for name, (kind, right, n) in tasks.items():
+        answers = {
+            model: Answers(MODELS[model], "acc", 1, {}, tuple(item(i, i < count) for i in range(n)))
+            for model, count in right.items()
+            if n
+        }
+        made.append(Task(name, kind, answers))
+    used = [m for m in MODELS if any(m in right for _, right, _ in tasks.values())]
+    spec = {"model": {"name": "embedded"}, "eval": {"alpha": 0.05, "margin": margin}}
+    manifest = Manifest(Path(), "demo", "embedded", "evaluate", "ab", spec, {}, 1.0, 1, {}, {})
+    return Evaluation(manifest, tuple(MODELS[m] for m in used), tuple(made), "", "", {}, None)
+
+
+def item(i, right):
+    return Item(i, {}, "q", "g", "r", float(right), {}, str(i), str(i), str(i))
+
+
+def test_better_everywhere():
+    verdict = judge(evaluation({"demo_recall": ("domain", {"base": 60, "sft": 160}, 200)}))
+    assert (verdict.word, verdict.cost, verdict.final) == ("better", False, "sft")
+    assert verdict.sentence.startswith(
+        "Better: after supervised tuning the model is better than the base on recall (30 to"
+    )
+    assert verdict.sentence.endswith("general ability was not measured.")
+
+
+def test_worse():
+    verdict = judge(evaluation({"demo_recall": ("domain", {"base": 160, "sft": 60}, 200)}))
+    assert verdict.word == "worse"
+    assert "worse than the base on recall (80 to 30 %)" in verdict.sentence
+
+
+def test_mixed_is_said_as_such():
+    tasks = {
+        "demo_recall": ("domain", {"base": 60, "sft": 160}, 200),
+        "demo_transfer": ("domain", {"base": 160, "sft": 60}, 200),
+    }
+    verdict = judge(evaluation(tasks))
+    assert verdict.word == "mixed"
+    assert verdict.sentence.startswith("Better on some tasks, worse on others:")
+
+
+def test_no_worse_needs_enough_items():
+    many = judge(evaluation({"demo_recall": ("domain", {"base": 1000, "sft": 1000}, 2000)}))
+    assert many.word == "no worse"
+    assert many.sentence.startswith("No worse: ")
+    few = judge(evaluation({"demo_recall": ("domain", {"base": 10, "sft": 10}, 20)}))
+    assert few.word == "cannot tell"
+
+
+def test_cannot_tell_says_how_many_items_would_settle_it():
+    verdict = judge(evaluation({"demo_recall": ("domain", {"base": 22, "sft": 20}, 40)}))
+    assert verdict.word == "cannot tell"
+    assert re.search(r"Cannot tell: .* on recall \(add about [\d,]+ items\)", verdict.sentence)
+
+
+def test_cost_in_general_ability_stands_in_the_opening_and_with_its_size():
+    tasks = {
+        "demo_recall": ("domain", {"base": 60, "sft": 160}, 200),
+        "general_arithmetic": ("general", {"base": 190, "sft": 130}, 200),
+        "general_facts": ("general", {"base": 150, "sft": 150}, 200),
+    }
+    verdict = judge(evaluation(tasks))
+    assert (verdict.word, verdict.cost) == ("better", True)
+    assert verdict.sentence.startswith("Better, at a cost to general ability:")
+    assert "falls by 30 points on arithmetic and is kept within 5 points on facts" in verdict.sentence
+
+
+def test_a_certain_but_small_general_loss_is_within_the_margin():
+    tasks = {
+        "demo_recall": ("domain", {"base": 60, "sft": 160}, 200),
+        "general_facts": ("general", {"base": 1500, "sft": 1485}, 2000),
+    }
+    verdict = judge(evaluation(tasks))
+    (facts,) = verdict.of("sft", "base", "general")
+    assert facts.p_holm < 0.05 and facts.test.difference < 0
+    assert (facts.judgement, verdict.cost) == ("no worse", False)
+    assert judge(evaluation(tasks, margin=0.005)).cost
+
+
+def test_a_stage_that_adds_nothing_is_named():
+    tasks = {"demo_recall": ("domain", {"base": 60, "sft": 160, "rl": 160}, 200)}
+    sentence = judge(evaluation(tasks)).sentence
+    assert "reinforcement adds nothing that these items can show to supervised tuning" in sentence
+
+
+def test_what_a_stage_adds_and_costs_is_named():
+    tasks = {
+        "demo_sums": ("domain", {"base": 10, "sft": 100, "rl": 160}, 200),
+        "demo_recall": ("domain", {"base": 60, "sft": 160, "rl": 120}, 200),
+    }
+    sentence = judge(evaluation(tasks)).sentence
+    assert "reinforcement adds 30 points on sums and costs 20 points on recall against supervised tuning" in sentence
+
+
+def test_examples_in_the_prompt_that_do_as_well_are_named():
+    tasks = {"demo_recall": ("domain", {"base": 60, "few-shot": 158, "sft": 160}, 200)}
+    sentence = judge(evaluation(tasks)).sentence
+    assert "not shown to beat the untuned base given 4 examples in the prompt on recall" in sentence
+
+
+def test_every_stage_is_compared_with_the_one_before_the_base_and_the_prompted_base():
+    tasks = {"demo_recall": ("domain", {"base": 60, "few-shot": 70, "sft": 160, "rl": 170}, 200)}
+    pairs = [(c.model, c.against) for c in judge(evaluation(tasks)).comparisons]
+    assert pairs == [
+        ("few-shot", "base"),
+        ("sft", "base"),
+        ("sft", "few-shot"),
+        ("rl", "sft"),
+        ("rl", "base"),
+        ("rl", "few-shot"),
+    ]
+
+
+def test_holm_runs_over_tasks_and_leaves_out_sampled_repeats():
+    alone = judge(evaluation({"demo_a": ("domain", {"base": 100, "sft": 106}, 200)})).comparisons[0]
+    assert alone.judgement == "better"
+    tasks = {f"demo_{name}": ("domain", {"base": 100, "sft": 106}, 200) for name in "abc"}
+    assert all(c.p_holm == pytest.approx(3 * alone.test.p) for c in judge(evaluation(tasks)).comparisons)
+    tasks = {
+        "demo_a": ("domain", {"base": 100, "sft": 106}, 200),
+        "demo_a_sampled": ("sampled", {"base": 100, "sft": 106}, 200),
+    }
+    assert all(c.p_holm == pytest.approx(alone.test.p) for c in judge(evaluation(tasks)).comparisons)
+
+
+def test_form_and_sampled_tasks_do_not_decide():
+    tasks = {
+        "demo_recall": ("domain", {"base": 10, "sft": 10}, 20),
+        "demo_format": ("format", {"base": 0, "sft": 200}, 200),
+        "demo_recall_sampled": ("sampled", {"base": 0, "sft": 200}, 200),
+    }
+    assert judge(evaluation(tasks)).word == "cannot tell"
+
+
+def test_nothing_to_compare():
+    only_base = judge(evaluation({"demo_recall": ("domain", {"base": 60}, 200)}))
+    assert only_base.sentence.startswith("Cannot tell: only the base was evaluated")
+    empty = judge(evaluation({"demo_recall": ("domain", {"base": 0, "sft": 0}, 0)}))
+    assert empty.word == "cannot tell"
+    assert "no domain task has items" in empty.sentence
