@@ -99,9 +99,11 @@ def _read_choice(row: dict, reply: str) -> str | None:
 def _letters_of_block(block: str, options: list[str]) -> set[str]:
     """Letters an answer block stands for; several when it contradicts itself, none when it names none."""
     text = _unmarked(block)
-    if bare := _BARE.fullmatch(text):
-        return {bare[1].upper()}
-    if named := _letters_of_text(text, options):
+    named = _letters_of_text(text, options)
+    if (bare := _BARE.fullmatch(text)) and bare[1].upper() in LETTERS[: len(options)]:
+        # "C" where one option reads "C" and another is labelled C stands for both, and so for neither.
+        return {bare[1].upper()} | named
+    if named:
         return named
     labelled = _LABELLED.fullmatch(text)
     if not labelled or _LABEL.search(labelled[2]):

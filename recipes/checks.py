@@ -112,15 +112,6 @@ def check_sft(sft, problem):
 
 
 def check_rl(rl, problem):
-    completions = rl.prompts_per_step * rl.group_size
-    if completions % rl.micro_batch:
-        problem(
-            "rl.micro_batch",
-            "does not divide the completions of a step",
-            str(rl.micro_batch),
-            f"a divisor of prompts_per_step * group_size = {completions}",
-            involves=("rl.prompts_per_step", "rl.group_size"),
-        )
     if rl.warmup_steps >= rl.steps:
         problem(
             "rl.warmup_steps",

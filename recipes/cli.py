@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import traceback
+import warnings
 from pathlib import Path
 
 from recipes.errors import RecipeError
@@ -109,6 +110,7 @@ def main(argv=None):
     options = (
         argparse.Namespace(run=run_embedded, rest=argv[1:]) if argv[:1] == ["embedded"] else parser().parse_args(argv)
     )
+    quiet_libraries()
     options.argv = ["python", "-m", "recipes", *mask_argv(argv)]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill stops like Ctrl-C
     try:
@@ -127,6 +129,15 @@ def main(argv=None):
         )  # data_builders.schema's own RecipeError
         print(mask(str(error) if stated else traceback.format_exc()), file=sys.stderr)
     return 1
+
+
+def quiet_libraries():
+    """Keep what the libraries would write beside our own lines out of it: warnings to their users, and bars in logs."""
+    warnings.simplefilter("ignore", FutureWarning)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if not sys.stdout.isatty():
+        for variable in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
+            os.environ.setdefault(variable, "1")
 
 
 def recipe_of(options, here=True):

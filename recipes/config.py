@@ -89,9 +89,7 @@ class Rl(Table):
     steps: int = Field(100, ge=1, description="optimizer steps")
     prompts_per_step: int = Field(16, ge=1, description="different prompts per step")
     group_size: int = Field(8, ge=2, description="completions per prompt; the advantage is relative to their mean")
-    micro_batch: int = how(
-        128, "completions per forward and backward pass; divides prompts_per_step * group_size", ge=1
-    )
+    micro_batch: int = how(128, "completions per forward and backward pass, at most", ge=1)
     learning_rate: float = Field(1e-4, gt=0, le=1, description="peak of the schedule")
     scheduler: Literal["cosine", "linear", "constant"] = Field(
         "constant", description="learning rate after the warm-up"

@@ -359,3 +359,12 @@ def test_time_is_bounded_on_pathological_replies(unit):
 def test_the_end_of_a_long_reply_is_what_is_read():
     assert grade(choice(), "x" * 200_000 + reply("C")) == 1.0
     assert grade(choice(), reply("C") + "x" * 200_000) == 0.0
+
+
+@pytest.mark.parametrize(
+    "reply, score",
+    [("<answer>I</answer>", 1.0), ("<answer>A</answer>", 1.0), ("<answer>B</answer>", 0.0), ("<answer>Pt</answer>", 0.0)],
+)
+def test_an_option_that_reads_like_a_letter_is_taken_as_text_unless_it_is_a_label_too(reply, score):
+    row = {"id": "r", "grader": "choice", "answer": "A", "options": ["I", "Cs", "Pt", "B"], "unit": None, "tolerance": None}
+    assert grade(row, reply) == score

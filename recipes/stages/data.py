@@ -23,7 +23,7 @@ def forecast(spec, counts: dict) -> Work:
         rows=expected["rows"],
         steps=expected["requests"],
         tokens=expected["tokens"],
-        notes=f"{expected['nodes']} nodes; {spec.data.teacher.kind} teacher",
+        notes=f"{expected['nodes']} nodes",
     )
 
 

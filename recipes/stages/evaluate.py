@@ -13,7 +13,7 @@ from recipes.errors import RecipeError
 from recipes.plan import Work
 
 VERSION = 1
-READS = {"data": ["test.jsonl", "sft.jsonl"], "sft": ["*"], "rl": ["*"]}
+READS = {"data": ["test.jsonl", "sft.jsonl"], "sft": ["adapter/*", "model/*"], "rl": ["adapter/*", "model/*"]}
 TASKS = ROOT / "eval" / "tasks"
 REQUEST_TOKENS = 120  # prompt and reply, a first guess until a run is known
 

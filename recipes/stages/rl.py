@@ -10,7 +10,7 @@ from recipes.errors import RecipeError
 from recipes.plan import Work
 
 VERSION = 1
-READS = {"data": ["rl.jsonl"], "sft": ["*"]}
+READS = {"data": ["rl.jsonl"], "sft": ["adapter/*", "model/*"]}
 REPLY_TOKENS, PROMPT_TOKENS = 60, 60  # first guesses until a run is known
 KEYS = {
     "reward": "reward",
@@ -127,14 +127,15 @@ def make_trainer(spec, policy, tokenizer, rows: list[dict], out: Path):
 
     rl = spec.rl
     batch = rl.prompts_per_step * rl.group_size
+    micro = next(n for n in range(min(rl.micro_batch, batch), 0, -1) if batch % n == 0)
     columns = ("prompt", "grader", "answer", "options", "unit", "tolerance")
     dataset = Dataset.from_list([{key: row[key] for key in columns} for row in rows])
     set_seed(spec.seed)
     arguments = GRPOConfig(
         **training.common_arguments(rl, spec.seed, out),
         max_steps=rl.steps,
-        per_device_train_batch_size=rl.micro_batch,
-        gradient_accumulation_steps=batch // rl.micro_batch,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=batch // micro,
         num_generations=rl.group_size,
         beta=rl.beta,
         temperature=rl.temperature,

@@ -1,0 +1,119 @@
+"""`python -m recipes embedded score`: ask the base model the general test through lm-eval, and write its model card."""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import jinja2
+
+from recipes.config import EMBEDDED, Eval, EvaluateStage, Model
+from recipes.embedded import build
+from recipes.embedded.tokenizer import SAMPLE
+from recipes.embedded.world import BALANCED, SUMS_FIRST
+from recipes.errors import RecipeError
+from recipes.report.stats import wilson
+from recipes.runtime import Runtime
+from recipes.stages import evaluate
+
+TASKS = ("general_arithmetic", "general_facts", "general_instructions")
+CURVE_POINTS = 11  # lines of the loss table
+
+
+def measure(folder: Path, runtime: Runtime) -> list[dict]:
+    """Greedy accuracy of the model in `folder` on its general test, by task: {name, n, accuracy, low, high}."""
+    from lm_eval.tasks import TaskManager
+
+    from recipes import models
+
+    spec = EvaluateStage(model=Model(name=str(folder.resolve())), eval=Eval(tasks=TASKS), seed=build.SEED)
+    manager = TaskManager(
+        include_path=str(evaluate.TASKS),
+        include_defaults=False,
+        metadata={"general": str(folder / "general_test.jsonl")},
+    )
+    scorer = evaluate.make_scorer(
+        models.load_base(spec.model).eval(), models.load_tokenizer(spec.model), spec.eval.batch_size
+    )
+    variant = {"name": "base", "model": folder.name, "tasks": list(TASKS), "num_fewshot": 0}
+    with tempfile.TemporaryDirectory() as out:
+        evaluate.evaluate_variant(spec, variant, scorer, manager, Path(out), runtime)
+        results = json.loads(evaluate.results_file(Path(out), variant).read_text(encoding="utf-8"))
+    return [
+        interval(task, results["results"][task]["acc,none"], results["n-samples"][task]["effective"]) for task in TASKS
+    ]
+
+
+def interval(task: str, accuracy: float, n: int) -> dict:
+    """The score with its 95 % Wilson interval."""
+    around = wilson(accuracy * n, n)
+    return {"name": task, "n": n, "accuracy": accuracy, "low": around.low, "high": around.high}
+
+
+def card(training: dict, config: dict, scores: list[dict]) -> str:
+    """The model card as Markdown; `training` is training.json and `config` config.json of the model folder."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    tokens = build.ROWS * build.LENGTH
+    first = min(build.SUMS_STEPS, training["steps"])
+    return environment.get_template("card.md.jinja").render(
+        training=training,
+        config=config,
+        scores=scores,
+        rows=build.ROWS,
+        length=build.LENGTH,
+        phases=({"steps": n, "tokens": n * tokens} for n in (first, training["steps"] - first)),
+        makers=shares(),
+        sample=SAMPLE,
+        curve=curve(training["history"]),
+    )
+
+
+def shares() -> list[dict]:
+    """Every maker of documents with its share in both phases, as text."""
+    first, second = ({maker: share for share, maker in mixture} for mixture in (SUMS_FIRST, BALANCED))
+    return [
+        {
+            "name": maker.__name__,
+            "about": " ".join(maker.__doc__.split()),
+            "shares": [f"{phase[maker]:.0%}" if maker in phase else "–" for phase in (first, second)],
+        }
+        for maker in first | second
+    ]
+
+
+def curve(history: list[dict]) -> list[dict]:
+    """Evenly spaced lines of the loss history; the last one is among them."""
+    every = -(-len(history) // CURVE_POINTS)
+    return history[::-1][::every][::-1]
+
+
+def main(argv: list[str]) -> None:
+    about = "Ask the embedded base model the general test through lm-eval, and write its model card (README.md)."
+    parser = argparse.ArgumentParser(prog="python -m recipes embedded score", description=about)
+    where = "model folder that `embedded build` wrote (default: the one in the repository)"
+    parser.add_argument("--model", type=Path, default=EMBEDDED, help=where)
+    folder = parser.parse_args(argv).model
+    if missing := [name for name in ("training.json", "config.json") if not (folder / name).is_file()]:
+        raise RecipeError(
+            "this is no model folder that `embedded build` wrote",
+            where="--model",
+            got=f"{folder} without {' and '.join(missing)}",
+            allowed="a folder with weights, tokenizer, general_test.jsonl and training.json",
+            fix="build the model first:  python -m recipes embedded build",
+        )
+    runtime = Runtime()
+    scores = measure(folder, runtime)
+    training, config = (json.loads((folder / name).read_text("utf-8")) for name in ("training.json", "config.json"))
+    (folder / "README.md").write_text(card(training, config, scores), encoding="utf-8")
+    for score in scores:
+        runtime.say(
+            f"{score['name']}: {score['accuracy']:.1%} "
+            f"(95 % interval {score['low']:.1%} to {score['high']:.1%}, n = {score['n']})"
+        )
+    runtime.say(f"written: {folder / 'README.md'}")
