@@ -1,7 +1,7 @@
-"""SFT throughput in real (unpadded) tokens per second: this project, `trl sft` with its defaults, and a bare PyTorch loop.
+"""SFT throughput in real tokens per second: this project, `trl sft` with its defaults, and a bare PyTorch loop.
 
-Same model, same rows, same LoRA, same learning rate, one pass, one process, arms in turn. Prints the ratios and the loss of every arm on
-the same held-out rows before and after.
+Real tokens are those that are not padding. Same model, same rows, same LoRA, same learning rate, one pass, one process,
+arms in turn. Prints the ratios and the loss of every arm on the same held-out rows before and after.
 
     python -m benchmarks.sft_throughput --data runs/analogseeker/embedded/data-XXXXXXXX --rows 512
 """
@@ -74,7 +74,7 @@ def ours(stage, tokenizer, rows, examples, folder):
 
 
 def trl_defaults(stage, tokenizer, rows, examples, folder):
-    """What `trl sft --use_peft` does with nothing else set than where to write, the learning rate and the LoRA sizes."""
+    """What `trl sft --use_peft` does with nothing set but where to write, the learning rate and the LoRA sizes."""
     set_seed(SEED)
     arguments = SFTConfig(
         output_dir=str(folder),
@@ -97,7 +97,10 @@ def trl_defaults(stage, tokenizer, rows, examples, folder):
 
 
 def bare_loop(stage, tokenizer, examples):
-    """The least code that does the same work: sorted micro-batches, bf16 where the hardware has it, AdamW, cosine rate."""
+    """The least code that does the same work.
+
+    Sorted micro-batches, bf16 where the hardware has it, AdamW, cosine rate.
+    """
     set_seed(SEED)
     model = get_peft_model(models.load_base(stage.model), adapter(stage.sft))
     mean = sum(len(ids) for ids, _ in examples) / len(examples)
@@ -135,7 +138,8 @@ def main() -> None:
     examples, held = [tokens_of(tokenizer, r) for r in rows], [tokens_of(tokenizer, r) for r in held]
     real = sum(len(ids) for ids, _ in examples)
     print(
-        f"{len(rows)} rows, {real} real tokens, {torch.get_num_threads()} threads, device {models.device()}, loss before {held_out_loss(models.load_base(stage.model), held, tokenizer.pad_token_id):.4f}"
+        f"{len(rows)} rows, {real} real tokens, {torch.get_num_threads()} threads, device {models.device()}, "
+        f"loss before {held_out_loss(models.load_base(stage.model), held, tokenizer.pad_token_id):.4f}"
     )
     speeds, losses = {}, {}
     for _ in range(args.rounds):
@@ -154,10 +158,12 @@ def main() -> None:
     median = {name: sorted(values)[len(values) // 2] for name, values in speeds.items()}
     for name, value in median.items():
         print(
-            f"{name:14s} {value:8.0f} tokens/s  (rounds {', '.join(f'{v:.0f}' for v in speeds[name])})  loss after {losses[name]:.4f}"
+            f"{name:14s} {value:8.0f} tokens/s  (rounds {', '.join(f'{v:.0f}' for v in speeds[name])})  "
+            f"loss after {losses[name]:.4f}"
         )
     print(
-        f"ours / trl defaults {median['ours'] / median['trl defaults']:.2f}x   ours / bare loop {median['ours'] / median['bare loop']:.2f}"
+        f"ours / trl defaults {median['ours'] / median['trl defaults']:.2f}x   "
+        f"ours / bare loop {median['ours'] / median['bare loop']:.2f}"
     )
 
 

@@ -132,12 +132,10 @@ def main(argv=None):
 
 
 def quiet_libraries():
-    """Keep what the libraries would write beside our own lines out of it: warnings to their users, and bars in logs."""
+    """Keep what the libraries would write beside our own lines out of it: warnings to their users, and their bars."""
     warnings.simplefilter("ignore", FutureWarning)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    if not sys.stdout.isatty():
-        for variable in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
-            os.environ.setdefault(variable, "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 def recipe_of(options, here=True):

@@ -43,7 +43,10 @@ def fast_bf16() -> bool:
 
 
 def choose_dtype(model: Model) -> torch.dtype:
-    """`auto` is bfloat16 on a GPU and float32 on a CPU, where master weights cost little and greedy answers stay reproducible."""
+    """`auto` is bfloat16 on a GPU and float32 on a CPU.
+
+    On a CPU master weights in float32 cost little, and greedy answers stay reproducible.
+    """
     if model.dtype != "auto":
         return DTYPES[model.dtype]
     return torch.bfloat16 if torch.cuda.is_available() else torch.float32
@@ -91,7 +94,10 @@ def unreachable(model: Model, what: str, error: Exception) -> RecipeError:
         f"the {what} cannot be loaded",
         where="model.name",
         got=f"{model.name}: {reason}",
-        allowed='"embedded", a folder with config.json, *.safetensors and tokenizer files, or a hub id that this machine can reach',
+        allowed=(
+            '"embedded", a folder with config.json, *.safetensors and tokenizer files, '
+            "or a hub id that this machine can reach"
+        ),
         fix="check the name and the network; weights in pickle files (.bin) are refused, convert them to safetensors",
     )
 
@@ -116,7 +122,10 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
             where="model.name",
             got=f"{model.name}: tokenizer without chat_template",
             allowed="an instruct model, or any tokenizer whose chat_template is set",
-            fix="choose the instruct variant, or set tokenizer.chat_template, save_pretrained to a folder and name that folder",
+            fix=(
+                "choose the instruct variant, or set tokenizer.chat_template, "
+                "save_pretrained to a folder and name that folder"
+            ),
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -1,4 +1,7 @@
-"""What the training stages share: common trainer arguments, progress, the watch over the loss, resume from the last checkpoint."""
+"""What the training stages share.
+
+Common trainer arguments, progress, the watch over the loss, resume from the last checkpoint.
+"""
 
 import json
 import math
@@ -17,7 +20,8 @@ CHECKPOINTS = "checkpoints"
 def common_arguments(table, seed: int, out: Path) -> dict:
     """Arguments of every TRL config: where and how often to save and log, precision, seeds; no trackers, no downloads.
 
-    `table` is the `[sft]` or `[rl]` table. On a CPU the model is small: activations are kept, and bf16 is used where the hardware has it.
+    `table` is the `[sft]` or `[rl]` table. On a CPU the model is small: activations are kept, and bf16 is used where
+    the hardware has it.
     """
     small = device() == "cpu"
     return dict(

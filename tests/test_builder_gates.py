@@ -81,6 +81,7 @@ FAULTS = [
     (replace(MCQ, options=("heat", "a current", "Heat", "sound")), "not four distinct options"),
     (replace(MCQ, options=("heat", "a current", "light")), "not four distinct options"),
     (replace(OPEN, options=("a", "b", "c", "d")), "not four distinct options"),
+    (replace(MCQ, options=("b", "a current", "light", "sound")), "option reads like a letter"),
     (replace(MCQ, answer="E"), "not exactly one right option"),
     (replace(MCQ, answer="A"), "not exactly one right option"),
     (replace(CALC, answer="about six volts"), "calculated answer is not a number with a unit"),

@@ -269,6 +269,4 @@ def test_all_errors_come_at_once_each_with_its_place(tmp_path):
 
 def test_a_wrong_value_does_not_cause_errors_about_its_relations(tmp_path):
     error = refused(tmp_path, GOOD, ["rl.steps=0", "rl.warmup_steps=5"])
-    assert [problem.what.split(":")[0] for problem in error.problems if "model" not in problem.what] == [
-        "rl.steps"
-    ]
+    assert [problem.what.split(":")[0] for problem in error.problems if "model" not in problem.what] == ["rl.steps"]

@@ -363,8 +363,20 @@ def test_the_end_of_a_long_reply_is_what_is_read():
 
 @pytest.mark.parametrize(
     "reply, score",
-    [("<answer>I</answer>", 1.0), ("<answer>A</answer>", 1.0), ("<answer>B</answer>", 0.0), ("<answer>Pt</answer>", 0.0)],
+    [
+        ("<answer>I</answer>", 1.0),
+        ("<answer>A</answer>", 1.0),
+        ("<answer>B</answer>", 0.0),
+        ("<answer>Pt</answer>", 0.0),
+    ],
 )
 def test_an_option_that_reads_like_a_letter_is_taken_as_text_unless_it_is_a_label_too(reply, score):
-    row = {"id": "r", "grader": "choice", "answer": "A", "options": ["I", "Cs", "Pt", "B"], "unit": None, "tolerance": None}
+    row = {
+        "id": "r",
+        "grader": "choice",
+        "answer": "A",
+        "options": ["I", "Cs", "Pt", "B"],
+        "unit": None,
+        "tolerance": None,
+    }
     assert grade(row, reply) == score

@@ -1,4 +1,4 @@
-"""The training and scoring stages on the embedded base: what they change, what they keep, how they go on after an interruption."""
+"""The training and scoring stages on the embedded base: what they change and keep, how they go on after a kill."""
 
 import hashlib
 import json
@@ -65,7 +65,9 @@ def test_a_run_leaves_every_artefact_and_a_report(finished):
     for stage, folder in stages.items():
         manifest = json.loads((folder / "manifest.json").read_text())
         assert manifest["metrics"]["tokens"] > 0 and manifest["predicted"]["seconds"] > 0, stage
-        assert not list(folder.rglob("*.bin")) and not list(folder.rglob("*.pt")) and not (folder / "checkpoints").exists()
+        assert (
+            not list(folder.rglob("*.bin")) and not list(folder.rglob("*.pt")) and not (folder / "checkpoints").exists()
+        )
 
 
 def test_both_adapters_moved_and_the_second_starts_from_the_first(finished):
@@ -218,7 +220,12 @@ def test_chat_answers_once_with_the_chosen_model(finished, capsys):
     from recipes.commands import chat
 
     whole, _ = finished
-    chat.run(recipe=whole.recipe, runs=whole.runs, model="base", question="What is the capital of France?\nGive the final answer in <answer> tags.")
+    chat.run(
+        recipe=whole.recipe,
+        runs=whole.runs,
+        model="base",
+        question="What is the capital of France?\nGive the final answer in <answer> tags.",
+    )
     assert "<answer>Paris</answer>" in capsys.readouterr().out
 
 
@@ -241,7 +248,9 @@ def test_a_gold_reply_that_the_grader_refuses_stops_before_training(finished, tm
         prove_gold(tmp_path)
 
 
-@pytest.mark.parametrize("wrong, message", [("./no/such/folder", "the base model is not there"), ("./empty", "the base model is not there")])
+@pytest.mark.parametrize(
+    "wrong, message", [("./no/such/folder", "the base model is not there"), ("./empty", "the base model is not there")]
+)
 def test_a_wrong_model_name_says_what_is_allowed(wrong, message, tmp_path, monkeypatch):
     from recipes import models
     from recipes.config import Model
@@ -306,11 +315,27 @@ def test_another_architecture_runs_by_configuration_alone(tmp_path):
     from recipes.config import Model
 
     tokenizer = models.load_tokenizer(Model())
-    config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-                         num_key_value_heads=2, max_position_embeddings=1024, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     LlamaForCausalLM(config).save_pretrained(tmp_path / "llama")
     tokenizer.save_pretrained(tmp_path / "llama")
-    llama = job(tmp_path / "runs", f"model.name={tmp_path / 'llama'}", "eval.fewshot=0", "eval.max_new_tokens=16", "rl.max_completion_length=16", "rl.steps=1")
+    llama = job(
+        tmp_path / "runs",
+        f"model.name={tmp_path / 'llama'}",
+        "eval.fewshot=0",
+        "eval.max_new_tokens=16",
+        "rl.max_completion_length=16",
+        "rl.steps=1",
+    )
     pipeline.run(llama)
     assert set(artefacts(llama.home)) == {"data", "sft", "rl", "evaluate"}
     assert (llama.home / "report" / "index.html").is_file()

@@ -153,10 +153,11 @@ def gold(doc):
 
 def test_every_task_file_is_discovered(world):
     manager = world.manager()
-    assert set(manager.all_subtasks) == set(COUNTS)
-    assert set(manager.all_groups) == set(GROUPS)
+    assert set(manager.all_subtasks) >= set(COUNTS)
+    assert set(manager.all_groups) >= set(GROUPS)
     # lm-eval skips a file it cannot read without a word
-    assert len(list(TASKS.glob("**/*.yaml"))) == len(COUNTS) + len(GROUPS) == 12
+    files = [file for folder in ("analogseeker", "general") for file in (TASKS / folder).glob("*.yaml")]
+    assert len(files) == len(COUNTS) + len(GROUPS) == 12
 
 
 @pytest.mark.parametrize("name", COUNTS)

@@ -20,8 +20,8 @@ def prompt_text(record):
 def reply_text(record):
     """The assistant turn of a record: think block, solution, answer block.
 
-    A choice is answered with the option's own words, which the grader takes like its letter: to find the letter of a text is a
-    skill apart, which a very small model lacks, and it is not what the recipe measures.
+    A choice is answered with the option's own words, which the grader takes like its letter: to find the letter of a
+    text is a skill apart, which a very small model lacks, and it is not what the recipe measures.
     """
     answer = record.answer if record.options is None else record.options[LETTERS.index(record.answer)]
     return f"<think>{record.thinking}</think>\n{record.solution}\n<answer>{answer}</answer>"

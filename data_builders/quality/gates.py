@@ -54,6 +54,11 @@ def _options(record):
     return len(shown) != 4 or len(set(shown)) < 4 or not all(shown)
 
 
+def _like_a_letter(record):
+    """An option that reads like the label of an option cannot be told from it in an answer."""
+    return any(re.fullmatch(r"\W*[A-Ja-j]\W*", option) for option in record.options or ())
+
+
 def _one_answer(record):
     if record.kind != "mcq":
         return False
@@ -78,6 +83,7 @@ GATES = (
     ("refers to a figure, equation, table or other place in the book", _book),
     ("question or answer too long", _long),
     ("not four distinct options", _options),
+    ("option reads like a letter", _like_a_letter),
     ("not exactly one right option", _one_answer),
     ("calculated answer is not a number with a unit", _open_ended),
     ("answer stands in the question", _given_away),

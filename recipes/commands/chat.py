@@ -4,7 +4,10 @@ from recipes import results
 
 
 def run(*, recipe, runs, model=None, question=None):
-    """Answer `question` once, or converse until an empty line or end of input. `model` is base, sft, rl or None for the newest."""
+    """Answer `question` once, or converse until an empty line or end of input.
+
+    `model` is base, sft, rl or None for the newest.
+    """
     stage, folder = results.choose(recipe, runs, model)
     loaded, tokenizer = results.load(recipe, folder)
     limit = recipe.eval.max_new_tokens

@@ -1,4 +1,4 @@
-"""`export`: the newest result as a standard transformers folder, with the proof that it answers like the adapter it came from."""
+"""`export`: the newest result as a standard transformers folder, with proof that it answers like its adapter."""
 
 import json
 import shutil
@@ -18,11 +18,13 @@ tags: [fine-tuned, {recipe}]
 
 {summary}
 
-Made from `{base}` by `python -m recipes run {recipe} --profile {profile}` (seed {seed}), stage `{stage}`, fingerprint `{fingerprint}`.
+Made from `{base}` by `python -m recipes run {recipe} --profile {profile}` (seed {seed}), \
+stage `{stage}`, fingerprint `{fingerprint}`.
 {laboratory}
 ## Scores
 
-Greedy decoding, the model's own chat template, lm-eval tasks of this recipe. The report of the run has intervals and paired tests.
+Greedy decoding, the model's own chat template, lm-eval tasks of this recipe. \
+The report of the run has intervals and paired tests.
 
 | model | {tasks} |
 |---|{rule}|
@@ -68,9 +70,14 @@ def run(*, recipe, runs, model=None, to):
         raise RecipeError(
             "the merged model answers otherwise than the adapter",
             where=str(unfinished),
-            got=f"{len(prompts) - same} of {len(prompts)} replies differ; the first to {prompts[first][0]['content']!r}",
+            got=(
+                f"{len(prompts) - same} of {len(prompts)} replies differ; the first to {prompts[first][0]['content']!r}"
+            ),
             allowed="equal replies",
-            fix='set model.dtype = "float32" (rounding to fewer bits is the usual cause), or use the adapter itself; the folder is kept for a look',
+            fix=(
+                'set model.dtype = "float32" (rounding to fewer bits is the usual cause), or use the adapter itself; '
+                "the folder is kept for a look"
+            ),
         )
     write_card(recipe, runs, stage, folder, unfinished, same, len(prompts))
     unfinished.rename(to)
@@ -109,8 +116,10 @@ def score_command(recipe, runs: Path, to: Path) -> str:
     data = artefact.latest(runs / recipe.name / recipe.profile)["data"]
     tasks = ",".join([*recipe.eval.tasks, *recipe.eval.general])
     return (
-        f"lm_eval --model hf --model_args pretrained={to},dtype=auto --include_path eval/tasks --tasks {tasks} --metadata '{json.dumps({'data': str(data)})}' "
-        f"--apply_chat_template --gen_kwargs max_gen_toks={recipe.eval.max_new_tokens} --batch_size {recipe.eval.batch_size} --seed {recipe.seed} --log_samples --output_path {to}/lm_eval"
+        f"lm_eval --model hf --model_args pretrained={to},dtype=auto --include_path eval/tasks --tasks {tasks} "
+        f"--metadata '{json.dumps({'data': str(data)})}' "
+        f"--apply_chat_template --gen_kwargs max_gen_toks={recipe.eval.max_new_tokens} "
+        f"--batch_size {recipe.eval.batch_size} --seed {recipe.seed} --log_samples --output_path {to}/lm_eval"
     )
 
 
@@ -125,7 +134,8 @@ def write_card(recipe, runs, stage, folder, out, same, asked):
         for name, row in scores.items()
     )
     laboratory = (
-        "\nThis is a laboratory model of a few million parameters. It knows very little and is of no use outside its tests.\n"
+        "\nThis is a laboratory model of a few million parameters. "
+        "It knows very little and is of no use outside its tests.\n"
         if recipe.model.name == "embedded"
         else ""
     )

@@ -1,1 +1,4 @@
-"""The stages of a recipe, one module each: VERSION, READS, forecast, pilot and run(spec, inputs, out, runtime) -> metrics."""
+"""The stages of a recipe, one module each.
+
+A stage has VERSION, READS, forecast, pilot and run(spec, inputs, out, runtime) -> metrics.
+"""

@@ -1,6 +1,7 @@
 """Score base, few-shot base, SFT and RL model on identical prompts with lm-eval as a library.
 
-test.jsonl ──► lm-eval tasks ──► one loaded model, adapters switched ──► lm_eval/<model>/results_*.json samples_*.jsonl ──► models.json
+test.jsonl ──► lm-eval tasks ──► one loaded model, adapters switched
+           ──► lm_eval/<model>/results_*.json samples_*.jsonl ──► models.json
 """
 
 import json
@@ -93,22 +94,19 @@ def available(manager, names, runtime) -> list[str]:
 
 
 def kind_of(task: str) -> str:
-    """How the report treats a task of the recipe's field: sampled and format scores stand beside the verdict, not in it."""
+    """How the report treats a task of the recipe's field.
+
+    Sampled and format scores stand beside the verdict, not in it.
+    """
     return next((kind for kind in ("sampled", "format") if task.endswith(f"_{kind}")), "domain")
 
 
 def plan_variants(spec, inputs: dict[str, Path], domain: list[str], general: list[str]) -> list[dict]:
-    """Which models are asked what: base, few-shot base (own field only), then what each stage left."""
-    variants = [{"name": "base", "stage": "base", "num_fewshot": 0, "tasks": domain + general}]
+    """Which models are asked what: base, few-shot base (own field only), then what each stage left (sampled too)."""
+    greedy = [task for task in domain if kind_of(task) != "sampled"]
+    variants = [{"name": "base", "stage": "base", "num_fewshot": 0, "tasks": greedy + general}]
     if spec.eval.fewshot:
-        variants.append(
-            {
-                "name": "few-shot",
-                "stage": "base",
-                "num_fewshot": spec.eval.fewshot,
-                "tasks": [t for t in domain if not t.endswith("_sampled")],
-            }
-        )
+        variants.append({"name": "few-shot", "stage": "base", "num_fewshot": spec.eval.fewshot, "tasks": greedy})
     variants += [
         {"name": stage, "stage": stage, "num_fewshot": 0, "tasks": domain + general}
         for stage in ("sft", "rl")

@@ -1,6 +1,7 @@
 """Reinforcement through TRL's GRPOTrainer: the grader that scores the test is the reward.
 
-rl.jsonl ──► groups of sampled replies ──► reward = grade(row, reply) + format_weight * format ──► adapter/ (the SFT adapter, trained on)
+rl.jsonl ──► groups of sampled replies ──► reward = grade(row, reply) + format_weight * format
+         ──► adapter/ (the SFT adapter, trained on)
 """
 
 import json

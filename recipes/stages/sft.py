@@ -105,8 +105,11 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
 
 
 def make_trainer(spec, base, tokenizer, dataset, mean_tokens: float, out: Path):
-    """TRL's SFTTrainer for the recipe. Where attention can tell packed rows apart rows are packed; elsewhere rows of like length share a
-    micro-batch, the longest first, so that a model that will not fit fails at once."""
+    """TRL's SFTTrainer for the recipe.
+
+    Where attention can tell packed rows apart rows are packed; elsewhere rows of like length share a micro-batch, the
+    longest first, so that a model that will not fit fails at once.
+    """
     import torch
     from peft import LoraConfig
     from transformers import set_seed
