@@ -29,6 +29,7 @@ def quiet() -> None:
     transformers.utils.logging.set_verbosity_error()
     datasets.disable_progress_bars()
     logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 
 def device() -> str:

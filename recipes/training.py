@@ -5,6 +5,7 @@ Common trainer arguments, progress, the watch over the loss, resume from the las
 
 import json
 import math
+import shutil
 import time
 from pathlib import Path
 
@@ -84,6 +85,11 @@ def train(trainer, out: Path) -> float:
     began = time.monotonic()
     trainer.train(resume_from_checkpoint=last_checkpoint(out))
     return time.monotonic() - began
+
+
+def forget_checkpoints(out: Path) -> None:
+    """Remove the checkpoints of a stage whose result is written: the last thing it does."""
+    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
 
 
 def last_checkpoint(out: Path) -> str | None:

@@ -96,6 +96,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     completions = spec.rl.steps * spec.rl.prompts_per_step * spec.rl.group_size
     tokens = round(completions * (PROMPT_TOKENS + sum(h["completion_length"] for h in history) / max(1, len(history))))
     last = history[-10:]
+    training.forget_checkpoints(out)
     return {
         "rows": len(rows),
         "steps": trainer.state.global_step,

@@ -91,6 +91,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         },
     )
     tokens = round(sum(lengths) * spec.sft.epochs)
+    training.forget_checkpoints(out)
     return {
         "rows": len(rows),
         "steps": trainer.state.global_step,
