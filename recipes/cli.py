@@ -134,8 +134,7 @@ def main(argv=None):
 def quiet_libraries():
     """Keep what the libraries would write beside our own lines out of it: warnings to their users, and their bars."""
     warnings.simplefilter("ignore", FutureWarning)
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported; models.quiet() sees to the rest
 
 
 def recipe_of(options, here=True):

@@ -99,7 +99,7 @@ def last_checkpoint(out: Path) -> str | None:
         return None
     for broken in folder.glob("checkpoint-*"):
         if not (broken / "trainer_state.json").is_file():
-            broken.rename(folder / f"broken-{broken.name}")
+            shutil.rmtree(broken)  # a kill or a full disk cut it off; the one before is whole
     return get_last_checkpoint(str(folder))
 
 

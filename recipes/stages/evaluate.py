@@ -6,7 +6,7 @@ test.jsonl ──► lm-eval tasks ──► one loaded model, adapters switched
 
 import json
 import shutil
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 
 from recipes.config import ROOT
@@ -45,10 +45,18 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     )
     domain = available(manager, spec.eval.tasks, runtime)
     general = available(manager, spec.eval.general, runtime)
+    if not any(kind_of(task) == "domain" for task in domain):
+        raise RecipeError(
+            "there is nothing to evaluate",
+            where="eval.tasks",
+            got=f"no row in {inputs['data'] / 'test.jsonl'} for {', '.join(spec.eval.tasks)}",
+            allowed="at least one task that has rows",
+            fix="name a task of the kinds that the builder makes, or ask the builder for more test items",
+        )
     variants = plan_variants(spec, inputs, domain, general)
     tokens = sum(
-        len(v["tasks"]) > 0 and evaluate_variant(spec, v, scorer, manager, out, runtime)
-        for v, scorer in loaded(spec, variants, inputs, out)
+        evaluate_variant(spec, variant, scorer, manager, out, runtime)
+        for variant, scorer in loaded(spec, variants, inputs, out)
     )
     index = {
         "models": [
@@ -146,18 +154,13 @@ def loaded(spec, variants: list[dict], inputs: dict[str, Path], out: Path):
             model.set_adapter(variant["stage"])
             yield variant, scorer
         elif variant["stage"] == "base":
-            with model.disable_adapter() if adapters else nothing():
+            with model.disable_adapter() if adapters else nullcontext():
                 yield variant, scorer
         else:
             trained = spec.model.model_copy(
                 update={"name": str(inputs[variant["stage"]] / "model"), "revision": "main"}
             )
             yield variant, make_scorer(models.load_base(trained).eval(), tokenizer, spec.eval.batch_size)
-
-
-@contextmanager
-def nothing():
-    yield
 
 
 def make_scorer(model, tokenizer, batch_size: int):
