@@ -12,6 +12,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from recipes.cache import reply_in_place
 from recipes.config import Model, model_folder
 from recipes.errors import RecipeError
 
@@ -53,15 +54,17 @@ def choose_dtype(model: Model) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_available() else torch.float32
 
 
-def choose_attention(model: Model) -> str:
-    """`auto` is flash-attn where it imports on a GPU, else SDPA.
+def choose_attention(model: Model, training: bool = False) -> str:
+    """`auto` is flash-attn where it imports on a GPU, else SDPA; for training in bf16 on a CPU it is plain matrix
+    products ("eager"), which run in hardware there while SDPA's bf16 kernel does not.
 
     Raises:
         RecipeError: flash_attention_2 was asked for by name and cannot run here.
     """
     flash = importlib.util.find_spec("flash_attn") is not None and torch.cuda.is_available()
     if model.attn == "auto":
-        return "flash_attention_2" if flash else "sdpa"
+        plain = training and device() == "cpu" and fast_bf16()
+        return "flash_attention_2" if flash else "eager" if plain else "sdpa"
     if model.attn == "flash_attention_2" and not flash:
         raise RecipeError(
             "flash attention cannot run here",
@@ -133,8 +136,11 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_base(model: Model) -> PreTrainedModel:
+def load_base(model: Model, training: bool = False) -> PreTrainedModel:
     """The base model in the dtype, attention and quantization of the recipe, on the GPU where there is one.
+
+    Args:
+        training: whether it is loaded for supervised training, which on a CPU has an attention kernel of its own.
 
     Raises:
         RecipeError: it cannot be loaded, or bitsandbytes is missing for nf4.
@@ -162,12 +168,14 @@ def load_base(model: Model) -> PreTrainedModel:
             trust_remote_code=model.trust_remote_code,
             use_safetensors=True,
             dtype=choose_dtype(model),
-            attn_implementation=choose_attention(model),
+            attn_implementation=choose_attention(model, training),
             quantization_config=quantization,
             device_map={"": device()},
         )
     except (OSError, ValueError) as error:
         raise unreachable(model, "model", error) from error
+    if device() == "cpu":
+        reply_in_place(base)
     return base
 
 

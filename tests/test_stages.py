@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,37 @@ def test_training_goes_on_after_an_interruption_and_ends_with_the_same_weights(f
     assert list(tmp_path.glob("checkpoints/checkpoint-*"))
     module.run(step.spec, inputs, tmp_path, whole.runtime)
     assert weights(tmp_path) == weights(stages[stage])
+
+
+def test_a_run_that_is_killed_in_every_stage_ends_as_one_left_alone(finished, tmp_path):
+    """`kill -9` once in training, once in reinforcement and once in evaluation, each time in mid-work."""
+    _, stages = finished
+    settings = [part for setting in SMALL for part in ("--set", setting)]
+    command = [sys.executable, "-m", "recipes", "run", "analogseeker", "--runs", str(tmp_path), *settings]
+    home = tmp_path / "analogseeker" / "embedded"
+    for stage, begun in {
+        "sft": "checkpoints/checkpoint-*/trainer_state.json",
+        "rl": "checkpoints/checkpoint-*/trainer_state.json",
+        "evaluate": "lm_eval/base/*/results_*.json",
+    }.items():
+        with subprocess.Popen(command, cwd=ROOT, env=offline(), stdout=subprocess.DEVNULL) as process:
+            while not list(home.glob(f"{stage}-*.partial/{begun}")):
+                assert process.poll() is None, f"the run ended before it could be killed in {stage}"
+                time.sleep(0.02)
+            process.kill()
+        assert not list(home.glob(f"{stage}-????????")), f"{stage} was finished before the kill"
+    last = subprocess.run(command, cwd=ROOT, env=offline(), check=True, capture_output=True, text=True).stdout
+    assert last.count("cached") == 3 and "going on from where it stopped" in last
+    again = artefacts(home)
+    assert {s: f.name for s, f in again.items()} == {s: f.name for s, f in stages.items()}
+    for file in ("sft.jsonl", "rl.jsonl", "test.jsonl"):
+        assert (again["data"] / file).read_bytes() == (stages["data"] / file).read_bytes()
+    assert all(weights(again[stage]) == weights(stages[stage]) for stage in ("sft", "rl"))
+    assert scores(again["evaluate"]) == scores(stages["evaluate"])
+
+
+def scores(evaluation: Path) -> dict:
+    return json.loads((evaluation / "manifest.json").read_text())["metrics"]["scores"]
 
 
 def test_loss_falls_on_assistant_tokens_only(finished, tmp_path):

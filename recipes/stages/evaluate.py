@@ -231,20 +231,21 @@ def evaluate_variant(spec, variant: dict, scorer, manager, out: Path, runtime) -
 
 
 def pilot(spec, inputs: dict[str, Path], runtime) -> float:
-    """Tokens per second read and written by the base model here, over one batch."""
+    """Tokens per second read and written by the base model here, over one batch of the test's prompts."""
     import time
 
     from recipes import models
 
     tokenizer = models.load_tokenizer(spec.model)
     model = models.load_base(spec.model).eval()
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "How far is it from here to there? " * 4}],
-        tokenize=False,
-        add_generation_prompt=True,
-    )
-    batch = tokenizer([text] * spec.eval.batch_size, return_tensors="pt", add_special_tokens=False).to(models.device())
+    prompts = [[{"role": "user", "content": "How far is it from here to there? " * 8}]] * spec.eval.batch_size
+    if "data" in inputs:
+        with open(inputs["data"] / "test.jsonl", encoding="utf-8") as lines:
+            prompts = [json.loads(line)["prompt"] for line in lines][: spec.eval.batch_size]
+    texts = tokenizer.apply_chat_template(prompts, tokenize=False, add_generation_prompt=True)
+    batch = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(models.device())
     batch.pop("token_type_ids", None)
+    model.generate(**batch, max_new_tokens=2, do_sample=False)  # the first call of a process sets up kernels
     began = time.monotonic()
     replies = model.generate(**batch, max_new_tokens=64, min_new_tokens=64, do_sample=False)
     return replies.numel() / (time.monotonic() - began)

@@ -71,8 +71,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     """
     from recipes import models, training
 
-    with open(inputs["data"] / "rl.jsonl", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
+    rows = read_rows(inputs["data"])
     if not rows:
         raise RecipeError(
             "there is nothing to reinforce",
@@ -162,14 +161,14 @@ def make_trainer(spec, policy, tokenizer, rows: list[dict], out: Path):
 
 
 def pilot(spec, inputs: dict[str, Path], runtime) -> float:
-    """Tokens (prompt and reply) per second of two steps from the untrained base."""
+    """Tokens (prompt and reply) per second of two steps: of the tuned model on its prompts, where both are there."""
     import tempfile
     import time
 
     from recipes import models
 
     tokenizer = models.load_tokenizer(spec.model)
-    rows = [
+    made_up = [
         {
             "prompt": [{"role": "user", "content": f"Compute {n} * 7."}],
             "grader": "numeric",
@@ -180,12 +179,19 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
         }
         for n in range(64)
     ]
+    rows = read_rows(inputs["data"])[: 4 * spec.rl.prompts_per_step] if "data" in inputs else made_up
+    policy = load_policy(spec, inputs["sft"]) if "sft" in inputs else models.load_base(spec.model)
     short = spec.model_copy(update={"rl": spec.rl.model_copy(update={"steps": 2})})
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(short, models.load_base(spec.model), tokenizer, rows, Path(folder))
+        trainer = make_trainer(short, policy, tokenizer, rows, Path(folder))
         trainer.args.save_strategy = "no"
         began = time.monotonic()
         trainer.train()
         seconds = time.monotonic() - began
     mean = sum(h.get("completions/mean_length", REPLY_TOKENS) for h in trainer.state.log_history[:2]) / 2
     return 2 * spec.rl.prompts_per_step * spec.rl.group_size * (PROMPT_TOKENS + mean) / seconds
+
+
+def read_rows(data: Path) -> list[dict]:
+    with open(data / "rl.jsonl", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]

@@ -13,6 +13,7 @@ from recipes.plan import Work
 VERSION = 1
 READS = {"data": ["sft.jsonl"]}
 ROW_TOKENS = 110  # first guess of a row's length, until the data exists
+PILOT_ROWS = 96
 
 
 def steps_of(rows: int, mean_tokens: float, sft) -> tuple[int, int]:
@@ -44,8 +45,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     from recipes import models, training
 
     tokenizer = models.load_tokenizer(spec.model)
-    with open(inputs["data"] / "sft.jsonl", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
+    rows = read_rows(inputs["data"])
     if not rows:
         raise RecipeError(
             "there is nothing to train on",
@@ -54,13 +54,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             allowed="at least one",
             fix="see ledger.jsonl beside it for why rows were dropped",
         )
-    lengths = [
-        len(ids)
-        for ids in tokenizer(
-            [tokenizer.apply_chat_template(r["prompt"] + r["completion"], tokenize=False) for r in rows],
-            add_special_tokens=False,
-        )["input_ids"]
-    ]
+    lengths = lengths_of(tokenizer, rows)
     too_long = [row["id"] for row, length in zip(rows, lengths, strict=True) if length > spec.sft.max_length]
     if too_long:
         raise RecipeError(
@@ -72,7 +66,8 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         )
     dataset = Dataset.from_list([{"prompt": r["prompt"], "completion": r["completion"]} for r in rows])
     with runtime.bar("sft", 0, "steps") as bar:
-        trainer = make_trainer(spec, models.load_base(spec.model), tokenizer, dataset, sum(lengths) / len(lengths), out)
+        base = models.load_base(spec.model, training=True)
+        trainer = make_trainer(spec, base, tokenizer, dataset, sum(lengths) / len(lengths), out)
         trainer.add_callback(training.Watch(bar, "sft"))
         seconds = training.train(trainer, out)
     target = out / ("adapter" if spec.sft.method == "lora" else "model")
@@ -100,7 +95,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         "tokens_per_second": round(tokens / seconds),
         "final_loss": history[-1]["loss"] if history else None,
         "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-        "attention": models.choose_attention(spec.model),
+        "attention": models.choose_attention(spec.model, training=True),
         "bf16": models.fast_bf16(),
     }
 
@@ -119,7 +114,7 @@ def make_trainer(spec, base, tokenizer, dataset, mean_tokens: float, out: Path):
     from recipes import models, training
 
     sft = spec.sft
-    packed = sft.packing and models.choose_attention(spec.model) == "flash_attention_2"
+    packed = sft.packing and models.choose_attention(spec.model, training=True) == "flash_attention_2"
     per_step, _ = steps_of(len(dataset), mean_tokens, sft)
     if packed:
         per_device, accumulation = 1, max(1, round(sft.batch_tokens / sft.max_length))
@@ -155,7 +150,8 @@ def make_trainer(spec, base, tokenizer, dataset, mean_tokens: float, out: Path):
 
 
 def pilot(spec, inputs: dict[str, Path], runtime) -> float:
-    """Training tokens per second of this model here, from a few steps on rows of the usual length."""
+    """Training tokens per second of this model here, from a few steps on the first rows (made-up ones before there are
+    any)."""
     import tempfile
     import time
 
@@ -164,29 +160,29 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     from recipes import models
 
     tokenizer = models.load_tokenizer(spec.model)
-    dataset = Dataset.from_list(
-        [
-            {
-                "prompt": [{"role": "user", "content": "How far is it from here to there? " * 3}],
-                "completion": [{"role": "assistant", "content": "It is near. " * 8}],
-            }
-        ]
-        * 128
-    )
-    length = len(
-        tokenizer(
-            tokenizer.apply_chat_template(dataset[0]["prompt"] + dataset[0]["completion"], tokenize=False),
-            add_special_tokens=False,
-        )["input_ids"]
-    )
-    short = spec.model_copy(
-        update={
-            "sft": spec.sft.model_copy(update={"epochs": 1.0, "batch_tokens": min(spec.sft.batch_tokens, 32 * length)})
-        }
-    )
+    made_up = {
+        "prompt": [{"role": "user", "content": "How far is it from here to there? " * 5}],
+        "completion": [{"role": "assistant", "content": "It is near. " * 16}],
+    }
+    rows = read_rows(inputs["data"])[:PILOT_ROWS] if "data" in inputs else [made_up] * PILOT_ROWS
+    lengths = lengths_of(tokenizer, rows)
+    dataset = Dataset.from_list([{"prompt": r["prompt"], "completion": r["completion"]} for r in rows])
+    short = spec.model_copy(update={"sft": spec.sft.model_copy(update={"epochs": 1.0})})
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(short, models.load_base(spec.model), tokenizer, dataset, length, Path(folder))
+        base = models.load_base(spec.model, training=True)
+        trainer = make_trainer(short, base, tokenizer, dataset, sum(lengths) / len(lengths), Path(folder))
         trainer.args.save_strategy = "no"
         began = time.monotonic()
         trainer.train()
-        return len(dataset) * length / (time.monotonic() - began)
+        return sum(lengths) / (time.monotonic() - began)
+
+
+def read_rows(data: Path) -> list[dict]:
+    with open(data / "sft.jsonl", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def lengths_of(tokenizer, rows: list[dict]) -> list[int]:
+    """Tokens of every row, as the chat template writes it."""
+    texts = [tokenizer.apply_chat_template(row["prompt"] + row["completion"], tokenize=False) for row in rows]
+    return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
