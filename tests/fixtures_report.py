@@ -34,7 +34,7 @@ def fabricate(root: Path, *, skill=SKILL, models=MODELS, logs=True, seed=7, prom
     folders = {stage: home / f"{stage}-{_hash(stage + str(seed))[:8]}" for stage in [*stages, "evaluate"]}
     for stage, folder in folders.items():
         folder.mkdir(parents=True)
-        _manifest(folder, stage, seed, name)
+        _manifest(folder, stage, seed, name, folders)
     _data(folders["data"], rng, nodes)
     if logs:
         for stage in stages[1:]:
@@ -43,7 +43,9 @@ def fabricate(root: Path, *, skill=SKILL, models=MODELS, logs=True, seed=7, prom
     return folders
 
 
-def _manifest(folder: Path, stage: str, seed: int, name: str) -> None:
+def _manifest(folder: Path, stage: str, seed: int, name: str, folders: dict[str, Path]) -> None:
+    earlier = list(folders)[: list(folders).index(stage)]
+    inputs = {step: {"stage": folders[step].name, "digest": _hash(folders[step].name), "files": {}} for step in earlier}
     seconds = {"data": 4.2, "sft": 131.0, "rl": 264.0, "evaluate": 88.0}[stage]
     _json(
         folder / "manifest.json",
@@ -59,7 +61,7 @@ def _manifest(folder: Path, stage: str, seed: int, name: str) -> None:
                 "model": {"name": name, "revision": None, "dtype": "float32"},
                 "eval": {"alpha": 0.05, "margin": 0.05, "fewshot": 3},
             },
-            "inputs": {},
+            "inputs": inputs | {"model": {"path": name, "digest": _hash(name), "files": {}}},
             "outputs": {},
             "metrics": {"tokens": 410_000, "rows": 2680},
             "seconds": seconds,

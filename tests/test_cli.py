@@ -232,7 +232,7 @@ def test_the_command_in_the_report_repeats_the_run():
 def test_report_needs_an_evaluated_run(typed, place, monkeypatch):
     assert "no evaluated run" in typed("report", "demo")[2] and "no evaluated run" in typed("report")[2]
     place.run()
-    monkeypatch.setattr(leaderboard, "write_leaderboard", lambda runs, out: out / "index.html")
+    monkeypatch.setattr(leaderboard, "write_leaderboard", lambda runs, out: (out / "index.html", []))
     assert typed("report")[1].strip() == str(place.folder / "runs" / "leaderboard" / "index.html")
 
 

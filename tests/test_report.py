@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -12,6 +13,8 @@ from recipes.report.build import write_report
 from recipes.report.compare import compare_models
 from recipes.report.leaderboard import write_leaderboard
 from recipes.report.load import load_evaluation
+from recipes.report.seeds import as_text
+from recipes.report.verdict import judge
 from tests.fixtures_report import DATE, HOSTILE, MODELS, SKILL, fabricate
 
 SMALL = {task: (kind, max(40, n // 5), chances) for task, (kind, n, chances) in SKILL.items()}
@@ -281,6 +284,11 @@ def test_the_report_loads_no_machine_learning_package():
 # --- over several runs ----------------------------------------------------------------------------
 
 
+def board_page(tmp_path):
+    page, _ = write_leaderboard(tmp_path / "runs", tmp_path / "board")
+    return page.read_text(encoding="utf-8")
+
+
 def second_run(tmp_path, profile, **changes):
     fabricate(tmp_path / profile, skill=SMALL, **changes)
     (tmp_path / profile / "analogseeker" / "embedded").rename(tmp_path / "runs" / "analogseeker" / profile)
@@ -289,11 +297,11 @@ def second_run(tmp_path, profile, **changes):
 def test_runs_share_a_column_only_where_items_are_the_same(tmp_path):
     fabricate(tmp_path / "runs", skill=SMALL)
     second_run(tmp_path, "gpu", seed=8)
-    page = write_leaderboard(tmp_path / "runs", tmp_path / "board").read_text(encoding="utf-8")
+    page = board_page(tmp_path)
     assert page.count(">transfer<small>") == 1
     assert "°" not in page
     second_run(tmp_path, "paper", seed=9, nodes=30)
-    page = write_leaderboard(tmp_path / "runs", tmp_path / "board").read_text(encoding="utf-8")
+    page = board_page(tmp_path)
     assert page.count(">transfer<small>") == 2
     assert page.count(">general arithmetic<small>") == 1
     assert page.count("<th>rl<small") == 3
@@ -302,16 +310,43 @@ def test_runs_share_a_column_only_where_items_are_the_same(tmp_path):
 def test_other_prompts_are_marked_on_the_leaderboard(tmp_path):
     fabricate(tmp_path / "runs", skill=SMALL)
     second_run(tmp_path, "gpu", seed=8, prompt="other")
-    page = write_leaderboard(tmp_path / "runs", tmp_path / "board").read_text(encoding="utf-8")
+    page = board_page(tmp_path)
     assert page.count(">transfer<small>") == 1
     assert "worded or templated otherwise" in page
+
+
+def test_runs_of_one_setting_are_pooled_over_their_seeds(tmp_path):
+    for seed in (7, 8, 9):
+        fabricate(tmp_path / "runs", skill=SMALL, seed=seed)
+    fabricate(tmp_path / "runs", skill=SMALL, seed=10, name="./another-base")
+    page, repeated = write_leaderboard(tmp_path / "runs", tmp_path / "board")
+    (repetition,) = repeated
+    assert list(repetition.runs) == [7, 8, 9]
+    rows = {(row.task, row.model, row.against): row for row in repetition.comparisons}
+    row = rows["analogseeker_calculation", "rl", "sft"]
+    alone = [judge(run).of("rl", "sft", "domain") for run in repetition.runs.values()]
+    one = [next(c.test for c in found if c.task == "analogseeker_calculation") for found in alone]
+    assert row.test.n == sum(test.n for test in one)
+    assert (row.test.gained, row.test.lost) == (sum(t.gained for t in one), sum(t.lost for t in one))
+    assert row.by_seed == pytest.approx([test.difference for test in one])
+    assert row.after - row.before == pytest.approx(row.test.difference)
+    assert row.test.clusters == max(test.clusters for test in one), "a node is one cluster over all seeds"
+    assert row.p_holm >= row.test.p
+    assert "over 3 seeds" in page.read_text(encoding="utf-8")
+    assert any(line.strip().startswith("rl - sft, calculation:") for line in as_text(repetition))
+
+
+def test_a_run_whose_earlier_artefacts_are_gone_is_not_pooled(tmp_path):
+    runs = [fabricate(tmp_path / "runs", skill=SMALL, seed=seed) for seed in (7, 8)]
+    shutil.rmtree(runs[1]["sft"])
+    assert write_leaderboard(tmp_path / "runs", tmp_path / "board")[1] == []
 
 
 def test_runs_that_cannot_be_read_are_named_and_others_shown(tmp_path):
     fabricate(tmp_path / "runs", skill=SMALL)
     broken = tmp_path / "runs" / "analogseeker" / "gpu" / "evaluate-00000000"
     broken.mkdir(parents=True)
-    page = write_leaderboard(tmp_path / "runs", tmp_path / "board").read_text(encoding="utf-8")
+    page = board_page(tmp_path)
     assert "analogseeker/gpu/evaluate-00000000" in page and "no manifest.json" in page
     assert "<th>rl<small" in page
 

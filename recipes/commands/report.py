@@ -21,9 +21,13 @@ def report(job):
 def leaderboard(runs):
     """Write one leaderboard over every run under `runs`."""
     from recipes.report.leaderboard import write_leaderboard
+    from recipes.report.seeds import as_text
 
     if not any(runs.glob("*/*/evaluate-????????")):
         raise RecipeError(
             "no evaluated run yet", where=runs, fix="python -m recipes run NAME, or give another folder with --runs"
         )
-    print(write_leaderboard(runs, runs / "leaderboard"))
+    page, repeated = write_leaderboard(runs, runs / "leaderboard")
+    for repetition in repeated:
+        print(*as_text(repetition), "", sep="\n")
+    print(page)

@@ -11,6 +11,7 @@ from recipes.report.answers import Model
 from recipes.report.jsonfiles import read_json
 from recipes.report.load import Evaluation, load_evaluation
 from recipes.report.render import render
+from recipes.report.seeds import Repetition, repetitions
 from recipes.report.verdict import Score, score
 
 
@@ -45,8 +46,10 @@ class Board:
     other_prompts: set[tuple[str, str, str]]  # (fingerprint, model, column identity): prompts unlike the newest run's
 
 
-def write_leaderboard(runs: Path, out: Path) -> Path:
-    """Write `out/index.html` over every finished evaluation below `runs` (runs/<recipe>/<profile>/); its path.
+def write_leaderboard(runs: Path, out: Path) -> tuple[Path, list[Repetition]]:
+    """Write `out/index.html` over every finished evaluation below `runs` (runs/<recipe>/<profile>/).
+
+    Returns its path, and the settings that were run with several seeds.
 
     A run that cannot be read is named on the page with the reason.
     """
@@ -60,8 +63,9 @@ def write_leaderboard(runs: Path, out: Path) -> Path:
     boards = [_board(recipe, [e for e in evaluations if e.manifest.recipe == recipe], out) for recipe in recipes]
     out.mkdir(parents=True, exist_ok=True)
     page = out / "index.html"
-    page.write_text(render("leaderboard.html.jinja", boards=boards, broken=broken), encoding="utf-8")
-    return page
+    repeated = repetitions(evaluations)
+    page.write_text(render("leaderboard.html.jinja", boards=boards, repeated=repeated, broken=broken), encoding="utf-8")
+    return page, repeated
 
 
 def _board(recipe: str, evaluations: list[Evaluation], out: Path) -> Board:
