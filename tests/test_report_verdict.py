@@ -1,6 +1,7 @@
 """The judgement and the sentence, on answers made up for the case."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,8 @@ def evaluation(tasks, margin=0.05):
     return Evaluation(manifest, tuple(MODELS[m] for m in used), tuple(made), "", "", {}, None)
 
 
-def item(i, right):
-    return Item(i, {}, "q", "g", "r", float(right), {}, str(i), str(i), str(i))
+def item(i, right, options=()):
+    return Item(i, {"options": list(options)}, "q", "g", "r", float(right), {}, str(i), str(i), str(i))
 
 
 def test_better_everywhere():
@@ -44,6 +45,23 @@ def test_better_everywhere():
         "Better: after supervised tuning the model is better than the base on recall (30 to"
     )
     assert verdict.sentence.endswith("general ability was not measured.")
+
+
+def choices(right_of_base):
+    items = {
+        model: tuple(item(i, i < count, "abcd") for i in range(200))
+        for model, count in (("base", right_of_base), ("sft", 160))
+    }
+    found = evaluation({"demo_recall": ("domain", {"base": 1, "sft": 1}, 200)})
+    task = Task("demo_recall", "domain", {m: Answers(MODELS[m], "acc", 1, {}, i) for m, i in items.items()})
+    return replace(found, tasks=(task,))
+
+
+def test_a_base_below_guessing_is_said_to_be():
+    assert choices(10).tasks[0].guessing == 0.25
+    assert "recall (5 to 80 %, where guessing gives 25 %)" in judge(choices(10)).sentence
+    assert "recall (30 to 80 %)" in judge(choices(60)).sentence
+    assert evaluation({"demo_sums": ("domain", {"base": 1, "sft": 1}, 9)}).tasks[0].guessing is None
 
 
 def test_worse():

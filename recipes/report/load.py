@@ -53,6 +53,15 @@ class Task:
     def n(self) -> int:
         return len(self.first.items) if self.first else 0
 
+    @property
+    def guessing(self) -> float | None:
+        """The score (0..1) of picking among the options at random, nothing elsewhere; None where no item has options.
+
+        A base below it has yet to learn to pick: that much of a gain is no knowledge.
+        """
+        options = [item.doc.get("options") or [] for item in self.first.items] if self.first else []
+        return sum(1 / len(found) for found in options if found) / len(options) if any(options) else None
+
 
 @dataclass(frozen=True)
 class Evaluation:

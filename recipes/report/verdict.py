@@ -164,12 +164,15 @@ def _domain_clause(
     if not domain:
         return f"Cannot tell: no domain task has items on which the model after {how} and the base can be compared"
     values = {(s.task, s.model): s.value for s in verdict.scores}
+    guessing = {task.name: task.guessing for task in evaluation.tasks}
     named = {}
     for comparison in domain:
         text = evaluation.label(comparison.task)
         if comparison.judgement in (BETTER, WORSE):
             low, high = values[comparison.task, comparison.against], values[comparison.task, comparison.model]
-            text += f" ({plain_percent(low)} to {plain_percent(high)} %)"
+            chance = guessing[comparison.task]
+            below = f", where guessing gives {plain_percent(chance)} %" if chance and low < chance else ""
+            text += f" ({plain_percent(low)} to {plain_percent(high)} %{below})"
         elif comparison.judgement == OPEN:
             text += f" ({_items(comparison.add_items)})"
         named.setdefault(comparison.judgement, []).append(text)
