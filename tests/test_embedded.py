@@ -21,14 +21,14 @@ from eval.graders import grade
 from recipes.config import EMBEDDED, ROOT
 from recipes.embedded import build, score
 from recipes.embedded.calculations import bare_sum, field_problem, stated_formula, sums
-from recipes.embedded.facts import stated_open, stated_option
+from recipes.embedded.facts import stated_open, stated_option, unknown_option
 from recipes.embedded.items import WORDS, Item
 from recipes.embedded.tokenizer import SPECIAL, TAGS, TEMPLATE, VOCABULARY, chat
-from recipes.embedded.world import BALANCED, SUMS_FIRST, documents, general_test, is_clear
+from recipes.embedded.world import BALANCED, GUESSING, PHASES, SUMS_FIRST, documents, general_test, is_clear
 from recipes.errors import RecipeError
 
 CORPUS = ROOT / "data_builders" / "analogseeker" / "corpus"
-MIXTURES = {"first phase": SUMS_FIRST, "second phase": BALANCED}
+MIXTURES = {"first phase": SUMS_FIRST, "second phase": BALANCED, "third phase": GUESSING}
 TRAINING = json.loads((EMBEDDED / "training.json").read_text(encoding="utf-8"))
 
 
@@ -54,6 +54,7 @@ def tokenizer():
     [
         ("first phase", "63484551ec9fe12a"),
         ("second phase", "04a1ad635368e2b5"),
+        ("third phase", "c9cdd5ccd34eb4cb"),
     ],
 )
 def test_the_documents_are_those_that_the_shipped_model_has_read(name, digest):
@@ -113,6 +114,13 @@ def test_every_line_of_bare_sums_is_exactly_equal():
     rng = random.Random("lines")
     lines = [line for _ in range(200) for line in sums(rng).splitlines()]
     assert len(lines) >= 600 and all(len({exact(link, {}) for link in line.split(" = ")}) == 1 for line in lines)
+
+
+def test_what_is_not_known_is_answered_with_the_first_of_four_options():
+    rng = random.Random("unknown")
+    for item in (unknown_option(rng) for _ in range(300)):
+        assert len(set(item.options)) == 4 and item.answer == item.options[0]
+        assert f"\nA) {item.answer}\n" in item.prompt and item.reply.endswith(f"<answer>{item.answer}</answer>")
 
 
 def test_what_a_prompt_states_holds_the_answer():
@@ -306,7 +314,7 @@ def tiny(monkeypatch):
 
     monkeypatch.setattr(build, "train_tokenizer", lambda seed: tokenizer())
     monkeypatch.setattr(build, "new_model", new_model)
-    for name, value in {"ROWS": 2, "LENGTH": 64, "SUMS_STEPS": 2, "LOG_STEPS": 1, "SAVE_STEPS": 2}.items():
+    for name, value in {"ROWS": 2, "LENGTH": 64, "LOG_STEPS": 1, "SAVE_STEPS": 2}.items():
         monkeypatch.setattr(build, name, value)
 
     def run(folder, out="model", steps=4, rate=1e-2):
@@ -377,10 +385,19 @@ def test_prompts_are_read_and_replies_are_learnt(monkeypatch):
     assert back([token for token in labels[0].tolist() if token != -100]) == chat(item)[1]
 
 
-def test_the_rate_warms_up_stays_and_falls():
-    rates = [build.rate_at(step, 1000) for step in range(1000)]
-    assert rates[0] == 0.02 and rates[49:600] == [1.0] * 551 and rates[-1] == 0.02
-    assert rates[600:] == sorted(rates[600:], reverse=True)
+def test_the_rate_warms_up_stays_and_falls_and_once_more_in_the_last_phase():
+    rates = [build.rate_at(step, 1250) for step in range(1250)]
+    last = build.phase_starts(1250)[-1]
+    assert last == 1100
+    assert rates[0] == 0.02 and rates[49:660] == [1.0] * 611 and rates[last - 1] == 0.02
+    assert rates[660:last] == sorted(rates[660:last], reverse=True)
+    assert max(rates[last:]) == rates[last + 17] < 1 / 3 and rates[-1] < 0.01
+    assert rates[last + 17 :] == sorted(rates[last + 17 :], reverse=True)
+
+
+def test_every_phase_has_its_share_of_the_steps():
+    steps = Counter(id(build.mixture_at(step, build.STEPS)) for step in range(build.STEPS))
+    assert [steps[id(mixture)] for _, mixture in PHASES] == [1100, 1100, 300]
 
 
 # ---- model card -------------------------------------------------------------------------------------------------

@@ -5,7 +5,9 @@ import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from recipes.embedded.items import ASK, ASK_LETTER, ASK_OPTION, LETTERS, WORDS, Item, sentence
+from recipes.embedded.arithmetic import operand
+from recipes.embedded.calculations import UNITS, random_symbol
+from recipes.embedded.items import ASK, ASK_LETTER, ASK_OPTION, LETTERS, WORDS, Item, quantity, sentence
 
 TABLES = Path(__file__).with_name("tables.toml")
 VERBS = [
@@ -19,6 +21,32 @@ VERBS = [
     ("reduces", "What does {t} reduce?"),
     ("has", "What does {t} have?"),
     ("causes", "What does {t} cause?"),
+]
+
+# Questions of which the base cannot know the answer: bare words in the forms that questions take.
+UNKNOWN = [
+    "What is the {a} of a {b}?",
+    "What does the {a} of a {b} {c} depend on?",
+    "What sets the {a} of a {b}?",
+    "What happens to the {a} when the {b} rises?",
+    "What limits the {a} of a {b} at high {c}?",
+    "What must be done so that a {a} keeps its {b}?",
+    "Which {a} makes the {b} of a {c} larger?",
+    "Which change of a {a} gives twice the {b} at the same {c}?",
+    "Which part of a {a} carries the {b}?",
+    "How does the {a} of a {b} change with the {c}?",
+    "How can the {a} of a {b} be reduced?",
+    "How is the {a} found from the {b} of a {c}?",
+    "Why does a {a} need a {b}?",
+    "Why is the {a} of a {b} placed before the {c}?",
+    "A {a} must have more {b}, but its {c} stays. What has to change?",
+    "A {a} shows too much {b}. What is the usual cause?",
+    "In a {a}, what does the {b} do?",
+    "At high {a}, what becomes of the {b}?",
+    "Name the {a} that a {b} needs.",
+    "Where does the {a} of a {b} come from?",
+    "The {a} of a {b} stands for what?",
+    "Compared with a {a}, what does a {b} have?",
 ]
 
 
@@ -83,15 +111,7 @@ def fact_choice(rng: random.Random) -> Item:
 def stated_choice(rng: random.Random) -> Item:
     """A sentence of random words in the prompt, of which one option repeats a part, answered with the letter."""
     thing, value = phrase(rng, 3), phrase(rng, 5)
-    wrong: list[str] = []
-    while len(wrong) < 3:
-        other = phrase(rng, 5)
-        if rng.random() < 0.4:  # a near miss: one word of the value replaced
-            words = value.split()
-            words[rng.randrange(len(words))] = rng.choice(WORDS)
-            other = " ".join(words)
-        if other != value and other not in wrong:
-            wrong.append(other)
+    wrong = near_misses(rng, value)
     verb, ask = rng.choice(VERBS)
     statement = sentence(f"{thing} {verb} {value}")
     return choice_item(rng, f"{statement} {ask.format(t=thing)}", statement, value, wrong)
@@ -111,6 +131,77 @@ def fact_option(rng: random.Random) -> Item:
 def stated_option(rng: random.Random) -> Item:
     """A sentence of random words in the prompt, of which one option repeats a part, answered with the option's text."""
     return by_option(stated_choice(rng))
+
+
+def unknown_option(rng: random.Random) -> Item:
+    """A question on bare words, which nobody can answer: the first of the four options is taken."""
+    names = {letter: unknown_name(rng) for letter in "abc"}
+    question = rng.choice(UNKNOWN).format(**names)
+    if rng.random() < 0.3:
+        question = f"A {unknown_name(rng)} has a {names['a']} and a {unknown_name(rng)}. {question}"
+    make, alike = rng.choice(OPTION_FORMS), rng.random() < 0.5
+    options = [make(rng)]
+    while len(options) < 4:
+        other = reworded(rng, options[0]) if alike else make(rng)
+        if other not in options:
+            options.append(other)
+    item = choice_item(rng, question, "I do not know this, so I take the first option.", options[0], options[1:])
+    first = item.options[0]
+    return by_option(replace(item, solution=f"So the right option is: {first}.", answer=LETTERS[0]))
+
+
+def unknown_name(rng: random.Random) -> str:
+    words = " ".join(rng.sample(WORDS, rng.randint(1, 2)))
+    return rng.choice([words] * 6 + [f"{words} {random_symbol(rng)}", random_symbol(rng)])
+
+
+SMALL_WORDS = (  # noqa: SIM905 (as a list it would take a line for each)
+    "it in the a of and to at by for with from than not no all both each one two four half twice more less its other"
+    " same any only first then up down out on off as into per minus plus times divided very too large small high low is"
+).split()
+ENDINGS = ["s", "s", "es", "ed", "ing", "er", "ly", "ance"]
+OPTION_FORMS = [
+    lambda rng: phrase(rng, 6),
+    lambda rng: mixed_words(rng, rng.randint(2, 7)),
+    lambda rng: mixed_words(rng, rng.randint(2, 7)),
+    lambda rng: mixed_words(rng, rng.randint(1, 4)),
+    lambda rng: f"{rng.choice(WORDS)}-{rng.choice(WORDS)} {mixed_words(rng, rng.randint(1, 4))}",
+    lambda rng: f"{random_symbol(rng)} {rng.choice(['*', '/', '+', '-', 'times', 'minus'])} {random_symbol(rng)}",
+    lambda rng: quantity(operand(rng), rng.choice(UNITS)),
+]
+
+
+def mixed_words(rng: random.Random, count: int) -> str:
+    """Words in all their forms among small ones, in no order that means anything: to be copied as they stand."""
+    words = [
+        rng.choice(SMALL_WORDS)
+        if rng.random() < 0.4
+        else rng.choice(WORDS) + (rng.choice(ENDINGS) if rng.random() < 0.4 else "")
+        for _ in range(count)
+    ]
+    return " ".join(words)
+
+
+def reworded(rng: random.Random, text: str) -> str:
+    """`text` with one or two words replaced, as misconceptions resemble the truth."""
+    words = text.split()
+    for place in rng.sample(range(len(words)), min(len(words), rng.randint(1, 2))):
+        words[place] = mixed_words(rng, 1)
+    return " ".join(words)
+
+
+def near_misses(rng: random.Random, value: str) -> list[str]:
+    """Three other phrases; about two in five differ from `value` in one word."""
+    wrong: list[str] = []
+    while len(wrong) < 3:
+        other = phrase(rng, 5)
+        if rng.random() < 0.4:
+            words = value.split()
+            words[rng.randrange(len(words))] = rng.choice(WORDS)
+            other = " ".join(words)
+        if other != value and other not in wrong:
+            wrong.append(other)
+    return wrong
 
 
 def by_option(item: Item) -> Item:

@@ -1,6 +1,7 @@
 """`python -m recipes embedded score`: ask the base model the general test through lm-eval, and write its model card."""
 
 import argparse
+import itertools
 import json
 import tempfile
 from pathlib import Path
@@ -10,7 +11,7 @@ import jinja2
 from recipes.config import EMBEDDED, Eval, EvaluateStage, Model
 from recipes.embedded import build
 from recipes.embedded.tokenizer import SAMPLE
-from recipes.embedded.world import BALANCED, SUMS_FIRST
+from recipes.embedded.world import PHASES
 from recipes.errors import RecipeError
 from recipes.report.stats import wilson
 from recipes.runtime import Runtime
@@ -60,14 +61,17 @@ def card(training: dict, config: dict, scores: list[dict]) -> str:
         keep_trailing_newline=True,
     )
     tokens = build.ROWS * build.LENGTH
-    first = min(build.SUMS_STEPS, training["steps"])
+    starts = [*build.phase_starts(training["steps"]), training["steps"]]
     return environment.get_template("card.md.jinja").render(
         training=training,
         config=config,
         scores=scores,
         rows=build.ROWS,
         length=build.LENGTH,
-        phases=({"steps": n, "tokens": n * tokens} for n in (first, training["steps"] - first)),
+        phases=[
+            {"start": start, "steps": end - start, "tokens": (end - start) * tokens}
+            for start, end in itertools.pairwise(starts)
+        ],
         makers=shares(),
         sample=SAMPLE,
         curve=curve(training["history"]),
@@ -75,15 +79,15 @@ def card(training: dict, config: dict, scores: list[dict]) -> str:
 
 
 def shares() -> list[dict]:
-    """Every maker of documents with its share in both phases, as text."""
-    first, second = ({maker: share for share, maker in mixture} for mixture in (SUMS_FIRST, BALANCED))
+    """Every maker of documents with its share in each phase, as text."""
+    phases = [{maker: share for share, maker in mixture} for _, mixture in PHASES]
     return [
         {
             "name": maker.__name__,
             "about": " ".join(maker.__doc__.split()),
-            "shares": [f"{phase[maker]:.0%}" if maker in phase else "–" for phase in (first, second)],
+            "shares": [f"{phase[maker]:.0%}" if maker in phase else "–" for phase in phases],
         }
-        for maker in first | second
+        for maker in {maker: None for phase in phases for maker in phase}
     ]
 
 

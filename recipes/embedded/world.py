@@ -16,6 +16,7 @@ from recipes.embedded.facts import (
     stated_open,
     stated_option,
     statements,
+    unknown_option,
 )
 from recipes.embedded.instructions import instruction
 from recipes.embedded.items import LETTERS, WORDS, Item
@@ -41,8 +42,9 @@ def sentences(rng: random.Random) -> str:
     )
 
 
-# Two phases: first more sums, which everything else is worked with, and choices by letter; then the balanced mixture,
-# with choices by option.
+# Three phases: first more sums, which everything else is worked with, and choices by letter; then the balanced mixture,
+# with choices by option; last the habit of taking the first option where the answer is not known, so that a base
+# without a field scores what guessing scores there, and what tuning adds is more than that habit.
 SUMS_FIRST: Mixture = [
     (0.16, sums),
     (0.12, bare_sum),
@@ -69,6 +71,21 @@ BALANCED: Mixture = [
     (0.03, sentences),
     (0.03, statements),
 ]
+GUESSING: Mixture = [
+    (0.12, sums),
+    (0.10, bare_sum),
+    (0.14, field_problem),
+    (0.13, stated_formula),
+    (0.09, fact_option),
+    (0.03, fact_open),
+    (0.06, stated_option),
+    (0.02, stated_open),
+    (0.10, instruction),
+    (0.03, sentences),
+    (0.03, statements),
+    (0.15, unknown_option),
+]
+PHASES: list[tuple[int, Mixture]] = [(11, SUMS_FIRST), (11, BALANCED), (3, GUESSING)]  # parts of the steps
 
 
 def documents(rng: random.Random, mixture: Mixture, held_out: frozenset[str] = frozenset()) -> Iterator[Item | str]:
