@@ -1,12 +1,15 @@
 """What we teach TRL's trainers to do on a CPU leaves their results as they are."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 import trl.trainer.utils as head
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from recipes import models, training
+from recipes import grpo, models, training
 from recipes.config import Model
+from recipes.grpo import teaching
 
 
 def tiny():
@@ -87,3 +90,70 @@ def test_both_kernels_give_the_same_loss_in_training():
         base = models.load_base(Model(attn=attn), training=True)
         losses.append(base(input_ids=ids, labels=ids).loss.item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def replies(advantages, lengths, prompts):
+    """A batch of replies as GRPO has it: prompts padded left, replies right; length 0 is a reply masked whole."""
+    generator = torch.Generator().manual_seed(2)
+    prompt_mask = torch.tensor([[0] * (6 - n) + [1] * n for n in prompts])
+    completion_mask = torch.tensor([[1] * n + [0] * (9 - n) for n in lengths])
+    return {
+        "prompt_ids": torch.randint(0, 50, (len(prompts), 6), generator=generator),
+        "prompt_mask": prompt_mask,
+        "completion_ids": torch.randint(0, 50, (len(lengths), 9), generator=generator),
+        "completion_mask": completion_mask,
+        "advantages": torch.tensor(advantages),
+        "num_items_in_batch": completion_mask.sum(),
+    }
+
+
+def test_only_replies_that_teach_are_kept_and_padding_goes():
+    batch = replies([0.0, 1.2, -0.7, 0.5], [9, 4, 0, 7], [6, 3, 2, 4])
+    kept = teaching(batch)
+    assert kept["advantages"].tolist() == pytest.approx([1.2, 0.5])
+    assert kept["completion_ids"].tolist() == batch["completion_ids"][[1, 3], :7].tolist()
+    assert kept["prompt_ids"].tolist() == batch["prompt_ids"][[1, 3], -4:].tolist()
+    assert kept["prompt_mask"].shape == kept["prompt_ids"].shape and kept["completion_mask"].shape == (2, 7)
+
+
+def test_one_reply_stays_where_none_teaches():
+    kept = teaching(replies([0.0, 0.0], [3, 5], [2, 2]))
+    assert kept["advantages"].tolist() == [0.0] and kept["completion_ids"].shape == (1, 3)
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory):
+    """The recipe's own RL trainer on a tiny model."""
+    from recipes.config import Rl, RlStage
+    from recipes.stages import rl
+
+    row = {"prompt": [{"role": "user", "content": "Compute 1 + 1."}], "grader": "numeric", "answer": "2"}
+    rows = [row | {"options": None, "unit": None, "tolerance": 0.01}] * 8
+    stage = RlStage(model=Model(), rl=Rl(steps=1, prompts_per_step=2, group_size=2), seed=1)
+    return rl.make_trainer(stage, tiny(), models.load_tokenizer(Model()), rows, tmp_path_factory.mktemp("rl"))
+
+
+def gradient(trainer, batch):
+    model = trainer.model.float()
+    model.zero_grad()
+    trainer.compute_loss(model, dict(batch)).backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+def test_the_gradient_is_that_of_all_replies(trainer, monkeypatch):
+    trainer.current_gradient_accumulation_steps = 1
+    monkeypatch.setattr(trainer.accelerator, "autocast", nullcontext)
+    batch = replies([0.0, 1.2, -0.7, 0.5], [9, 4, 0, 7], [6, 3, 2, 4])
+    spared = gradient(trainer, batch)
+    monkeypatch.setattr(grpo, "teaching", lambda inputs: {})
+    whole = gradient(trainer, batch)
+    assert whole.abs().max() > 0 and torch.allclose(spared, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("setting", [("beta", 0.1), ("loss_type", "grpo")])
+def test_every_reply_is_kept_where_another_term_or_mean_looks_at_it(trainer, monkeypatch, setting):
+    monkeypatch.setattr(trainer, *setting)
+    monkeypatch.setattr(grpo, "teaching", lambda inputs: pytest.fail("a reply was left out"))
+    monkeypatch.setattr(grpo.GRPOTrainer, "_compute_loss", lambda self, model, inputs: inputs)
+    batch = replies([0.0, 1.0], [3, 5], [2, 2])
+    assert trainer.compute_loss(trainer.model, batch) == batch

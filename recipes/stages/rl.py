@@ -1,4 +1,4 @@
-"""Reinforcement through TRL's GRPOTrainer: the grader that scores the test is the reward.
+"""Reinforcement through GRPO: the grader that scores the test is the reward.
 
 rl.jsonl ──► groups of sampled replies ──► reward = grade(row, reply) + format_weight * format
          ──► adapter/ (the SFT adapter, trained on)
@@ -117,14 +117,15 @@ def load_policy(spec, sft: Path):
 
 
 def make_trainer(spec, policy, tokenizer, rows: list[dict], out: Path):
-    """TRL's GRPOTrainer: one generation per optimizer step, so that every update is on-policy."""
+    """GRPO with one generation per optimizer step, so that every update is on-policy."""
     import importlib.util
 
     from datasets import Dataset
     from transformers import set_seed
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOConfig
 
     from recipes import training
+    from recipes.grpo import SpareGRPOTrainer
 
     rl = spec.rl
     batch = rl.prompts_per_step * rl.group_size
@@ -150,7 +151,7 @@ def make_trainer(spec, policy, tokenizer, rows: list[dict], out: Path):
         use_vllm=rl.use_vllm and importlib.util.find_spec("vllm") is not None,
     )
     return training.silence(
-        GRPOTrainer(
+        SpareGRPOTrainer(
             model=policy,
             reward_funcs=[accuracy_reward, format_reward],
             args=arguments,
