@@ -58,7 +58,11 @@ def score_learnt_positions() -> None:
 
 
 class Watch(TrainerCallback):
-    """Moves the progress bar, and stops a run whose loss or gradient is no longer a number."""
+    """Moves the progress bar, stops a run whose loss or gradient is no longer a number, and saves no last checkpoint.
+
+    transformers would go on from a checkpoint of the last step with one step more; and what is written then is the
+    result itself.
+    """
 
     def __init__(self, bar, stage: str):
         self.bar, self.stage, self.rate_key = bar, stage, "reward" if stage == "rl" else "loss"
@@ -70,6 +74,8 @@ class Watch(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         self.bar.advance(1)
+        if state.global_step >= state.max_steps:
+            control.should_save = False
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         for key in ("loss", "grad_norm"):

@@ -91,8 +91,12 @@ def test_a_second_run_trains_nothing(finished):
     assert {f: f.stat().st_mtime_ns for folder in stages.values() for f in folder.rglob("*")} == before
 
 
+@pytest.mark.parametrize("place", ["on_step_begin", "on_train_end"])
 @pytest.mark.parametrize("stage", ["sft", "rl"])
-def test_training_goes_on_after_an_interruption_and_ends_with_the_same_weights(finished, stage, tmp_path, monkeypatch):
+def test_training_goes_on_after_an_interruption_and_ends_with_the_same_weights(
+    finished, stage, place, tmp_path, monkeypatch
+):
+    """Stopped in the middle, and after the last step before anything is written."""
     from recipes import training
 
     whole, stages = finished
@@ -104,11 +108,11 @@ def test_training_goes_on_after_an_interruption_and_ends_with_the_same_weights(f
         pass
 
     def stop(self, args, state, control, **kwargs):
-        if state.global_step == 2:
+        if state.global_step in (2, state.max_steps):
             raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Watch, "on_step_begin", stop, raising=False)
+        patch.setattr(training.Watch, place, stop, raising=False)
         with pytest.raises(Stopped):
             module.run(step.spec, inputs, tmp_path, whole.runtime)
     assert list(tmp_path.glob("checkpoints/checkpoint-*"))
