@@ -120,31 +120,37 @@ def test_training_goes_on_after_an_interruption_and_ends_with_the_same_weights(
     assert weights(tmp_path) == weights(stages[stage])
 
 
-def test_a_run_that_is_killed_in_every_stage_ends_as_one_left_alone(finished, tmp_path):
-    """`kill -9` once in training, once in reinforcement and once in evaluation, each time in mid-work."""
-    _, stages = finished
+def test_a_run_that_is_killed_in_every_stage_ends_as_one_left_alone(tmp_path):
+    """`kill -9` once in training, once in reinforcement and once in evaluation, each time in mid-work.
+
+    The run left alone is a process of its own too: weights are equal to the bit between processes of one kind.
+    """
     settings = [part for setting in SMALL for part in ("--set", setting)]
-    command = [sys.executable, "-m", "recipes", "run", "analogseeker", "--runs", str(tmp_path), *settings]
-    home = tmp_path / "analogseeker" / "embedded"
+
+    def command(place):
+        return [sys.executable, "-m", "recipes", "run", "analogseeker", "--runs", str(tmp_path / place), *settings]
+
+    subprocess.run(command("alone"), cwd=ROOT, env=offline(), check=True, capture_output=True)
+    home = tmp_path / "killed" / "analogseeker" / "embedded"
     for stage, begun in {
         "sft": "checkpoints/checkpoint-*/trainer_state.json",
         "rl": "checkpoints/checkpoint-*/trainer_state.json",
         "evaluate": "lm_eval/base/*/results_*.json",
     }.items():
-        with subprocess.Popen(command, cwd=ROOT, env=offline(), stdout=subprocess.DEVNULL) as process:
+        with subprocess.Popen(command("killed"), cwd=ROOT, env=offline(), stdout=subprocess.DEVNULL) as process:
             while not list(home.glob(f"{stage}-*.partial/{begun}")):
                 assert process.poll() is None, f"the run ended before it could be killed in {stage}"
                 time.sleep(0.02)
             process.kill()
         assert not list(home.glob(f"{stage}-????????")), f"{stage} was finished before the kill"
-    last = subprocess.run(command, cwd=ROOT, env=offline(), check=True, capture_output=True, text=True).stdout
+    last = subprocess.run(command("killed"), cwd=ROOT, env=offline(), check=True, capture_output=True, text=True).stdout
     assert last.count("cached") == 3 and "going on from where it stopped" in last
-    again = artefacts(home)
-    assert {s: f.name for s, f in again.items()} == {s: f.name for s, f in stages.items()}
+    alone, again = artefacts(tmp_path / "alone" / "analogseeker" / "embedded"), artefacts(home)
+    assert {s: f.name for s, f in again.items()} == {s: f.name for s, f in alone.items()}
     for file in ("sft.jsonl", "rl.jsonl", "test.jsonl"):
-        assert (again["data"] / file).read_bytes() == (stages["data"] / file).read_bytes()
-    assert all(weights(again[stage]) == weights(stages[stage]) for stage in ("sft", "rl"))
-    assert scores(again["evaluate"]) == scores(stages["evaluate"])
+        assert (again["data"] / file).read_bytes() == (alone["data"] / file).read_bytes()
+    assert all(weights(again[stage]) == weights(alone[stage]) for stage in ("sft", "rl"))
+    assert scores(again["evaluate"]) == scores(alone["evaluate"])
 
 
 def scores(evaluation: Path) -> dict:
