@@ -16,7 +16,7 @@ from recipes.plan import Work
 VERSION = 1
 READS = {"data": ["test.jsonl", "sft.jsonl"], "sft": ["adapter/*", "model/*"], "rl": ["adapter/*", "model/*"]}
 TASKS = ROOT / "eval" / "tasks"
-REQUEST_TOKENS = 120  # prompt and reply, a first guess until a run is known
+REQUEST_TOKENS = 200  # prompt and reply with their padding, a first guess until a run is known
 
 
 def forecast(spec, counts: dict) -> Work:
