@@ -105,6 +105,20 @@ def train(trainer, out: Path) -> float:
     return time.monotonic() - began
 
 
+def save_result(model, target: Path) -> None:
+    """Write the trained adapter or model, the same bytes for the same result.
+
+    peft keeps the adapted modules as a set, whose order changes from process to process; the stages after this one
+    would take a file in another order for another result.
+    """
+    model.save_pretrained(str(target))
+    file = target / "adapter_config.json"
+    if file.is_file():
+        config = json.loads(file.read_text(encoding="utf-8"))
+        ordered = {key: sorted(value) if isinstance(value, list) else value for key, value in config.items()}
+        file.write_text(json.dumps(ordered, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def forget_checkpoints(out: Path) -> None:
     """Remove the checkpoints of a stage whose result is written: the last thing it does."""
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)

@@ -88,7 +88,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     if "ref" in getattr(trainer.model, "peft_config", {}):
         trainer.model.delete_adapter("ref")
     target = out / ("adapter" if (inputs["sft"] / "adapter").is_dir() else "model")
-    trainer.model.save_pretrained(str(target))
+    training.save_result(trainer.model, target)
     if target.name == "model":
         tokenizer.save_pretrained(str(target))
     history = training.write_history(trainer, out, KEYS)

@@ -71,7 +71,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         trainer.add_callback(training.Watch(bar, "sft"))
         seconds = training.train(trainer, out)
     target = out / ("adapter" if spec.sft.method == "lora" else "model")
-    trainer.model.save_pretrained(str(target))
+    training.save_result(trainer.model, target)
     if spec.sft.method == "full":
         tokenizer.save_pretrained(str(target))
     history = training.write_history(
