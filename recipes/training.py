@@ -115,8 +115,10 @@ def save_result(model, target: Path) -> None:
     file = target / "adapter_config.json"
     if file.is_file():
         config = json.loads(file.read_text(encoding="utf-8"))
-        ordered = {key: sorted(value) if isinstance(value, list) else value for key, value in config.items()}
-        file.write_text(json.dumps(ordered, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        for modules in ("target_modules", "exclude_modules"):
+            if isinstance(config.get(modules), list):
+                config[modules].sort()
+        file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def forget_checkpoints(out: Path) -> None:
