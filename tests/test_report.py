@@ -318,6 +318,10 @@ def test_other_prompts_are_marked_on_the_leaderboard(tmp_path):
 def test_runs_of_one_setting_are_pooled_over_their_seeds(tmp_path):
     for seed in (7, 8, 9):
         fabricate(tmp_path / "runs", skill=SMALL, seed=seed)
+    manifest = next((tmp_path / "runs").glob("*/*/evaluate-*/manifest.json"))
+    raw = json.loads(manifest.read_text(encoding="utf-8"))
+    raw["spec"]["eval"]["batch_size"] = 7  # how the work was done is no part of a setting
+    manifest.write_text(json.dumps(raw), encoding="utf-8")
     fabricate(tmp_path / "runs", skill=SMALL, seed=10, name="./another-base")
     page, repeated = write_leaderboard(tmp_path / "runs", tmp_path / "board")
     (repetition,) = repeated

@@ -13,10 +13,17 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
+from recipes.config import Eval, Model, Rl, Sft
 from recipes.report import stats
 from recipes.report.jsonfiles import read_json
 from recipes.report.load import Evaluation
 from recipes.report.verdict import pairs
+
+# Fields that say how the work was done, not what came of it: they may differ between the runs of one setting.
+HOW = {
+    name: {key for key, field in table.model_fields.items() if (field.json_schema_extra or {}).get("identity") is False}
+    for name, table in {"model": Model, "sft": Sft, "rl": Rl, "eval": Eval}.items()
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,11 @@ def _setting(evaluation: Evaluation) -> str | None:
             return None
         raw = read_json(path)
         given = {name: entry["digest"] for name, entry in raw["inputs"].items() if "stage" not in entry}
-        spec = {key: value for key, value in raw["spec"].items() if key != "seed"}
+        spec = {
+            key: {k: v for k, v in value.items() if k not in HOW[key]} if key in HOW else value
+            for key, value in raw["spec"].items()
+            if key != "seed"
+        }
         described[raw["stage"]] = [raw["version"], spec, given]
         waiting += [entry["stage"] for entry in raw["inputs"].values() if "stage" in entry]
     return json.dumps([evaluation.manifest.recipe, evaluation.manifest.profile, described], sort_keys=True)
