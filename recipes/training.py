@@ -48,6 +48,12 @@ def common_arguments(table, seed: int, out: Path) -> dict:
     )
 
 
+def read_rows(file: Path) -> list[dict]:
+    """The rows of a JSONL file, one object a line."""
+    with open(file, encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
 def score_learnt_positions() -> None:
     """Let TRL's fused head score only the positions that are learnt from on a CPU too.
 

@@ -4,7 +4,6 @@ rl.jsonl ──► groups of sampled replies ──► reward = grade(row, reply
          ──► adapter/ (the SFT adapter, trained on)
 """
 
-import json
 from pathlib import Path
 
 from recipes.errors import RecipeError
@@ -71,7 +70,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     """
     from recipes import models, training
 
-    rows = read_rows(inputs["data"])
+    rows = training.read_rows(inputs["data"] / "rl.jsonl")
     if not rows:
         raise RecipeError(
             "there is nothing to reinforce",
@@ -166,7 +165,7 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     import tempfile
     import time
 
-    from recipes import models
+    from recipes import models, training
 
     tokenizer = models.load_tokenizer(spec.model)
     made_up = [
@@ -180,7 +179,9 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
         }
         for n in range(64)
     ]
-    rows = read_rows(inputs["data"])[: 4 * spec.rl.prompts_per_step] if "data" in inputs else made_up
+    rows = (
+        training.read_rows(inputs["data"] / "rl.jsonl")[: 4 * spec.rl.prompts_per_step] if "data" in inputs else made_up
+    )
     policy = load_policy(spec, inputs["sft"]) if "sft" in inputs else models.load_base(spec.model)
     short = spec.model_copy(update={"rl": spec.rl.model_copy(update={"steps": 2})})
     with tempfile.TemporaryDirectory() as folder:
@@ -191,8 +192,3 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
         seconds = time.monotonic() - began
     mean = sum(h.get("completions/mean_length", REPLY_TOKENS) for h in trainer.state.log_history[:2]) / 2
     return 2 * spec.rl.prompts_per_step * spec.rl.group_size * (PROMPT_TOKENS + mean) / seconds
-
-
-def read_rows(data: Path) -> list[dict]:
-    with open(data / "rl.jsonl", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]

@@ -3,7 +3,6 @@
 sft.jsonl ──► chat template ──► micro-batches of like length (CPU) or packed sequences (flash attention) ──► adapter/
 """
 
-import json
 import math
 from pathlib import Path
 
@@ -45,7 +44,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     from recipes import models, training
 
     tokenizer = models.load_tokenizer(spec.model)
-    rows = read_rows(inputs["data"])
+    rows = training.read_rows(inputs["data"] / "sft.jsonl")
     if not rows:
         raise RecipeError(
             "there is nothing to train on",
@@ -157,14 +156,14 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
 
     from datasets import Dataset
 
-    from recipes import models
+    from recipes import models, training
 
     tokenizer = models.load_tokenizer(spec.model)
     made_up = {
         "prompt": [{"role": "user", "content": "How far is it from here to there? " * 5}],
         "completion": [{"role": "assistant", "content": "It is near. " * 16}],
     }
-    rows = read_rows(inputs["data"])[:PILOT_ROWS] if "data" in inputs else [made_up] * PILOT_ROWS
+    rows = training.read_rows(inputs["data"] / "sft.jsonl")[:PILOT_ROWS] if "data" in inputs else [made_up] * PILOT_ROWS
     lengths = lengths_of(tokenizer, rows)
     dataset = Dataset.from_list([{"prompt": r["prompt"], "completion": r["completion"]} for r in rows])
     short = spec.model_copy(update={"sft": spec.sft.model_copy(update={"epochs": 1.0})})
@@ -175,11 +174,6 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
         began = time.monotonic()
         trainer.train()
         return sum(lengths) / (time.monotonic() - began)
-
-
-def read_rows(data: Path) -> list[dict]:
-    with open(data / "sft.jsonl", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
 
 
 def lengths_of(tokenizer, rows: list[dict]) -> list[int]:
