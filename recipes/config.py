@@ -66,6 +66,12 @@ class Sft(Table):
     alpha: float = Field(32.0, gt=0, description="LoRA scale; the update is multiplied by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1, description="LoRA dropout, a share")
     target: Names = Field(("all-linear",), min_length=1, description='["all-linear"] or endings of module names')
+    kl_weight: float = Field(
+        0.0, ge=0, description="self-constraint: weight of the divergence from the start on assistant tokens; 0: none"
+    )
+    kl_direction: Literal["policy", "reference"] = Field(
+        "policy", description="policy: KL(model, start), as AnalogSeeker; reference: KL(start, model)"
+    )
     epochs: float = Field(3.0, gt=0, description="passes over the rows")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="peak of the schedule")
     batch_tokens: int = Field(4096, ge=1, description="real tokens per optimizer step")

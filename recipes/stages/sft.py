@@ -82,6 +82,8 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             "learning_rate": "learning_rate",
             "grad_norm": "grad_norm",
             "num_tokens": "tokens",
+            "ce": "cross_entropy",
+            "kl/mean": "kl",
         },
     )
     tokens = round(sum(lengths) * spec.sft.epochs)
@@ -108,9 +110,10 @@ def make_trainer(spec, base, tokenizer, dataset, mean_tokens: float, out: Path):
     import torch
     from peft import LoraConfig
     from transformers import set_seed
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
 
     from recipes import models, training
+    from recipes.objectives.trainer import TermTrainer
 
     sft = spec.sft
     packed = sft.packing and models.choose_attention(spec.model, training=True) == "flash_attention_2"
@@ -144,8 +147,27 @@ def make_trainer(spec, base, tokenizer, dataset, mean_tokens: float, out: Path):
         train_sampling_strategy="random" if packed else "group_by_length",
     )
     return training.silence(
-        SFTTrainer(model=base, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=adapter)
+        TermTrainer(
+            model=base,
+            args=arguments,
+            train_dataset=dataset,
+            processing_class=tokenizer,
+            peft_config=adapter,
+            terms=terms(sft, base),
+        )
     )
+
+
+def terms(sft, base) -> list:
+    """What the recipe adds to the cross-entropy; `base` is the model before anything is trained."""
+    if sft.kl_weight == 0:
+        return []
+    from copy import deepcopy
+
+    from recipes.objectives.neighbourhood import Neighbourhood, check_head
+
+    check_head(base)
+    return [Neighbourhood(sft.kl_weight, sft.kl_direction, deepcopy(base) if sft.method == "full" else None)]
 
 
 def pilot(spec, inputs: dict[str, Path], runtime) -> float:

@@ -1,0 +1,1 @@
+"""Terms that a training loss may get beside the cross-entropy."""
