@@ -7,6 +7,7 @@ from pathlib import Path
 
 from recipes.config import ROOT, model_folder
 from recipes.digest import files_under
+from recipes.toml import toml_value
 
 TASKS = ROOT / "eval" / "tasks"
 
@@ -91,6 +92,14 @@ def check_quantization(model, sft, problem):
             'set model.quantization = "none" or sft.method = "lora"',
             involves=("sft.method",),
         )
+    if model.quantization == "nf4" and sft.init == "pissa":
+        problem(
+            "sft.init",
+            "PiSSA takes its start out of the weights, which 4-bit ones do not allow",
+            '"pissa"',
+            '"zero" with nf4',
+            involves=("model.quantization",),
+        )
 
 
 def check_sft(sft, problem):
@@ -108,6 +117,33 @@ def check_sft(sft, problem):
             '"all-linear" stands alone',
             str(list(sft.target)),
             '["all-linear"] or endings of module names',
+        )
+
+    variants = {"init": "zero", "dora": False, "rslora": False, "lora_plus": 1.0}
+    for key, plain in variants.items():
+        if sft.method != "lora" and getattr(sft, key) != plain:
+            problem(
+                f"sft.{key}",
+                "is a variant of LoRA",
+                toml_value(getattr(sft, key)),
+                f"{toml_value(plain)} with sft.method = {toml_value(sft.method)}",
+                involves=("sft.method",),
+            )
+    if sft.init == "pissa" and sft.kl_weight > 0:
+        problem(
+            "sft.init",
+            "with the adapter off a PiSSA model is not the model it started from, so there is nothing to hold it near",
+            '"pissa"',
+            '"zero" where sft.kl_weight > 0',
+            involves=("sft.kl_weight",),
+        )
+    if sft.init == "pissa" and sft.dora:
+        problem(
+            "sft.init",
+            "a PiSSA adapter with DoRA cannot be turned into one for the unchanged base",
+            '"pissa"',
+            '"zero" with sft.dora',
+            involves=("sft.dora",),
         )
 
 

@@ -66,6 +66,13 @@ class Sft(Table):
     alpha: float = Field(32.0, gt=0, description="LoRA scale; the update is multiplied by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1, description="LoRA dropout, a share")
     target: Names = Field(("all-linear",), min_length=1, description='["all-linear"] or endings of module names')
+    init: Literal["zero", "pissa"] = Field(
+        "zero",
+        description="start of LoRA: no change, or the main singular directions of the weights (arXiv 2404.02948)",
+    )
+    dora: bool = Field(False, description="learn the size of the weights apart from their direction (arXiv 2402.09353)")
+    rslora: bool = Field(False, description="multiply by alpha / sqrt(rank) instead (arXiv 2312.03732)")
+    lora_plus: float = Field(1.0, ge=1, description="learning rate of LoRA's B over that of A (arXiv 2402.12354)")
     kl_weight: float = Field(
         0.0, ge=0, description="self-constraint: weight of the divergence from the start on assistant tokens; 0: none"
     )

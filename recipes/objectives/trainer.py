@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 
 import torch
+from peft.optimizers import create_loraplus_optimizer
 from transformers import TrainerCallback
 from trl import SFTTrainer
 
@@ -11,12 +12,12 @@ class TermTrainer(SFTTrainer):
     """Adds `terms` to the training loss, and logs `ce` and each term's own metrics beside it.
 
     The loss of an evaluation stays the plain cross-entropy. A column `sample_type` of the dataset (an integer a row)
-    reaches the terms; it needs rows that are not packed.
+    reaches the terms; it needs rows that are not packed. `b_rate` is LoRA+'s learning rate of B over that of A.
     """
 
-    def __init__(self, *args, terms=(), **kwargs):
+    def __init__(self, *args, terms=(), b_rate: float = 1.0, **kwargs):
         super().__init__(*args, **kwargs)
-        self.terms = terms
+        self.terms, self.b_rate = terms, b_rate
         self.typed = "sample_type" in self.train_dataset.column_names
         if self.typed:
             self.data_collator = with_types(self.data_collator)
@@ -26,6 +27,13 @@ class TermTrainer(SFTTrainer):
         super()._set_signature_columns_if_needed()
         if "sample_type" not in self._signature_columns:
             self._signature_columns = [*self._signature_columns, "sample_type"]
+
+    def create_optimizer(self, model=None):
+        if self.optimizer is None and self.b_rate != 1.0:
+            kind, settings = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            settings |= {"loraplus_lr_ratio": self.b_rate, "loraplus_weight_decay": self.args.weight_decay}
+            self.optimizer = create_loraplus_optimizer(self.model, kind, **settings)
+        return super().create_optimizer(model)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         types = inputs.pop("sample_type", None)

@@ -68,9 +68,10 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         base = models.load_base(spec.model, training=True)
         trainer = make_trainer(spec, base, tokenizer, dataset, sum(lengths) / len(lengths), out)
         trainer.add_callback(training.Watch(bar, "sft"))
+        start = training.keep_start(trainer.model, out) if spec.sft.init == "pissa" else None
         seconds = training.train(trainer, out)
     target = out / ("adapter" if spec.sft.method == "lora" else "model")
-    training.save_result(trainer.model, target)
+    training.save_result(trainer.model, target, start)
     if spec.sft.method == "full":
         tokenizer.save_pretrained(str(target))
     history = training.write_history(
@@ -108,7 +109,6 @@ def make_trainer(spec, base, tokenizer, dataset, mean_tokens: float, out: Path):
     longest first, so that a model that will not fit fails at once.
     """
     import torch
-    from peft import LoraConfig
     from transformers import set_seed
     from trl import SFTConfig
 
@@ -123,13 +123,7 @@ def make_trainer(spec, base, tokenizer, dataset, mean_tokens: float, out: Path):
     else:
         accumulation = max(1, math.ceil(per_step / sft.micro_batch))
         per_device = math.ceil(per_step / accumulation)
-    adapter = None
-    if sft.method == "lora":
-        target = sft.target[0] if sft.target == ("all-linear",) else list(sft.target)
-        adapter = LoraConfig(
-            r=sft.rank, lora_alpha=sft.alpha, lora_dropout=sft.dropout, target_modules=target, task_type="CAUSAL_LM"
-        )
-    elif base.dtype != torch.float32 and models.device() == "cpu":
+    if sft.method == "full" and base.dtype != torch.float32 and models.device() == "cpu":
         base = base.float()
     set_seed(spec.seed)
     arguments = SFTConfig(
@@ -152,9 +146,28 @@ def make_trainer(spec, base, tokenizer, dataset, mean_tokens: float, out: Path):
             args=arguments,
             train_dataset=dataset,
             processing_class=tokenizer,
-            peft_config=adapter,
+            peft_config=adapter_config(sft),
             terms=terms(sft, base),
+            b_rate=sft.lora_plus,
         )
+    )
+
+
+def adapter_config(sft):
+    """peft's configuration of the adapter that `[sft]` asks for; None where every weight learns."""
+    from peft import LoraConfig
+
+    if sft.method == "full":
+        return None
+    return LoraConfig(
+        r=sft.rank,
+        lora_alpha=sft.alpha,
+        lora_dropout=sft.dropout,
+        target_modules=sft.target[0] if sft.target == ("all-linear",) else list(sft.target),
+        init_lora_weights="pissa" if sft.init == "pissa" else True,
+        use_dora=sft.dora,
+        use_rslora=sft.rslora,
+        task_type="CAUSAL_LM",
     )
 
 
