@@ -65,6 +65,44 @@ def test_the_written_adapter_is_the_trained_model(tmp_path, tokenizer, dataset, 
     assert torch.allclose(logits(back), trained, atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory):
+    """The trainer of a self-constrained LoRA on the embedded base under 4-bit weights."""
+    model = Model(quantization="nf4")
+    base = models.load_base(model, training=True)
+    table = Sft(rank=4, alpha=8.0, epochs=2, batch_tokens=256, max_length=128, learning_rate=1e-2, kl_weight=0.1)
+    table = table.model_copy(update={"log_steps": 1})
+    turns = [{"role": "user", "content": "Compute 2 + 1."}], [{"role": "assistant", "content": "<answer>3</answer>"}]
+    rows = Dataset.from_list([{"prompt": turns[0], "completion": turns[1]}] * 16)
+    stage = SftStage(model=model, sft=table, seed=1)
+    return sft.make_trainer(stage, base, models.load_tokenizer(model), rows, 30.0, tmp_path_factory.mktemp("nf4"))
+
+
+def test_four_bit_weights_still_give_gradients_after_a_pass_in_eval_mode(quantized):
+    model = quantized.model.train()
+
+    def slope():
+        model.zero_grad()
+        model(input_ids=IDS, labels=IDS).loss.backward()
+        return torch.cat([p.grad.flatten().float() for p in model.parameters() if p.requires_grad])
+
+    before = slope()
+    logits(model)
+    model.train()
+    assert before.abs().max() > 0 and torch.allclose(slope(), before)
+
+
+def test_an_adapter_on_four_bit_weights_trains_and_comes_back(quantized, tmp_path):
+    trainer = quantized
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert losses[-1] < 0.5 * losses[0]
+    training.save_result(trainer.model, tmp_path / "adapter")
+    back = models.load_adapters(models.load_base(Model(quantization="nf4")), {"sft": tmp_path / "adapter"})
+    trained = logits(trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False))
+    assert torch.allclose(logits(back), trained, atol=0.3)  # bf16 adapter, sums in another order
+
+
 def test_lora_plus_gives_b_the_larger_rate(tmp_path, tokenizer, dataset):
     trainer = make_trainer(tmp_path, tokenizer, dataset, lora_plus=8.0)
     trainer.create_optimizer()
