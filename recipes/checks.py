@@ -5,7 +5,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from recipes.config import ROOT, model_folder
+from recipes.config import ROOT, general_rows, model_folder
 from recipes.digest import files_under
 from recipes.toml import toml_value
 
@@ -33,7 +33,8 @@ def known_tasks(folder=TASKS):
 def cross_checks(tables, problem, here):
     """Report through `problem(dotted, what, got, allowed, fix, involves=other keys that the check reads)`.
 
-    `tables` maps "eval", "model", "sft", "rl", "data" to a typed table or None; `here` checks folders of this machine.
+    `tables` maps "data", "mix", "model", "sft", "rl", "eval" to a typed table or None; `here` checks folders of this
+    machine.
     """
     for check, name in ((check_eval, "eval"), (check_sft, "sft"), (check_rl, "rl"), (check_model, "model")):
         if tables[name] is not None:
@@ -42,6 +43,14 @@ def cross_checks(tables, problem, here):
         check_quantization(tables["model"], tables["sft"], problem)
     if here and tables["model"] is not None:
         check_model_folder(tables["model"], problem)
+    if here and tables["mix"] is not None and not general_rows(tables["mix"]).is_file():
+        problem(
+            "mix.general",
+            "no such file",
+            f'"{tables["mix"].general}"',
+            "a JSONL file of rows with prompt and completion",
+            f"correct the path; it starts from {Path.cwd()}",
+        )
     if here and tables["data"] is not None:
         check_corpus(tables["data"], problem)
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 ROOT = Path(__file__).resolve().parents[1]  # the checkout: recipes.toml, data_builders/ and eval/ lie beside recipes/
 EMBEDDED = ROOT / "recipes" / "embedded" / "model"  # the folder that the model name "embedded" stands for
 DEFAULT_PROFILE = "embedded"
+WORLD = "world"  # kind of the rows of general ability that `[mix]` adds
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 
@@ -56,6 +57,18 @@ class Model(Table):
         "none", description="nf4: 4-bit weights under LoRA, through bitsandbytes"
     )
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
+
+
+class Mix(Table):
+    """General text among the supervised rows, against forgetting."""
+
+    general: str = Field(
+        "embedded",
+        pattern=r"^(embedded|[./~].*)$",
+        examples=["embedded"],
+        description='"embedded", or a JSONL file (./x, /x, ~/x) of rows with prompt and completion, as in sft.jsonl',
+    )
+    share: float = Field(gt=0, lt=1, description="share of the supervised rows that are general")
 
 
 class Sft(Table):
@@ -144,6 +157,7 @@ class Recipe:
     builder: str
     seed: int
     data: BaseModel
+    mix: Mix | None
     model: Model
     sft: Sft
     rl: Rl | None
@@ -155,6 +169,7 @@ class DataStage(Table):
 
     builder: str
     data: SerializeAsAny[BaseModel]
+    mix: Mix | None
     seed: int
 
 
@@ -180,6 +195,11 @@ class EvaluateStage(Table):
     model: Model
     eval: Eval
     seed: int
+
+
+def general_rows(mix):
+    """The file that `[mix]` draws from."""
+    return EMBEDDED / "general_train.jsonl" if mix.general == "embedded" else Path(mix.general).expanduser()
 
 
 def model_folder(name):
