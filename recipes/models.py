@@ -203,6 +203,8 @@ def load_adapters(base: PreTrainedModel, folders: dict[str, Path], trainable: bo
     """
     from peft import PeftModel
 
+    import recipes.adapters.loramoe  # noqa: F401  peft knows the method of such an adapter only once this is imported
+
     (first, folder), *others = folders.items()
     model = PeftModel.from_pretrained(base, str(folder), adapter_name=first, is_trainable=trainable)
     for name, folder in others:

@@ -1,0 +1,311 @@
+"""Terms that say how the experts of LoRAMoE layers share the tokens.
+
+Forms, of one layer with N experts; Q are mean router probabilities over valid tokens, I is 1 - delta where the type
+of the expert is that of the row and 1 + delta elsewhere (sign "attract"), Z = I * Q:
+
+    type_cv2         sum over types t of CV2(Z[t, :])          Q over all tokens of a type; one CV2 a type, so that
+                                                               zero is in reach for groups of unequal size
+    sample_cv2       var(Z) / mean(Z)^2 over rows x experts    the authors' code (Ablustrund/LoRAMoE), Q of each row
+    sample_var_mean  var(Z) / mean(Z)                          the paper's text, arXiv 2312.09979
+    lbl              N * sum_n f_n * P_n, f without gradient   load balancing without types, arXiv 2501.11873
+
+The authors give matching pairs 1 + delta, which makes matching experts the less used ones: sign "official". At its
+minimum type_cv2 gives the matching experts n(1 + delta) / (n(1 + delta) + (N - n)(1 - delta)) of the weight, n of
+them. Q are means where the authors sum, so that the term does not grow with the length of rows.
+
+Scopes: what a step's statistics are taken over.
+
+    micro    each micro-batch of each process for itself
+    buffer   all processes, and the micro-batches of the optimizer step so far (2501.11873, algorithm 1)
+    lagged   all of the previous optimizer step; the first step, and the first after a resume, uses the buffer
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+import torch.distributed as dist
+
+from recipes.errors import RecipeError
+from recipes.objectives.routing import Routed, recording, valid_tokens
+
+TINY = 1e-10  # of the authors' code, below the squared mean
+CHOICES = {
+    "form": ("type_cv2", "sample_cv2", "sample_var_mean", "lbl"),
+    "scope": ("micro", "buffer", "lagged"),
+    "sign": ("attract", "official"),
+    "reduce": ("mean", "sum"),
+    "mask": ("attention", "completion"),
+}
+
+
+def preference(expert_types: Sequence[int], row_types: Sequence[int], delta: float, sign: str) -> torch.Tensor:
+    """I, [row types, experts]."""
+    same = torch.tensor(row_types).unsqueeze(-1) == torch.tensor(expert_types)
+    matching = 1 - delta if sign == "attract" else 1 + delta
+    return torch.where(same, matching, 2 - matching)
+
+
+def type_cv2(means: torch.Tensor, prefer: torch.Tensor) -> torch.Tensor:
+    """[...] from mean probabilities [..., types, experts]; a type without tokens has zeros there and adds nothing."""
+    z = prefer * means
+    return (z.var(-1, correction=0) / (z.mean(-1) ** 2 + TINY)).sum(-1)
+
+
+def sample_cv2(means: torch.Tensor, prefer: torch.Tensor) -> torch.Tensor:
+    """[...] from the mean probabilities [..., rows, experts] of each row and I of each row, [rows, experts]."""
+    z = (prefer * means).flatten(-2)
+    return z.var(-1) / (z.mean(-1) ** 2 + TINY)
+
+
+def sample_var_mean(means: torch.Tensor, prefer: torch.Tensor) -> torch.Tensor:
+    """As `sample_cv2`, with the mean not squared: not free of scale, so its weight does not carry over."""
+    z = (prefer * means).flatten(-2)
+    return z.var(-1) / z.mean(-1)
+
+
+def lbl(means: torch.Tensor, used: torch.Tensor) -> torch.Tensor:
+    """[...] from mean probabilities [..., experts] and the mean weights that were used (1 at equal use, N at most).
+
+    The weights are a soft count: with top_k = 1 they are the share of tokens that the paper counts.
+    """
+    return means.shape[-1] * (used.detach() * means).sum(-1)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over valid tokens by type of row; the last row is that of rows without a type."""
+
+    probabilities: torch.Tensor  # [layers, types + 1, experts], with gradient where it is a micro-batch's own
+    weights: torch.Tensor  # the same of the weights that were used, no gradient
+    tokens: torch.Tensor  # [types + 1]
+    steps: int  # micro-batches of each process in it
+
+    def __add__(self, other: "Sums") -> "Sums":
+        return Sums(
+            self.probabilities + other.probabilities,
+            self.weights + other.weights,
+            self.tokens + other.tokens,
+            self.steps + other.steps,
+        )
+
+    def everywhere(self) -> "Sums":
+        """Summed over all processes, no gradient: one all-reduce."""
+        parts = (self.probabilities.detach(), self.weights, self.tokens)
+        if processes() == 1:
+            return Sums(*parts, self.steps)
+        flat = torch.cat([part.flatten() for part in parts])
+        dist.all_reduce(flat)
+        pieces = flat.split([part.numel() for part in parts])
+        return Sums(*(piece.view_as(part) for piece, part in zip(pieces, parts, strict=True)), self.steps)
+
+
+def processes() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+class Balance:
+    """A balance term for the trainer: `watching` around its forward pass, then `loss`, `step_end` after each step.
+
+    Args:
+        weight: what the term counts beside the loss of the tokens.
+        expert_types: type of every expert, as in the adapter's configuration.
+        form, scope, sign: see the module's text; the sample forms know scope "micro" alone.
+        delta: how far the types are pulled apart, 0 to below 1.
+        reduce: "mean" or "sum" over layers; under "sum", the authors' choice, the weight grows with the depth.
+        mask: "attention" counts every token that is not padding, "completion" those learnt from.
+        adapter: whose routers; None takes the first active adapter.
+
+    Raises:
+        RecipeError: a value that has no meaning; all are named at once.
+    """
+
+    name = "balance"
+
+    def __init__(
+        self,
+        weight: float,
+        expert_types: Sequence[int],
+        form: str = "type_cv2",
+        scope: str = "buffer",
+        sign: str = "attract",
+        delta: float = 0.1,
+        reduce: str = "mean",
+        mask: str = "attention",
+        adapter: str | None = None,
+    ):
+        chosen = {"form": form, "scope": scope, "sign": sign, "reduce": reduce, "mask": mask}
+        wrong = [f"{key} = {value!r}" for key, value in chosen.items() if value not in CHOICES[key]]
+        if not 0 <= delta < 1:
+            wrong.append(f"delta = {delta}")
+        if form.startswith("sample") and scope != "micro":
+            wrong.append(f"form = {form!r} with scope = {scope!r}")
+        if wrong:
+            allowed = "; ".join(f"{key}: {', '.join(values)}" for key, values in CHOICES.items())
+            raise RecipeError(
+                "the balance term cannot be built",
+                where="balance",
+                got=", ".join(wrong),
+                allowed=f"{allowed}; delta: 0 to below 1; sample forms with scope micro",
+                fix="a sample form holds every row to the same split whatever it is gathered over: use type_cv2",
+            )
+        self.weight, self.form, self.scope, self.sum_layers = weight, form, scope, reduce == "sum"
+        self.mask, self.adapter = mask, adapter
+        self.types = sorted(set(expert_types))
+        self.same = torch.tensor(self.types).unsqueeze(-1) == torch.tensor(list(expert_types))
+        self.prefer = preference(expert_types, self.types, delta, sign)
+        self.routed: dict[str, Routed] = {}
+        self.filling: Sums | None = None
+        self.previous: Sums | None = None
+
+    @contextmanager
+    def watching(self, model) -> Iterator[None]:
+        """Record the routers of the forward pass made inside, while the model trains."""
+        self.routed = {}
+        if not model.training:
+            yield
+            return
+        with recording(model, self.adapter) as self.routed:
+            yield
+
+    def loss(self, model, inputs, scale: float) -> tuple[torch.Tensor | None, dict[str, float]]:
+        """The weighted term of this micro-batch in the trainer's units, and what to log; nothing in evaluation.
+
+        Its value is that of the form on the statistics of the scope. Its gradient is this micro-batch's part of the
+        form's gradient: with coefficients d form / d sums that know the whole, the parts of all micro-batches and
+        processes add up to the gradient on the whole batch.
+
+        Args:
+            inputs: input_ids, attention_mask, labels, and sample_type, long [rows], -1 for a row without a type.
+            scale: what a mean over this micro-batch is multiplied by to be in the trainer's units.
+
+        Raises:
+            RecipeError: no LoRAMoE layer ran, or rows and types do not fit.
+        """
+        if not model.training:
+            return None, {}
+        routed, self.routed = list(self.routed.values()), {}
+        self._check(routed, inputs)
+        valid, rows = valid_tokens(inputs, self.mask), self._rows_of(inputs)
+        own = self._sums(routed, valid, rows)
+        if self.form.startswith("sample"):
+            known = own
+            per_layer = self._of_samples(routed, valid, rows)
+            loss = self._over_layers(per_layer)
+        else:
+            known, factor = self._known(own), 1
+            if self.scope != "micro":
+                factor = known.steps * processes()  # averaged over both by the trainer, and summed by the split
+            with torch.enable_grad():
+                at = known.probabilities.detach().requires_grad_()
+                value = self._over_layers(self._form(replace(known, probabilities=at)))
+                (slope,) = torch.autograd.grad(value, at)
+            part = (slope * own.probabilities).sum() * factor
+            loss = part + (value - part).detach()
+        return self.weight * scale * loss, self._metrics(loss, known, routed, valid)
+
+    def step_end(self) -> None:
+        """Start the statistics of the next optimizer step."""
+        self.previous, self.filling = self.filling, None
+
+    def _known(self, own: Sums) -> Sums:
+        """The statistics that the scope goes by, `own` counted in."""
+        if self.scope == "micro":
+            return own
+        now = own.everywhere()
+        self.filling = now if self.filling is None else self.filling + now
+        return self.previous if self.scope == "lagged" and self.previous is not None else self.filling
+
+    def _form(self, sums: Sums) -> torch.Tensor:
+        """[layers]"""
+        if self.form == "lbl":
+            tokens = sums.tokens.sum().clamp(min=1)
+            return lbl(sums.probabilities.sum(1) / tokens, sums.weights.sum(1) / tokens)
+        tokens = sums.tokens[:-1].clamp(min=1).unsqueeze(-1)
+        return type_cv2(sums.probabilities[:, :-1] / tokens, self.prefer.to(tokens.device))
+
+    def _of_samples(self, routed: list[Routed], valid: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """[layers], over the rows that have a type and valid tokens."""
+        used = (rows < len(self.types)) & valid.any(-1)
+        mask = valid[used].unsqueeze(-1)
+        means = torch.stack([(one.probabilities[used] * mask).sum(1) / mask.sum(1) for one in routed])
+        if not used.any():
+            return means.sum((1, 2))  # zeros that a backward pass can go through
+        prefer = self.prefer.to(rows.device)[rows[used]]
+        return sample_cv2(means, prefer) if self.form == "sample_cv2" else sample_var_mean(means, prefer)
+
+    def _over_layers(self, values: torch.Tensor) -> torch.Tensor:
+        return values.sum() if self.sum_layers else values.mean()
+
+    def _sums(self, routed: list[Routed], valid: torch.Tensor, rows: torch.Tensor) -> Sums:
+        """Of this micro-batch. No matrix products: autocast would run them in bf16."""
+        groups = len(self.types) + 1
+
+        def by_type(values: torch.Tensor) -> torch.Tensor:
+            return values.new_zeros(groups, *values.shape[1:]).index_add(0, rows, values)
+
+        def total(values: torch.Tensor) -> torch.Tensor:
+            return by_type((values * valid.unsqueeze(-1)).sum(1))
+
+        return Sums(
+            torch.stack([total(one.probabilities) for one in routed]),
+            torch.stack([total(one.weights.detach()) for one in routed]),
+            by_type(valid.sum(-1).float()),
+            1,
+        )
+
+    def _rows_of(self, inputs) -> torch.Tensor:
+        """Row of `Sums` of every row of the batch, long [rows]."""
+        kinds = inputs.get("sample_type")
+        if kinds is None:
+            kinds = torch.full_like(inputs["input_ids"][:, 0], -1)
+        same = kinds.unsqueeze(-1) == torch.tensor([*self.types, -1], device=kinds.device)
+        if not same.any(-1).all():
+            unknown = sorted(set(kinds[~same.any(-1)].tolist()))
+            raise RecipeError(
+                "rows have a type that no expert has",
+                where="sample_type",
+                got=", ".join(map(str, unknown)),
+                allowed=f"{', '.join(map(str, self.types))}, or -1 for a row without a type",
+                fix="give some expert that type in expert_types, or the rows another",
+            )
+        return same.long().argmax(-1)
+
+    def _check(self, routed: list[Routed], inputs) -> None:
+        batch, experts = tuple(inputs["input_ids"].shape), self.same.shape[1]
+        kinds = inputs.get("sample_type")
+        got = None
+        if not routed:
+            got, allowed = "no LoRAMoE layer ran in the forward pass", "a model with an active LoRAMoE adapter"
+        elif any(one.probabilities.shape != (*batch, experts) for one in routed):
+            shapes = {tuple(one.probabilities.shape) for one in routed}
+            got, allowed = f"routers of shape {sorted(shapes)}", f"(rows, tokens, experts) = {(*batch, experts)}"
+        elif kinds is None and self.form != "lbl":
+            got, allowed = "rows without sample_type", f"a type for every row for the form {self.form}, -1 for none"
+        elif kinds is not None and kinds.shape != batch[:1]:
+            got, allowed = (
+                f"sample_type of shape {tuple(kinds.shape)}",
+                f"one for each of the {batch[0]} rows, unpacked",
+            )
+        if got:
+            raise RecipeError(
+                "the balance term does not fit the batch",
+                where="balance",
+                got=got,
+                allowed=allowed,
+                fix="check the adapter, its expert_types and the column sample_type; packed rows have no types",
+            )
+
+    @torch.no_grad()
+    def _metrics(self, loss: torch.Tensor, known: Sums, routed: list[Routed], valid: torch.Tensor) -> dict[str, float]:
+        """Unweighted loss; of each type the share of its tokens' weight on its own experts; entropy of a token's
+        weights in nats, in this micro-batch; largest and smallest mean weight of an expert in any layer."""
+        by_type = known.weights[:, :-1] / known.tokens[:-1].clamp(min=1).unsqueeze(-1)
+        matched = (by_type * self.same.to(by_type.device)).sum(-1).mean(0)
+        overall = known.weights.sum(1) / known.tokens.sum().clamp(min=1)
+        spread = torch.stack([torch.special.entr(one.weights).sum(-1)[valid].sum() for one in routed]).mean()
+        values = [loss, spread / valid.sum().clamp(min=1), overall.max(), overall.min(), *matched, *known.tokens[:-1]]
+        loss, spread, largest, smallest, *rest = torch.stack([value.float() for value in values]).tolist()
+        shares = {f"matched_{t}": m for t, m, n in zip(self.types, rest, rest[len(self.types) :]) if n}
+        return {"loss": loss, **shares, "entropy": spread, "largest": largest, "smallest": smallest}
