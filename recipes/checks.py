@@ -5,7 +5,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from recipes.config import ROOT, general_rows, model_folder
+from recipes.config import ROOT, Balance, Experts, general_rows, model_folder
 from recipes.digest import files_under
 from recipes.toml import toml_value
 
@@ -92,12 +92,12 @@ def check_model(model, problem):
 
 
 def check_quantization(model, sft, problem):
-    if model.quantization == "nf4" and sft.method != "lora":
+    if model.quantization == "nf4" and sft.method == "full":
         problem(
             "model.quantization",
             "4-bit weights cannot be trained themselves",
             '"nf4"',
-            'nf4 with sft.method = "lora"',
+            'nf4 with sft.method = "lora" or "loramoe"',
             'set model.quantization = "none" or sft.method = "lora"',
             involves=("sft.method",),
         )
@@ -138,6 +138,32 @@ def check_sft(sft, problem):
                 f"{toml_value(plain)} with sft.method = {toml_value(sft.method)}",
                 involves=("sft.method",),
             )
+    if sft.method != "loramoe" and (sft.experts, sft.balance) != (Experts(), Balance()):
+        key = "experts" if sft.experts != Experts() else "balance"
+        problem(
+            f"sft.{key}",
+            "belongs to LoRAMoE",
+            f"sft.method = {toml_value(sft.method)}",
+            'sft.method = "loramoe"',
+            involves=("sft.method",),
+        )
+    for key, most in (("general", sft.experts.count), ("top_k", sft.experts.count)):
+        if getattr(sft.experts, key) > most:
+            problem(
+                f"sft.experts.{key}",
+                "more than there are experts",
+                str(getattr(sft.experts, key)),
+                f"at most sft.experts.count = {most}",
+                involves=("sft.experts",),
+            )
+    if sft.balance.form.startswith("sample") and sft.balance.scope != "micro":
+        problem(
+            "sft.balance.scope",
+            "a form over samples holds every row to the same split, whatever it is gathered over",
+            toml_value(sft.balance.scope),
+            '"micro" with this form',
+            involves=("sft.balance",),
+        )
     if sft.init == "pissa" and sft.kl_weight > 0:
         problem(
             "sft.init",

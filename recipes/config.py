@@ -71,11 +71,40 @@ class Mix(Table):
     share: float = Field(gt=0, lt=1, description="share of the supervised rows that are general")
 
 
+class Experts(Table):
+    """LoRAMoE: several LoRA experts of `sft.rank` behind a router, in every adapted layer (arXiv 2312.09979)."""
+
+    count: int = Field(6, ge=2, description="experts of a layer")
+    general: int = Field(3, ge=0, description="of these, how many are of the type of general rows (kind world)")
+    top_k: int = Field(0, ge=0, description="experts that a token is given to; 0: all, by weight")
+
+
+class Balance(Table):
+    """Balancing constraint of LoRAMoE: experts get more of the tokens of rows of their own type."""
+
+    weight: float = Field(0.0, ge=0, description="weight beside the cross-entropy; 0: no constraint")
+    form: Literal["type_cv2", "sample_cv2", "sample_var_mean", "lbl"] = Field(
+        "type_cv2",
+        description="type_cv2: per type; sample_cv2: the authors' code; sample_var_mean: their text; lbl: no types",
+    )
+    scope: Literal["micro", "buffer", "lagged"] = Field(
+        "buffer", description="statistics of a micro-batch, of the step so far on all devices, or of the step before"
+    )
+    sign: Literal["attract", "official"] = Field(
+        "attract", description="attract: matching experts get more; official: as in the authors' code, less"
+    )
+    delta: float = Field(0.1, ge=0, lt=1, description="how far the types are pulled apart")
+    reduce: Literal["mean", "sum"] = Field("mean", description="over layers; under sum the weight grows with depth")
+    mask: Literal["attention", "completion"] = Field("attention", description="every token, or those learnt from")
+
+
 class Sft(Table):
     """Supervised fine-tuning on assistant tokens."""
 
-    method: Literal["lora", "full"] = Field("lora", description="low-rank adapter, or every weight")
-    rank: int = Field(16, ge=1, description="LoRA rank")
+    method: Literal["lora", "loramoe", "full"] = Field(
+        "lora", description="low-rank adapter, several of them behind a router, or every weight"
+    )
+    rank: int = Field(16, ge=1, description="LoRA rank; of each expert under loramoe")
     alpha: float = Field(32.0, gt=0, description="LoRA scale; the update is multiplied by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1, description="LoRA dropout, a share")
     target: Names = Field(("all-linear",), min_length=1, description='["all-linear"] or endings of module names')
@@ -103,6 +132,8 @@ class Sft(Table):
     save_steps: int = how(100, "optimizer steps between checkpoints", ge=1)
     log_steps: int = Field(10, ge=1, description="optimizer steps between lines of training.jsonl")
     micro_batch: int = how(64, "rows per forward and backward pass, at most; the rest of a step is accumulated", ge=1)
+    experts: Experts = Field(Experts(), description="LoRAMoE's experts")
+    balance: Balance = Field(Balance(), description="LoRAMoE's balancing constraint")
     packing: bool = Field(
         True, description="several rows in one sequence where attention can tell them apart (flash attention)"
     )

@@ -10,8 +10,8 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import get_peft_model
-from transformers import Qwen2Config, Qwen2ForCausalLM, TrainerCallback, set_seed
-from trl import SFTConfig, SFTTrainer
+from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
+from trl import SFTConfig
 
 from recipes import models
 from recipes.adapters.loramoe.config import LoraMoeConfig
@@ -20,6 +20,7 @@ from recipes.errors import RecipeError
 from recipes.objectives import balance as forms
 from recipes.objectives.balance import Balance, preference
 from recipes.objectives.routing import Routed, mutual_information, recording, routing_statistics
+from recipes.objectives.trainer import TermTrainer
 from tests.balance_rank import TYPES, Toy, batch_of, gradient, part, term_of, whole
 
 # Forms, on free router logits
@@ -100,7 +101,7 @@ def test_experts_of_one_subject_are_punished_over_a_micro_batch_and_not_over_the
             weights = torch.zeros(2, 5, 8)
             weights[..., 2 * subject : 2 * subject + 2] = 0.5
             term.routed = {"layer": Routed(weights, weights)}
-            _, logged = term.loss(SimpleNamespace(training=True), {"input_ids": torch.zeros(2, 5)}, 0.25)
+            _, logged = term.loss(SimpleNamespace(training=True), {"input_ids": torch.zeros(2, 5)}, 0.25, 0.0)
             values[scope] = logged["loss"]
     assert values == pytest.approx({"micro": 4.0, "buffer": 1.0})
 
@@ -183,7 +184,7 @@ def test_padding_rows_without_type_and_autocast_change_nothing(form):
     with term.watching(model):
         model(batch["input_ids"])
     with torch.autocast("cpu", torch.bfloat16):
-        assert term.loss(model, batch, 1.0)[1]["loss"] == pytest.approx(value["loss"], rel=1e-5)
+        assert term.loss(model, batch, 1.0, 0.0)[1]["loss"] == pytest.approx(value["loss"], rel=1e-5)
     if form != "lbl":
         typed = {key: entry[batch["sample_type"] >= 0] for key, entry in batch.items()}
         assert term_of(term, model, typed, 1.0)[1]["loss"] == pytest.approx(value["loss"], rel=1e-5)
@@ -220,7 +221,7 @@ def test_what_is_logged_is_that_of_the_weights():
     term.routed = {"layer": Routed(weights, weights)}
     inputs = {"input_ids": torch.zeros(2, 2), "sample_type": torch.tensor([1, 0])}
     inputs["attention_mask"] = torch.tensor([[1, 1], [1, 0]])
-    _, logged = term.loss(SimpleNamespace(training=True), inputs, 1.0)
+    _, logged = term.loss(SimpleNamespace(training=True), inputs, 1.0, 0.0)
     entropies = [-sum(p * math.log(p) for p in row) for row in ([0.5, 0.3, 0.2], [0.1, 0.1, 0.8])]
     wanted = {"matched_1": 0.3, "matched_0": 1.0, "entropy": sum(entropies) / 3, "largest": 1.4 / 3, "smallest": 0.2}
     assert {key: logged[key] for key in wanted} == pytest.approx(wanted, rel=1e-5)
@@ -309,7 +310,7 @@ def router_gradient(reentrant):
     batch, term = batch_of(6), Balance(1.0, [1, 1, 1, 0, 0, 0])
     with term.watching(model):
         tokens = model(**{k: batch[k] for k in ("input_ids", "attention_mask", "labels")}, use_cache=False).loss
-    (term.loss(model, batch, 1.0)[0] + 0 * tokens).backward()
+    (term.loss(model, batch, 1.0, 0.0)[0] + 0 * tokens).backward()
     return gradient(model)
 
 
@@ -318,39 +319,6 @@ def test_checkpointing_keeps_the_gradient_and_its_reentrant_kind_is_refused():
     assert plain.any() and torch.allclose(router_gradient(False), plain, atol=1e-7)
     with pytest.raises(RecipeError, match="use_reentrant"):
         router_gradient(True)
-
-
-class Balanced(SFTTrainer):
-    """TRL's trainer with a term, as the project's own adds it."""
-
-    def __init__(self, term, **arguments):
-        self.term, self.logged = term, []
-        super().__init__(**arguments)
-        plain = self.data_collator
-
-        def collate(rows):
-            return plain(rows) | {"sample_type": torch.tensor([row["sample_type"] for row in rows])}
-
-        self.data_collator = collate
-
-        class StepEnd(TrainerCallback):
-            def on_step_end(self, *_, **__):
-                term.step_end()
-
-        self.add_callback(StepEnd())
-
-    def _set_signature_columns_if_needed(self):
-        super()._set_signature_columns_if_needed()
-        self._signature_columns = list({*self._signature_columns, "sample_type"})
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        plain = {key: value for key, value in inputs.items() if key != "sample_type"}
-        with self.term.watching(model):
-            loss = super().compute_loss(model, plain, return_outputs, num_items_in_batch)
-        steps = self.current_gradient_accumulation_steps if model.training else 1
-        term, logged = self.term.loss(model, inputs, 1 / steps)
-        self.logged.append(logged)
-        return loss if term is None else loss + term
 
 
 def trained(folder, weight, resume=None, scope="buffer"):
@@ -371,13 +339,14 @@ def trained(folder, weight, resume=None, scope="buffer"):
         per_device_train_batch_size=2,
         gradient_accumulation_steps=2,
         learning_rate=1e-2,
+        logging_steps=1,
         report_to="none",
         disable_tqdm=True,
         use_cpu=True,
         bf16=False,
     )
-    trainer = Balanced(
-        Balance(weight, [1, 1, 1, 0, 0, 0], delta=0.3, scope=scope),
+    trainer = TermTrainer(
+        terms=[Balance(weight, [1, 1, 1, 0, 0, 0], delta=0.3, scope=scope)],
         model=tiny(),
         args=arguments,
         train_dataset=Dataset.from_list(rows),
@@ -408,9 +377,11 @@ def test_training_moves_every_part_and_logs_the_term_and_evaluation_stays_pure(s
         not torch.equal(w.detach(), start[n].detach()) for n, w in trainer.model.named_parameters() if w.requires_grad
     ]
     assert len(moved) == 18 and all(moved)
-    logged = [entry for entry in trainer.logged if entry]  # evaluation adds none
-    assert len(logged) == 8 and logged[-1]["loss"] < logged[0]["loss"]
-    assert set(logged[-1]) == {"loss", "matched_0", "matched_1", "entropy", "largest", "smallest"}
+    logged = [entry for entry in trainer.state.log_history if "balance/loss" in entry]
+    names = ("loss", "matched_0", "matched_1", "entropy", "largest", "smallest")
+    assert [entry["step"] for entry in logged] == [1, 2, 3, 4]
+    assert all(f"balance/{name}" in entry for entry in logged for name in names)
+    assert logged[0]["loss"] == pytest.approx(logged[0]["ce"] + logged[0]["balance/loss"], rel=0.02)
 
 
 def test_going_on_from_a_checkpoint_equals_the_straight_run_bit_for_bit(straight):

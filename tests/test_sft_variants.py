@@ -44,7 +44,8 @@ def dataset():
 
 
 def make_trainer(out, tokenizer, dataset, **settings):
-    table = Sft(rank=4, alpha=8.0, epochs=1, batch_tokens=256, max_length=128, learning_rate=1e-2, **settings)
+    common = dict(rank=4, alpha=8.0, epochs=1, batch_tokens=256, max_length=128, learning_rate=1e-2)
+    table = Sft(**common | settings)
     return sft.make_trainer(SftStage(model=Model(), sft=table, seed=1), tiny(), tokenizer, dataset, 30.0, out)
 
 
@@ -121,6 +122,11 @@ def test_lora_plus_gives_b_the_larger_rate(tmp_path, tokenizer, dataset):
         (["sft.init=pissa", "model.quantization=nf4"], "sft.init"),
         (["sft.method=full", "sft.dora=true"], "sft.dora"),
         (["sft.method=full", "sft.lora_plus=4.0"], "sft.lora_plus"),
+        (["sft.balance.weight=0.1"], "sft.balance"),
+        (["sft.experts.count=4"], "sft.experts"),
+        (["sft.method=loramoe", "sft.experts.count=4", "sft.experts.general=5"], "sft.experts.general"),
+        (["sft.method=loramoe", "sft.balance.form=sample_cv2"], "sft.balance.scope"),
+        (["sft.method=loramoe", "sft.dora=true"], "sft.dora"),
     ],
     ids=str,
 )
@@ -128,3 +134,20 @@ def test_what_does_not_go_together_is_refused_before_the_run(sets, key):
     with pytest.raises(ConfigErrors) as refused:
         load(ROOT / "recipes.toml", "analogseeker", "embedded", sets)
     assert key in str(refused.value)
+
+
+def test_loramoe_learns_which_experts_are_for_general_rows_and_comes_back(tmp_path, tokenizer, dataset):
+    general = {"prompt": "Which words stand in the list of towns?", "completion": "Lima Paris Rome Oslo Quito"}
+    general = {key: [dataset[0][key][0] | {"content": text}] for key, text in general.items()} | {"kind": "world"}
+    rows = Dataset.from_list([sft.columns(each) for pair in zip(dataset, [general] * 24, strict=True) for each in pair])
+    assert rows["sample_type"][:4] == [0, 1, 0, 1]
+    balance = {"weight": 1.0, "delta": 0.3}
+    trainer = make_trainer(tmp_path, tokenizer, rows, method="loramoe", epochs=3, log_steps=1, balance=balance)
+    trainer.train()
+    log = [entry for entry in trainer.state.log_history if "balance/loss" in entry]
+    assert log[-1]["balance/loss"] < log[0]["balance/loss"]
+    assert log[-1]["balance/matched_1"] > log[0]["balance/matched_1"] + 0.02
+    training.save_result(trainer.model, tmp_path / "adapter")
+    back = models.load_adapters(tiny(), {"sft": tmp_path / "adapter"})
+    trained = logits(trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False))
+    assert torch.allclose(logits(back), trained, atol=1e-4)
