@@ -142,18 +142,18 @@ def check_head(model) -> None:
         )
 
 
-def mean_divergence(model, batches) -> tuple[float, int]:
-    """(mean KL(p_θ ‖ p_θ0) over learnt tokens, their number) of an adapted model on batches that have labels."""
+def mean_divergence(model, batches, frozen=None) -> tuple[float, int]:
+    """(mean KL(p_θ ‖ p_θ0) over learnt tokens, their number) on batches that have labels; θ0 as for the term."""
     total, tokens = 0.0, 0
     for batch in batches:
         inputs = {name: value for name, value in batch.items() if name != "labels"}
         learnt = batch["labels"][:, 1:] != -100
         with torch.no_grad():
             hidden = causal_lm(model).base_model(**inputs, use_cache=False).last_hidden_state[:, :-1][learnt]
-            with starting_point(model) as reference:
+            with starting_point(model, frozen) as reference:
                 start = reference.base_model(**inputs, use_cache=False).last_hidden_state[:, :-1][learnt]
-            head = head_of(causal_lm(model))
-            total += sum_of_divergence(hidden, start, (head, head), "policy").item()
+            heads = head_of(causal_lm(model)), head_of(frozen or causal_lm(model))
+            total += sum_of_divergence(hidden, start, heads, "policy").item()
         tokens += len(hidden)
     return total / max(1, tokens), tokens
 
