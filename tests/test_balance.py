@@ -320,6 +320,9 @@ def test_checkpointing_keeps_the_gradient_and_its_reentrant_kind_is_refused():
         router_gradient(True)
 
 
+HALVES = {"0": slice(3, 6), "1": slice(0, 3)}  # experts of each type
+
+
 class Balanced(SFTTrainer):
     """TRL's trainer with a term, as the project's own adds it."""
 
@@ -353,12 +356,16 @@ class Balanced(SFTTrainer):
         return loss if term is None else loss + term
 
 
-def trained(folder, weight, resume=None, scope="buffer"):
+def trained(folder, weight, resume=None):
     """A trainer after 4 steps of two micro-batches on 12 rows of two types."""
     rows = [
         {
-            "prompt": [{"role": "user", "content": f"What is {n} plus one?"}],
-            "completion": [{"role": "assistant", "content": f"It is {n + 1}. " * (1 + n % 3)}],
+            "prompt": [
+                {"role": "user", "content": (f"What is {n} plus one?", "Green grass grows by the river.")[n % 2]}
+            ],
+            "completion": [
+                {"role": "assistant", "content": (f"{n + 1} = {n} + 1. ", "So it does.")[n % 2] * (1 + n % 3)}
+            ],
             "sample_type": n % 2,
         }
         for n in range(12)
@@ -377,7 +384,7 @@ def trained(folder, weight, resume=None, scope="buffer"):
         bf16=False,
     )
     trainer = Balanced(
-        Balance(weight, [1, 1, 1, 0, 0, 0], delta=0.3, scope=scope),
+        Balance(weight, [1, 1, 1, 0, 0, 0], delta=0.3),
         model=tiny(),
         args=arguments,
         train_dataset=Dataset.from_list(rows),
@@ -392,28 +399,31 @@ def trained(folder, weight, resume=None, scope="buffer"):
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     folder = tmp_path_factory.mktemp("straight")
-    return folder, *trained(folder, 1.0)
+    return folder, *trained(folder, 30.0)
 
 
 def adapter_of(trainer):
     return torch.cat([p.detach().flatten() for p in trainer.model.parameters() if p.requires_grad])
 
 
-def test_training_moves_every_part_and_logs_the_term_and_evaluation_stays_pure(straight, tmp_path):
+def test_training_moves_every_part_and_the_shares_of_the_types_and_evaluation_stays_pure(straight, tmp_path):
     _, trainer, at_first = straight
     plain, same = trained(tmp_path, 0.0)
-    assert same == at_first and not torch.equal(adapter_of(plain), adapter_of(trainer))
+    assert same == at_first
     start = dict(tiny().named_parameters())
-    moved = [
-        not torch.equal(w.detach(), start[n].detach()) for n, w in trainer.model.named_parameters() if w.requires_grad
-    ]
-    assert len(moved) == 18 and all(moved)
+    learning = [(name, weight) for name, weight in trainer.model.named_parameters() if weight.requires_grad]
+    assert len(learning) == 18 and not any(torch.equal(weight, start[name]) for name, weight in learning)
+    shares = {}
+    for name, one in (("plain", plain), ("balanced", trainer)):
+        found = routing_statistics(one.model, one.get_eval_dataloader())["layers"].values()
+        shares[name] = [sum(sum(layer[kind][part]) for layer in found) / len(found) for kind, part in HALVES.items()]
+    assert all(more > less + 0.02 for more, less in zip(shares["balanced"], shares["plain"], strict=True))
     logged = [entry for entry in trainer.logged if entry]  # evaluation adds none
-    assert len(logged) == 8 and logged[-1]["loss"] < logged[0]["loss"]
+    assert len(logged) == 8
     assert set(logged[-1]) == {"loss", "matched_0", "matched_1", "entropy", "largest", "smallest"}
 
 
 def test_going_on_from_a_checkpoint_equals_the_straight_run_bit_for_bit(straight):
     folder, trainer, _ = straight
-    again, _ = trained(folder, 1.0, resume=str(folder / "checkpoint-2"))
+    again, _ = trained(folder, 30.0, resume=str(folder / "checkpoint-2"))
     assert torch.equal(adapter_of(again), adapter_of(trainer))
