@@ -17,8 +17,9 @@ from recipes import models
 from recipes.adapters.loramoe.config import LoraMoeConfig
 from recipes.config import ROOT, Model
 from recipes.errors import RecipeError
-from recipes.objectives import balance as forms
-from recipes.objectives.balance import Balance, preference
+from recipes.objectives import forms
+from recipes.objectives.balance import Balance
+from recipes.objectives.forms import preference
 from recipes.objectives.routing import Routed, mutual_information, recording, routing_statistics
 from tests.balance_rank import TYPES, Toy, batch_of, gradient, part, term_of, whole
 
@@ -91,6 +92,12 @@ def test_load_balance_has_half_the_gradient_of_the_squared_variation_of_the_mean
     assert torch.allclose(of_cv2, 2 * of_lbl, atol=1e-6)
 
 
+def test_mutual_information_is_largest_for_sure_tokens_on_all_experts_and_none_for_unsure_or_collapsed_ones():
+    sure, unsure, collapsed = torch.eye(4), torch.full((4, 4), 0.25), torch.eye(4)[[0, 0, 0, 0]]
+    values = [forms.mi(tokens.mean(0), forms.entropies(tokens).mean()).item() for tokens in (sure, unsure, collapsed)]
+    assert values == pytest.approx([-math.log(4), 0, 0], abs=1e-6)
+
+
 def test_experts_of_one_subject_are_punished_over_a_micro_batch_and_not_over_the_step():
     """Four micro-batches of one subject each, each on its own two of eight experts."""
     values = {}
@@ -108,7 +115,7 @@ def test_experts_of_one_subject_are_punished_over_a_micro_batch_and_not_over_the
 # The term over micro-batches, steps and processes
 
 
-@pytest.mark.parametrize("form", ["type_cv2", "lbl"])
+@pytest.mark.parametrize("form", ["type_cv2", "lbl", "mi"])
 @pytest.mark.parametrize("top_k", [0, 2])
 def test_parts_of_the_lagged_term_add_up_to_the_gradient_on_the_whole_batch(form, top_k):
     batch, model = batch_of(12), Toy(top_k)
@@ -168,7 +175,7 @@ def test_two_processes_with_two_micro_batches_each_equal_one_batch(tmp_path):
         assert measured["gradient"] < 1e-6 and measured["value"] < 1e-6 and measured["between ranks"] == 0.0
 
 
-@pytest.mark.parametrize("form", ["type_cv2", "sample_cv2", "sample_var_mean", "lbl"])
+@pytest.mark.parametrize("form", ["type_cv2", "sample_cv2", "sample_var_mean", "lbl", "mi"])
 def test_padding_rows_without_type_and_autocast_change_nothing(form):
     model, batch = Toy(), batch_of(6)
     term = Balance(1.0, TYPES, form=form, scope="micro")
@@ -184,7 +191,7 @@ def test_padding_rows_without_type_and_autocast_change_nothing(form):
         model(batch["input_ids"])
     with torch.autocast("cpu", torch.bfloat16):
         assert term.loss(model, batch, 1.0)[1]["loss"] == pytest.approx(value["loss"], rel=1e-5)
-    if form != "lbl":
+    if form not in ("lbl", "mi"):
         typed = {key: entry[batch["sample_type"] >= 0] for key, entry in batch.items()}
         assert term_of(term, model, typed, 1.0)[1]["loss"] == pytest.approx(value["loss"], rel=1e-5)
 
