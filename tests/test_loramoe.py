@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import pickle
+import runpy
 
 import pytest
 import torch
@@ -280,3 +281,48 @@ def test_quantised_bases_learn_through_checkpointing(folders, kind):
     model(input_ids=IDS, labels=IDS).loss.backward()
     gradients = [weight.grad for name, weight in model.named_parameters() if "loramoe_" in name]
     assert all(gradient is not None and gradient.isfinite().all() and gradient.any() for gradient in gradients)
+
+
+def test_lm_evals_command_line_runs_where_the_method_is_known(monkeypatch):
+    import lm_eval.__main__
+
+    known = []
+    monkeypatch.setattr(
+        lm_eval.__main__, "cli_evaluate", lambda: known.append("LORAMOE" in PEFT_TYPE_TO_CONFIG_MAPPING)
+    )
+    runpy.run_module("recipes.adapters.loramoe", run_name="__main__")
+    assert known == [True]
+
+
+def test_reinforcement_keeps_a_copy_of_a_trained_adapter_as_its_reference(tmp_path):
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    tokenizer = models.load_tokenizer(Model())
+    arguments = GRPOConfig(
+        output_dir=str(tmp_path),
+        max_steps=1,
+        per_device_train_batch_size=2,
+        num_generations=2,
+        max_completion_length=4,
+        beta=0.1,
+        learning_rate=1e-2,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+        bf16=False,
+    )
+    trainer = GRPOTrainer(
+        model=adapted(tiny(len(tokenizer))).train(),
+        args=arguments,
+        reward_funcs=lambda completions, **_: [float(number) for number in range(len(completions))],
+        train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": "How far?"}]}] * 2),
+        processing_class=tokenizer,
+    )
+    weights = dict(trainer.model.named_parameters())
+    copies = {name: name.replace(".ref.", ".default.") for name in weights if ".ref." in name}
+    assert len(copies) == 18 and all(torch.equal(weights[copy], weights[of]) for copy, of in copies.items())
+    before = {name: weights[name].detach().clone() for pair in copies.items() for name in pair}
+    trainer.train()
+    assert all(torch.equal(weights[copy], before[copy]) and not weights[copy].requires_grad for copy in copies)
+    assert not any(torch.equal(weights[of], before[of]) for of in copies.values())

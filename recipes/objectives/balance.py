@@ -120,7 +120,7 @@ class Balance:
                 where="balance",
                 got=", ".join(wrong),
                 allowed=f"{allowed}; delta: 0 to below 1; sample forms with scope micro",
-                fix="a sample form holds every row to the same split whatever it is gathered over: use type_cv2",
+                fix="correct the values; over more than a micro-batch take type_cv2: sample forms see rows alone",
             )
         self.weight, self.form, self.scope, self.sum_layers = weight, form, scope, reduce == "sum"
         self.mask, self.adapter = mask, adapter
@@ -157,14 +157,15 @@ class Balance:
         """
         if not model.training:
             return None, {}
-        routed, self.routed = list(self.routed.values()), {}
+        device = inputs["input_ids"].device  # layers may lie on several
+        routed = [Routed(one.probabilities.to(device), one.weights.to(device)) for one in self.routed.values()]
+        self.routed = {}
         self._check(routed, inputs)
         valid, rows = valid_tokens(inputs, self.mask), self._rows_of(inputs)
         own = self._sums(routed, valid, rows)
         if self.form.startswith("sample"):
             known = own
-            per_layer = self._of_samples(routed, valid, rows)
-            loss = self._over_layers(per_layer)
+            loss = self._over_layers(self._of_samples(routed, valid, rows))
         else:
             known, factor = self._known(own), 1
             if self.scope != "micro":
