@@ -17,8 +17,9 @@ from recipes import models
 from recipes.adapters.loramoe.config import LoraMoeConfig
 from recipes.config import ROOT, Model
 from recipes.errors import RecipeError
-from recipes.objectives import balance as forms
-from recipes.objectives.balance import Balance, preference
+from recipes.objectives import forms
+from recipes.objectives.balance import Balance
+from recipes.objectives.forms import preference
 from recipes.objectives.routing import Routed, mutual_information, recording, routing_statistics
 from recipes.objectives.trainer import TermTrainer
 from tests.balance_rank import TYPES, Toy, batch_of, gradient, part, term_of, whole
@@ -92,6 +93,12 @@ def test_load_balance_has_half_the_gradient_of_the_squared_variation_of_the_mean
     assert torch.allclose(of_cv2, 2 * of_lbl, atol=1e-6)
 
 
+def test_mutual_information_is_largest_for_sure_tokens_on_all_experts_and_none_for_unsure_or_collapsed_ones():
+    sure, unsure, collapsed = torch.eye(4), torch.full((4, 4), 0.25), torch.eye(4)[[0, 0, 0, 0]]
+    values = [forms.mi(tokens.mean(0), forms.entropies(tokens).mean()).item() for tokens in (sure, unsure, collapsed)]
+    assert values == pytest.approx([-math.log(4), 0, 0], abs=1e-6)
+
+
 def test_experts_of_one_subject_are_punished_over_a_micro_batch_and_not_over_the_step():
     """Four micro-batches of one subject each, each on its own two of eight experts."""
     values = {}
@@ -109,7 +116,7 @@ def test_experts_of_one_subject_are_punished_over_a_micro_batch_and_not_over_the
 # The term over micro-batches, steps and processes
 
 
-@pytest.mark.parametrize("form", ["type_cv2", "lbl"])
+@pytest.mark.parametrize("form", ["type_cv2", "lbl", "mi"])
 @pytest.mark.parametrize("top_k", [0, 2])
 def test_parts_of_the_lagged_term_add_up_to_the_gradient_on_the_whole_batch(form, top_k):
     batch, model = batch_of(12), Toy(top_k)
@@ -169,7 +176,7 @@ def test_two_processes_with_two_micro_batches_each_equal_one_batch(tmp_path):
         assert measured["gradient"] < 1e-6 and measured["value"] < 1e-6 and measured["between ranks"] == 0.0
 
 
-@pytest.mark.parametrize("form", ["type_cv2", "sample_cv2", "sample_var_mean", "lbl"])
+@pytest.mark.parametrize("form", ["type_cv2", "sample_cv2", "sample_var_mean", "lbl", "mi"])
 def test_padding_rows_without_type_and_autocast_change_nothing(form):
     model, batch = Toy(), batch_of(6)
     term = Balance(1.0, TYPES, form=form, scope="micro")
@@ -185,7 +192,7 @@ def test_padding_rows_without_type_and_autocast_change_nothing(form):
         model(batch["input_ids"])
     with torch.autocast("cpu", torch.bfloat16):
         assert term.loss(model, batch, 1.0, 0.0)[1]["loss"] == pytest.approx(value["loss"], rel=1e-5)
-    if form != "lbl":
+    if form not in ("lbl", "mi"):
         typed = {key: entry[batch["sample_type"] >= 0] for key, entry in batch.items()}
         assert term_of(term, model, typed, 1.0)[1]["loss"] == pytest.approx(value["loss"], rel=1e-5)
 
@@ -321,12 +328,19 @@ def test_checkpointing_keeps_the_gradient_and_its_reentrant_kind_is_refused():
         router_gradient(True)
 
 
-def trained(folder, weight, resume=None, scope="buffer"):
+HALVES = {"0": slice(3, 6), "1": slice(0, 3)}  # experts of each type
+
+
+def trained(folder, weight, resume=None):
     """A trainer after 4 steps of two micro-batches on 12 rows of two types."""
     rows = [
         {
-            "prompt": [{"role": "user", "content": f"What is {n} plus one?"}],
-            "completion": [{"role": "assistant", "content": f"It is {n + 1}. " * (1 + n % 3)}],
+            "prompt": [
+                {"role": "user", "content": (f"What is {n} plus one?", "Green grass grows by the river.")[n % 2]}
+            ],
+            "completion": [
+                {"role": "assistant", "content": (f"{n + 1} = {n} + 1. ", "So it does.")[n % 2] * (1 + n % 3)}
+            ],
             "sample_type": n % 2,
         }
         for n in range(12)
@@ -346,7 +360,7 @@ def trained(folder, weight, resume=None, scope="buffer"):
         bf16=False,
     )
     trainer = TermTrainer(
-        terms=[Balance(weight, [1, 1, 1, 0, 0, 0], delta=0.3, scope=scope)],
+        terms=[Balance(weight, [1, 1, 1, 0, 0, 0], delta=0.3)],
         model=tiny(),
         args=arguments,
         train_dataset=Dataset.from_list(rows),
@@ -361,30 +375,33 @@ def trained(folder, weight, resume=None, scope="buffer"):
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     folder = tmp_path_factory.mktemp("straight")
-    return folder, *trained(folder, 1.0)
+    return folder, *trained(folder, 30.0)
 
 
 def adapter_of(trainer):
     return torch.cat([p.detach().flatten() for p in trainer.model.parameters() if p.requires_grad])
 
 
-def test_training_moves_every_part_and_logs_the_term_and_evaluation_stays_pure(straight, tmp_path):
+def test_training_moves_every_part_and_the_shares_of_the_types_and_evaluation_stays_pure(straight, tmp_path):
     _, trainer, at_first = straight
     plain, same = trained(tmp_path, 0.0)
-    assert same == at_first and not torch.equal(adapter_of(plain), adapter_of(trainer))
+    assert same == at_first
     start = dict(tiny().named_parameters())
-    moved = [
-        not torch.equal(w.detach(), start[n].detach()) for n, w in trainer.model.named_parameters() if w.requires_grad
-    ]
-    assert len(moved) == 18 and all(moved)
+    learning = [(name, weight) for name, weight in trainer.model.named_parameters() if weight.requires_grad]
+    assert len(learning) == 18 and not any(torch.equal(weight, start[name]) for name, weight in learning)
+    shares = {}
+    for name, one in (("plain", plain), ("balanced", trainer)):
+        found = routing_statistics(one.model, one.get_eval_dataloader())["layers"].values()
+        shares[name] = [sum(sum(layer[kind][part]) for layer in found) / len(found) for kind, part in HALVES.items()]
+    assert all(more > less + 0.02 for more, less in zip(shares["balanced"], shares["plain"], strict=True))
     logged = [entry for entry in trainer.state.log_history if "balance/loss" in entry]
     names = ("loss", "matched_0", "matched_1", "entropy", "largest", "smallest")
     assert [entry["step"] for entry in logged] == [1, 2, 3, 4]
     assert all(f"balance/{name}" in entry for entry in logged for name in names)
-    assert logged[0]["loss"] == pytest.approx(logged[0]["ce"] + logged[0]["balance/loss"], rel=0.02)
+    assert logged[0]["loss"] == pytest.approx(logged[0]["ce"] + 30 * logged[0]["balance/loss"], rel=1e-3)
 
 
 def test_going_on_from_a_checkpoint_equals_the_straight_run_bit_for_bit(straight):
     folder, trainer, _ = straight
-    again, _ = trained(folder, 1.0, resume=str(folder / "checkpoint-2"))
+    again, _ = trained(folder, 30.0, resume=str(folder / "checkpoint-2"))
     assert torch.equal(adapter_of(again), adapter_of(trainer))

@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import pickle
+import runpy
 
 import pytest
 import torch
@@ -76,6 +77,7 @@ def test_wrong_values_of_the_configuration_are_named_together():
         LoraMoeConfig(r=0, bias="all", expert_types=[1, 0], top_k=7, router_init="ones")
     assert all(name in str(caught.value) for name in ("r = 0", "bias", "expert_types", "top_k", "router_init"))
     assert LoraMoeConfig(num_experts=5).expert_types == [1, 1, 0, 0, 0]
+    assert LoraMoeConfig(target_modules=["a", "b"]) == LoraMoeConfig(target_modules=["b", "a"])
 
 
 # What is adapted
@@ -191,24 +193,28 @@ def test_weights_pass_the_point_where_routing_can_be_changed():
 # Several adapters, and what is refused
 
 
-def test_a_second_adapter_of_another_size_leaves_the_first_as_it_was():
+def learning(model):
+    """Names of the adapters of which a weight learns."""
+    return {name.split(".")[-2] for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def test_a_second_adapter_of_another_size_on_more_layers_leaves_the_first_as_it_was():
     model = adapted()
     first = logits(model)
     torch.manual_seed(2)
-    model.add_adapter("other", LoraMoeConfig(r=2, num_experts=3, init_weights=False))
-    assert torch.equal(logits(model), first)
+    model.add_adapter("other", LoraMoeConfig(r=2, num_experts=3, init_weights=False, target_modules="all-linear"))
+    assert torch.equal(logits(model), first) and learning(model) == {"default"}
     model.set_adapter("other")
-    assert not torch.allclose(logits(model), first)
-    assert all(p.requires_grad == (".other." in n) for n, p in model.named_parameters() if "loramoe_" in n)
+    assert not torch.allclose(logits(model), first) and learning(model) == {"other"}
     model.set_adapter("default")
     assert torch.equal(logits(model), first)
     model.delete_adapter("other")
     assert torch.equal(logits(model), first) and not any(".other" in name for name in model.state_dict())
 
 
-def test_merging_is_refused_with_the_reason_and_changes_nothing():
-    model = adapted()
-    before = logits(model)
+def test_merging_is_refused_with_the_reason_before_anything_is_changed():
+    model = adapted(modules_to_save=["embed_tokens"])
+    before, layers = logits(model), str(model)
     for merge in (
         model.merge_and_unload,
         model.merge_adapter,
@@ -216,7 +222,8 @@ def test_merging_is_refused_with_the_reason_and_changes_nothing():
     ):
         with pytest.raises(ValueError, match="depends on the input"):
             merge()
-    assert torch.equal(logits(model), before) and not model.base_model.supports_lora_conversion()
+    assert torch.equal(logits(model), before) and str(model) == layers
+    assert not model.base_model.supports_lora_conversion()
 
 
 # Saved, loaded, evaluated
@@ -274,3 +281,48 @@ def test_quantised_bases_learn_through_checkpointing(folders, kind):
     model(input_ids=IDS, labels=IDS).loss.backward()
     gradients = [weight.grad for name, weight in model.named_parameters() if "loramoe_" in name]
     assert all(gradient is not None and gradient.isfinite().all() and gradient.any() for gradient in gradients)
+
+
+def test_lm_evals_command_line_runs_where_the_method_is_known(monkeypatch):
+    import lm_eval.__main__
+
+    known = []
+    monkeypatch.setattr(
+        lm_eval.__main__, "cli_evaluate", lambda: known.append("LORAMOE" in PEFT_TYPE_TO_CONFIG_MAPPING)
+    )
+    runpy.run_module("recipes.adapters.loramoe", run_name="__main__")
+    assert known == [True]
+
+
+def test_reinforcement_keeps_a_copy_of_a_trained_adapter_as_its_reference(tmp_path):
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    tokenizer = models.load_tokenizer(Model())
+    arguments = GRPOConfig(
+        output_dir=str(tmp_path),
+        max_steps=1,
+        per_device_train_batch_size=2,
+        num_generations=2,
+        max_completion_length=4,
+        beta=0.1,
+        learning_rate=1e-2,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+        bf16=False,
+    )
+    trainer = GRPOTrainer(
+        model=adapted(tiny(len(tokenizer))).train(),
+        args=arguments,
+        reward_funcs=lambda completions, **_: [float(number) for number in range(len(completions))],
+        train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": "How far?"}]}] * 2),
+        processing_class=tokenizer,
+    )
+    weights = dict(trainer.model.named_parameters())
+    copies = {name: name.replace(".ref.", ".default.") for name in weights if ".ref." in name}
+    assert len(copies) == 18 and all(torch.equal(weights[copy], weights[of]) for copy, of in copies.items())
+    before = {name: weights[name].detach().clone() for pair in copies.items() for name in pair}
+    trainer.train()
+    assert all(torch.equal(weights[copy], before[copy]) and not weights[copy].requires_grad for copy in copies)
+    assert not any(torch.equal(weights[of], before[of]) for of in copies.values())

@@ -8,6 +8,8 @@ of the expert is that of the row and 1 + delta elsewhere (sign "attract"), Z = I
     sample_cv2       var(Z) / mean(Z)^2 over rows x experts    the authors' code (Ablustrund/LoRAMoE), Q of each row
     sample_var_mean  var(Z) / mean(Z)                          the paper's text, arXiv 2312.09979
     lbl              N * sum_n f_n * P_n, f without gradient   load balancing without types, arXiv 2501.11873
+    mi               H(expert | token) - H(expert)             without types: all used, each token sure of its own;
+                                                               ModuleFormer, arXiv 2306.04640
 
 The authors give matching pairs 1 + delta, which makes matching experts the less used ones: sign "official". At its
 minimum type_cv2 gives the matching experts n(1 + delta) / (n(1 + delta) + (N - n)(1 - delta)) of the weight, n of
@@ -28,49 +30,17 @@ import torch
 import torch.distributed as dist
 
 from recipes.errors import RecipeError
+from recipes.objectives.forms import entropies, lbl, mi, preference, sample_cv2, sample_var_mean, type_cv2
 from recipes.objectives.routing import Routed, recording, valid_tokens
 
-TINY = 1e-10  # of the authors' code, below the squared mean
 CHOICES = {
-    "form": ("type_cv2", "sample_cv2", "sample_var_mean", "lbl"),
+    "form": ("type_cv2", "sample_cv2", "sample_var_mean", "lbl", "mi"),
     "scope": ("micro", "buffer", "lagged"),
     "sign": ("attract", "official"),
     "reduce": ("mean", "sum"),
     "mask": ("attention", "completion"),
 }
-
-
-def preference(expert_types: Sequence[int], row_types: Sequence[int], delta: float, sign: str) -> torch.Tensor:
-    """I, [row types, experts]."""
-    same = torch.tensor(row_types).unsqueeze(-1) == torch.tensor(expert_types)
-    matching = 1 - delta if sign == "attract" else 1 + delta
-    return torch.where(same, matching, 2 - matching)
-
-
-def type_cv2(means: torch.Tensor, prefer: torch.Tensor) -> torch.Tensor:
-    """[...] from mean probabilities [..., types, experts]; a type without tokens has zeros there and adds nothing."""
-    z = prefer * means
-    return (z.var(-1, correction=0) / (z.mean(-1) ** 2 + TINY)).sum(-1)
-
-
-def sample_cv2(means: torch.Tensor, prefer: torch.Tensor) -> torch.Tensor:
-    """[...] from the mean probabilities [..., rows, experts] of each row and I of each row, [rows, experts]."""
-    z = (prefer * means).flatten(-2)
-    return z.var(-1) / (z.mean(-1) ** 2 + TINY)
-
-
-def sample_var_mean(means: torch.Tensor, prefer: torch.Tensor) -> torch.Tensor:
-    """As `sample_cv2`, with the mean not squared: not free of scale, so its weight does not carry over."""
-    z = (prefer * means).flatten(-2)
-    return z.var(-1) / z.mean(-1)
-
-
-def lbl(means: torch.Tensor, used: torch.Tensor) -> torch.Tensor:
-    """[...] from mean probabilities [..., experts] and the mean weights that were used (1 at equal use, N at most).
-
-    The weights are a soft count: with top_k = 1 they are the share of tokens that the paper counts.
-    """
-    return means.shape[-1] * (used.detach() * means).sum(-1)
+UNTYPED = ("lbl", "mi")
 
 
 @dataclass(frozen=True)
@@ -78,13 +48,15 @@ class Sums:
     """Sums over valid tokens by type of row; the last row is that of rows without a type."""
 
     probabilities: torch.Tensor  # [layers, types + 1, experts], with gradient where it is a micro-batch's own
-    weights: torch.Tensor  # the same of the weights that were used, no gradient
+    entropies: torch.Tensor  # [layers, types + 1], of a token's probabilities in nats; with gradient for the form mi
+    weights: torch.Tensor  # as probabilities, of the weights that were used, no gradient
     tokens: torch.Tensor  # [types + 1]
     steps: int  # micro-batches of each process in it
 
     def __add__(self, other: "Sums") -> "Sums":
         return Sums(
             self.probabilities + other.probabilities,
+            self.entropies + other.entropies,
             self.weights + other.weights,
             self.tokens + other.tokens,
             self.steps + other.steps,
@@ -92,7 +64,7 @@ class Sums:
 
     def everywhere(self) -> "Sums":
         """Summed over all processes, no gradient: one all-reduce."""
-        parts = (self.probabilities.detach(), self.weights, self.tokens)
+        parts = (self.probabilities.detach(), self.entropies.detach(), self.weights, self.tokens)
         if processes() == 1:
             return Sums(*parts, self.steps)
         flat = torch.cat([part.flatten() for part in parts])
@@ -148,7 +120,7 @@ class Balance:
                 where="balance",
                 got=", ".join(wrong),
                 allowed=f"{allowed}; delta: 0 to below 1; sample forms with scope micro",
-                fix="a sample form holds every row to the same split whatever it is gathered over: use type_cv2",
+                fix="correct the values; over more than a micro-batch take type_cv2: sample forms see rows alone",
             )
         self.weight, self.form, self.scope, self.sum_layers = weight, form, scope, reduce == "sum"
         self.mask, self.adapter = mask, adapter
@@ -185,25 +157,27 @@ class Balance:
         """
         if not model.training:
             return None, {}
-        routed, self.routed = list(self.routed.values()), {}
+        device = inputs["input_ids"].device  # layers may lie on several
+        routed = [Routed(one.probabilities.to(device), one.weights.to(device)) for one in self.routed.values()]
+        self.routed = {}
         self._check(routed, inputs)
         valid, rows = valid_tokens(inputs, self.mask), self._rows_of(inputs)
         own = self._sums(routed, valid, rows)
         if self.form.startswith("sample"):
             known = own
-            per_layer = self._of_samples(routed, valid, rows)
-            loss = self._over_layers(per_layer)
+            loss = self._over_layers(self._of_samples(routed, valid, rows))
         else:
             known, factor = self._known(own), 1
             if self.scope != "micro":
                 factor = known.steps * processes()  # averaged over both by the trainer, and summed by the split
             with torch.enable_grad():
-                at = known.probabilities.detach().requires_grad_()
-                value = self._over_layers(self._form(replace(known, probabilities=at)))
-                (slope,) = torch.autograd.grad(value, at)
-            part = (slope * own.probabilities).sum() * factor
+                at = [sums.detach().requires_grad_() for sums in (known.probabilities, known.entropies)]
+                value = self._over_layers(self._form(replace(known, probabilities=at[0], entropies=at[1])))
+                slopes = torch.autograd.grad(value, at, materialize_grads=True)
+            part = (slopes[0] * own.probabilities).sum() + (slopes[1] * own.entropies).sum()
+            part = part * factor
             loss = part + (value - part).detach()
-        return self.weight * per_batch * loss, self._metrics(loss, known, routed, valid)
+        return self.weight * per_batch * loss, self._metrics(loss, known)
 
     def step_end(self) -> None:
         """Start the statistics of the next optimizer step."""
@@ -219,9 +193,12 @@ class Balance:
 
     def _form(self, sums: Sums) -> torch.Tensor:
         """[layers]"""
-        if self.form == "lbl":
+        if self.form in UNTYPED:
             tokens = sums.tokens.sum().clamp(min=1)
-            return lbl(sums.probabilities.sum(1) / tokens, sums.weights.sum(1) / tokens)
+            means = sums.probabilities.sum(1) / tokens
+            if self.form == "lbl":
+                return lbl(means, sums.weights.sum(1) / tokens)
+            return mi(means, sums.entropies.sum(1) / tokens)
         tokens = sums.tokens[:-1].clamp(min=1).unsqueeze(-1)
         return type_cv2(sums.probabilities[:, :-1] / tokens, self.prefer.to(tokens.device))
 
@@ -248,8 +225,11 @@ class Balance:
         def total(values: torch.Tensor) -> torch.Tensor:
             return by_type((values * valid.unsqueeze(-1)).sum(1))
 
+        with torch.set_grad_enabled(self.form == "mi" and torch.is_grad_enabled()):
+            spread = torch.stack([by_type((entropies(one.probabilities) * valid).sum(1)) for one in routed])
         return Sums(
             torch.stack([total(one.probabilities) for one in routed]),
+            spread,
             torch.stack([total(one.weights.detach()) for one in routed]),
             by_type(valid.sum(-1).float()),
             1,
@@ -281,7 +261,7 @@ class Balance:
         elif any(one.probabilities.shape != (*batch, experts) for one in routed):
             shapes = {tuple(one.probabilities.shape) for one in routed}
             got, allowed = f"routers of shape {sorted(shapes)}", f"(rows, tokens, experts) = {(*batch, experts)}"
-        elif kinds is None and self.form != "lbl":
+        elif kinds is None and self.form not in UNTYPED:
             got, allowed = "rows without sample_type", f"a type for every row for the form {self.form}, -1 for none"
         elif kinds is not None and kinds.shape != batch[:1]:
             got, allowed = (
@@ -298,14 +278,15 @@ class Balance:
             )
 
     @torch.no_grad()
-    def _metrics(self, loss: torch.Tensor, known: Sums, routed: list[Routed], valid: torch.Tensor) -> dict[str, float]:
-        """Unweighted loss; of each type the share of its tokens' weight on its own experts; entropy of a token's
-        weights in nats, in this micro-batch; largest and smallest mean weight of an expert in any layer."""
+    def _metrics(self, loss: torch.Tensor, known: Sums) -> dict[str, float]:
+        """Unweighted loss; of each type the share of its tokens' weight on its own experts; mean entropy of a token's
+        router in nats; largest and smallest mean weight of an expert in any layer. All over the scope."""
+        tokens = known.tokens.sum().clamp(min=1)
         by_type = known.weights[:, :-1] / known.tokens[:-1].clamp(min=1).unsqueeze(-1)
         matched = (by_type * self.same.to(by_type.device)).sum(-1).mean(0)
-        overall = known.weights.sum(1) / known.tokens.sum().clamp(min=1)
-        spread = torch.stack([torch.special.entr(one.weights).sum(-1)[valid].sum() for one in routed]).mean()
-        values = [loss, spread / valid.sum().clamp(min=1), overall.max(), overall.min(), *matched, *known.tokens[:-1]]
-        loss, spread, largest, smallest, *rest = torch.stack([value.float() for value in values]).tolist()
+        overall = known.weights.sum(1) / tokens
+        entropy = known.entropies.sum(1).mean() / tokens
+        values = torch.stack([loss, entropy, overall.max(), overall.min(), *matched, *known.tokens[:-1]]).tolist()
+        loss, entropy, largest, smallest, *rest = values
         shares = {f"matched_{t}": m for t, m, n in zip(self.types, rest, rest[len(self.types) :]) if n}
-        return {"loss": loss, **shares, "entropy": spread, "largest": largest, "smallest": smallest}
+        return {"loss": loss, **shares, "entropy": entropy, "largest": largest, "smallest": smallest}

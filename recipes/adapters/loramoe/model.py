@@ -48,10 +48,7 @@ class LoraMoeModel(BaseTuner):
         if isinstance(target, LoraMoeLinear):
             target.update_layer(adapter_name, peft_config)
             return
-        layer = LoraMoeLinear(target, adapter_name, peft_config)
-        if adapter_name not in self.active_adapters:
-            layer.requires_grad_(False)
-        self._replace_module(parent, target_name, layer, target)
+        self._replace_module(parent, target_name, LoraMoeLinear(target, adapter_name, peft_config), target)
 
     def _check_merge_allowed(self) -> None:
         """Refuse before anything is changed.
