@@ -115,6 +115,38 @@ def test_experts_of_one_subject_are_punished_over_a_micro_batch_and_not_over_the
 # The term over micro-batches, steps and processes
 
 
+def by_hand(form, p, batch):
+    """The form of one layer from probabilities [rows, tokens, experts], token by token as the formulas have it."""
+    valid, kinds = batch["attention_mask"].bool(), batch["sample_type"]
+    if form == "lbl":
+        mean = p[valid].mean(0)
+        return 6 * (mean.detach() * mean).sum()
+    if form == "mi":
+        every, mean = p[valid], p[valid].mean(0)
+        return (mean * mean.log()).sum() - (every * every.log()).sum(-1).mean()
+    factors = torch.where(torch.tensor(TYPES) == torch.tensor([[0], [1]]), 0.7, 1.3)
+    if form == "type_cv2":
+        z = torch.stack([factors[kind] * p[valid & (kinds == kind).unsqueeze(-1)].mean(0) for kind in (0, 1)])
+        return (z.var(-1, correction=0) / z.mean(-1) ** 2).sum()
+    z = torch.stack([factors[kinds[row]] * p[row][valid[row]].mean(0) for row in range(len(p)) if kinds[row] >= 0])
+    return z.var() / (z.mean() ** 2 if form == "sample_cv2" else z.mean())
+
+
+@pytest.mark.parametrize("form", ["type_cv2", "sample_cv2", "sample_var_mean", "lbl", "mi"])
+def test_value_and_gradient_on_one_batch_are_those_of_the_formula(form):
+    model, batch = Toy(), batch_of(9)
+    with recording(model) as routed:
+        model(batch["input_ids"])
+    wanted = sum(by_hand(form, one.probabilities, batch) for one in routed.values()) / 2
+    wanted.backward()
+    direction = gradient(model)
+    model.zero_grad()
+    loss, _ = term_of(Balance(1.0, TYPES, form=form, scope="micro", delta=0.3), model, batch, 1.0)
+    loss.backward()
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-4)
+    assert (gradient(model) - direction).norm() < 1e-5 * direction.norm()
+
+
 @pytest.mark.parametrize("form", ["type_cv2", "lbl", "mi"])
 @pytest.mark.parametrize("top_k", [0, 2])
 def test_parts_of_the_lagged_term_add_up_to_the_gradient_on_the_whole_batch(form, top_k):
@@ -221,6 +253,14 @@ def test_one_type_or_none_in_a_batch_gives_finite_gradients():
             assert ("matched_1" in logged, "matched_0" in logged) == (kind == 1, False)
 
 
+def test_the_layers_are_averaged_or_summed_and_weight_and_scale_multiply():
+    model, batch = Toy(), batch_of(6)
+    mean, total = (term_of(Balance(1.0, TYPES, reduce=name), model, batch, 1.0)[0] for name in ("mean", "sum"))
+    scaled, logged = term_of(Balance(3.0, TYPES), model, batch, 0.5)
+    assert total.item() == pytest.approx(2 * mean.item()) and scaled.item() == pytest.approx(1.5 * mean.item())
+    assert logged["loss"] == pytest.approx(mean.item())
+
+
 def test_what_is_logged_is_that_of_the_weights():
     weights = torch.tensor([[[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]])
     term = Balance(1.0, [1, 0, 0], scope="micro")
@@ -268,11 +308,26 @@ def test_the_recorder_leaves_nothing_behind_even_after_an_error():
     assert before == {id(module): set(vars(module)) for module in model.modules()}
 
 
+def test_the_first_call_of_a_layer_is_kept_and_only_the_named_adapter_is_looked_at():
+    model, ids = Toy(), torch.arange(6).view(2, 3)
+    model.first.update_layer("other", LoraMoeConfig(num_experts=3))
+    model.first.set_adapter(["default", "other"])
+    with recording(model, "other") as other:
+        model(ids)
+    with recording(model) as routed:
+        model(ids)
+        with torch.no_grad():  # as TRL does for its metrics under label smoothing
+            model(ids + 1)
+    assert {name: one.weights.shape[-1] for name, one in other.items()} == {"first": 3}
+    assert {name: one.weights.shape[-1] for name, one in routed.items()} == {"first": 6, "second": 6}
+    assert routed["second"].probabilities.requires_grad
+
+
 def test_statistics_are_mean_weights_by_type_and_know_when_experts_tell_types_apart():
     model = Toy()
     batches = [batch_of(6, seed=seed) for seed in range(2)]
     found = routing_statistics(model, batches)
-    assert json.loads(json.dumps(found)) == found and model.training
+    assert json.loads(json.dumps(found)) == found and model.training and set(found["tokens"]) == {"0", "1"}
     rows = [(b["sample_type"] == 1).unsqueeze(-1) & b["attention_mask"].bool() for b in batches]
     with recording(model) as one:
         model(batches[0]["input_ids"])
