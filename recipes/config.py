@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 ROOT = Path(__file__).resolve().parents[1]  # the checkout: recipes.toml, data_builders/ and eval/ lie beside recipes/
 EMBEDDED = ROOT / "recipes" / "embedded" / "model"  # the folder that the model name "embedded" stands for
 DEFAULT_PROFILE = "embedded"
+WORLD = "world"  # kind of the rows of general ability that `[mix]` adds
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 
@@ -58,14 +59,68 @@ class Model(Table):
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
 
 
+class Mix(Table):
+    """General text among the supervised rows, against forgetting."""
+
+    general: str = Field(
+        "embedded",
+        pattern=r"^(embedded|[./~].*)$",
+        examples=["embedded"],
+        description='"embedded", or a JSONL file (./x, /x, ~/x) of rows with prompt and completion, as in sft.jsonl',
+    )
+    share: float = Field(gt=0, lt=1, description="share of the supervised rows that are general")
+
+
+class Experts(Table):
+    """LoRAMoE: several LoRA experts of `sft.rank` behind a router, in every adapted layer (arXiv 2312.09979)."""
+
+    count: int = Field(6, ge=2, description="experts of a layer")
+    general: int = Field(3, ge=0, description="of these, how many are of the type of general rows (kind world)")
+    top_k: int = Field(0, ge=0, description="experts that a token is given to; 0: all, by weight")
+
+
+class Balance(Table):
+    """Balancing constraint of LoRAMoE: experts get more of the tokens of rows of their own type."""
+
+    weight: float = Field(0.0, ge=0, description="weight beside the cross-entropy; 0: no constraint")
+    form: Literal["type_cv2", "sample_cv2", "sample_var_mean", "lbl"] = Field(
+        "type_cv2",
+        description="type_cv2: per type; sample_cv2: the authors' code; sample_var_mean: their text; lbl: no types",
+    )
+    scope: Literal["micro", "buffer", "lagged"] = Field(
+        "buffer", description="statistics of a micro-batch, of the step so far on all devices, or of the step before"
+    )
+    sign: Literal["attract", "official"] = Field(
+        "attract", description="attract: matching experts get more; official: as in the authors' code, less"
+    )
+    delta: float = Field(0.1, ge=0, lt=1, description="how far the types are pulled apart")
+    reduce: Literal["mean", "sum"] = Field("mean", description="over layers; under sum the weight grows with depth")
+    mask: Literal["attention", "completion"] = Field("attention", description="every token, or those learnt from")
+
+
 class Sft(Table):
     """Supervised fine-tuning on assistant tokens."""
 
-    method: Literal["lora", "full"] = Field("lora", description="low-rank adapter, or every weight")
-    rank: int = Field(16, ge=1, description="LoRA rank")
+    method: Literal["lora", "loramoe", "full"] = Field(
+        "lora", description="low-rank adapter, several of them behind a router, or every weight"
+    )
+    rank: int = Field(16, ge=1, description="LoRA rank; of each expert under loramoe")
     alpha: float = Field(32.0, gt=0, description="LoRA scale; the update is multiplied by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1, description="LoRA dropout, a share")
     target: Names = Field(("all-linear",), min_length=1, description='["all-linear"] or endings of module names')
+    init: Literal["zero", "pissa"] = Field(
+        "zero",
+        description="start of LoRA: no change, or the main singular directions of the weights (arXiv 2404.02948)",
+    )
+    dora: bool = Field(False, description="learn the size of the weights apart from their direction (arXiv 2402.09353)")
+    rslora: bool = Field(False, description="multiply by alpha / sqrt(rank) instead (arXiv 2312.03732)")
+    lora_plus: float = Field(1.0, ge=1, description="learning rate of LoRA's B over that of A (arXiv 2402.12354)")
+    kl_weight: float = Field(
+        0.0, ge=0, description="self-constraint: weight of the divergence from the start on assistant tokens; 0: none"
+    )
+    kl_direction: Literal["policy", "reference"] = Field(
+        "policy", description="policy: KL(model, start), as AnalogSeeker; reference: KL(start, model)"
+    )
     epochs: float = Field(3.0, gt=0, description="passes over the rows")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="peak of the schedule")
     batch_tokens: int = Field(4096, ge=1, description="real tokens per optimizer step")
@@ -77,6 +132,8 @@ class Sft(Table):
     save_steps: int = how(100, "optimizer steps between checkpoints", ge=1)
     log_steps: int = Field(10, ge=1, description="optimizer steps between lines of training.jsonl")
     micro_batch: int = how(64, "rows per forward and backward pass, at most; the rest of a step is accumulated", ge=1)
+    experts: Experts = Field(Experts(), description="LoRAMoE's experts")
+    balance: Balance = Field(Balance(), description="LoRAMoE's balancing constraint")
     packing: bool = Field(
         True, description="several rows in one sequence where attention can tell them apart (flash attention)"
     )
@@ -131,6 +188,7 @@ class Recipe:
     builder: str
     seed: int
     data: BaseModel
+    mix: Mix | None
     model: Model
     sft: Sft
     rl: Rl | None
@@ -142,6 +200,7 @@ class DataStage(Table):
 
     builder: str
     data: SerializeAsAny[BaseModel]
+    mix: Mix | None
     seed: int
 
 
@@ -167,6 +226,11 @@ class EvaluateStage(Table):
     model: Model
     eval: Eval
     seed: int
+
+
+def general_rows(mix):
+    """The file that `[mix]` draws from."""
+    return EMBEDDED / "general_train.jsonl" if mix.general == "embedded" else Path(mix.general).expanduser()
 
 
 def model_folder(name):

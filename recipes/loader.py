@@ -14,13 +14,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from recipes.checks import cross_checks, nearest
-from recipes.config import DEFAULT_PROFILE, ROOT, Eval, Head, Model, Recipe, Rl, Sft
+from recipes.config import DEFAULT_PROFILE, ROOT, Eval, Head, Mix, Model, Recipe, Rl, Sft
 from recipes.errors import ConfigErrors, RecipeError
 from recipes.secret import mask
 from recipes.toml import toml_table, toml_value
 from recipes.wording import allowed, choices, descend
 
-TABLES = {"model": Model, "sft": Sft, "rl": Rl, "eval": Eval}
+TABLES = {"mix": Mix, "model": Model, "sft": Sft, "rl": Rl, "eval": Eval}
+OPTIONAL = ("mix", "rl")
 BUILDERS = ROOT / "data_builders"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -179,14 +180,16 @@ class Draft:
     def validate(self, here):
         """The typed recipe, or None where there are problems."""
         head = {key: value for key, value in self.table.items() if key not in TABLES and key != "data"}
-        valid = {"head": self._table(Head, head, ""), "data": self._data(), "rl": None}
+        valid = {"head": self._table(Head, head, ""), "data": self._data()}
         for key, model in TABLES.items():
             if key in self.table:
                 valid[key] = self._table(model, self.table[key], key)
             elif key == "model":
                 valid[key] = Model()
-            elif key != "rl":
+            else:
                 valid[key] = None
+                if key in OPTIONAL:
+                    continue
                 needed = " (rl starts from the model that sft leaves)" if key == "sft" and "rl" in self.table else ""
                 self.problem(key, f"the table is missing{needed}", fix=f"add [{self.name}.{key}]")
         broken = set(self.broken)

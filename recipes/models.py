@@ -176,7 +176,22 @@ def load_base(model: Model, training: bool = False) -> PreTrainedModel:
         raise unreachable(model, "model", error) from error
     if device() == "cpu":
         reply_in_place(base)
+        if quantization is not None:
+            keep_differentiable(base)
     return base
+
+
+def keep_differentiable(base) -> None:
+    """Keep 4-bit weights in the layout that gradients flow through.
+
+    On a CPU with AVX512-BF16 bitsandbytes packs them anew at the first pass in eval mode (a reply, a reference), for a
+    kernel without a backward pass, and never back: what is trained after that gets wrong gradients without an error.
+    """
+    import bitsandbytes
+
+    for module in base.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def load_adapters(base: PreTrainedModel, folders: dict[str, Path], trainable: bool = False) -> PreTrainedModel:

@@ -20,14 +20,15 @@ from recipes.errors import RecipeError
 from recipes.loader import as_toml
 from recipes.memory import PeakMemory
 from recipes.runtime import Runtime, duration
-from recipes.steps import Step, base_model, key_of, source, tasks
+from recipes.steps import Step, base_model, general, key_of, source, tasks
 
 
 def wire(recipe):
     """The steps of a recipe, in the order in which they run."""
     model, seed = recipe.model, recipe.seed
     base, (corpus, builder) = base_model(model), source(recipe)
-    data = Step("data", DataStage(builder=recipe.builder, data=recipe.data, seed=seed), (), corpus, builder)
+    asked = DataStage(builder=recipe.builder, data=recipe.data, mix=recipe.mix, seed=seed)
+    data = Step("data", asked, (), corpus, builder | general(recipe.mix))
     sft = Step("sft", SftStage(model=model, sft=recipe.sft, seed=seed), ("data",), watched=base)
     steps = [data, sft]
     if recipe.rl is not None:

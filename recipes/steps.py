@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from recipes.artefact import Key, read_manifest
 from recipes.checks import known_tasks
-from recipes.config import ROOT, model_folder
+from recipes.config import ROOT, general_rows, model_folder
 from recipes.digest import files_under, fingerprint
 from recipes.errors import RecipeError
 
@@ -76,6 +76,11 @@ def source(recipe):
     """({"corpus": folder}, {"builder": version}) of the recipe's builder."""
     builder = importlib.import_module(f"data_builders.{recipe.builder}.builder")
     return {"corpus": Path(builder.corpus_dir(recipe.data))}, {"builder": f"version {builder.VERSION}"}
+
+
+def general(mix):
+    """The file of general rows that the recipe mixes with its own, where it does."""
+    return {} if mix is None else {"general": {general_rows(mix).name: general_rows(mix)}}
 
 
 def base_model(model):

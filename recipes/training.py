@@ -111,13 +111,26 @@ def train(trainer, out: Path) -> float:
     return time.monotonic() - began
 
 
-def save_result(model, target: Path) -> None:
+def keep_start(model, out: Path) -> Path:
+    """Write the adapter as it is before training, among the checkpoints; `save_result` may need it."""
+    start = out / CHECKPOINTS / "start"
+    model.save_pretrained(str(start))
+    return start
+
+
+def save_result(model, target: Path, start: Path | None = None) -> None:
     """Write the trained adapter or model, the same bytes for the same result.
+
+    `start` is the untrained adapter of a method that changes the base too (PiSSA): what is written then is the change,
+    as a LoRA adapter of twice the rank for the base as it was.
 
     peft keeps the adapted modules as a set, whose order changes from process to process; the stages after this one
     would take a file in another order for another result.
     """
-    model.save_pretrained(str(target))
+    if start is None:
+        model.save_pretrained(str(target))
+    else:
+        model.save_pretrained(str(target), path_initial_model_for_weight_conversion=str(start))
     file = target / "adapter_config.json"
     if file.is_file():
         config = json.loads(file.read_text(encoding="utf-8"))

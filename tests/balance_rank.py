@@ -55,7 +55,7 @@ def term_of(balance, model, batch, scale):
     """(loss, metrics) of one micro-batch, as the trainer makes them."""
     with balance.watching(model):
         output = model(batch["input_ids"], batch["attention_mask"])
-    loss, logged = balance.loss(model, batch, scale)
+    loss, logged = balance.loss(model, batch, scale, 0.0)
     return loss + 0 * output.sum(), logged  # the loss of the tokens, which every weight is part of
 
 

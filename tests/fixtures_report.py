@@ -163,6 +163,16 @@ def _curve(stage: str, rng: random.Random) -> list[dict]:
     ]
 
 
+OBSERVED = {
+    "drift": {"domain": {"kl": 0.512, "tokens": 900}, "general": {"kl": 1.25, "tokens": 800}},
+    "information": {"model.layers.0.mlp.up_proj": 0.1, "model.layers.1.mlp.up_proj": 0.3},
+    "routing": {
+        "tokens": {"domain": 900, "general": 800},
+        "layers": {f"model.layers.{n}.mlp.up_proj": {"domain": [0.3, 0.7], "general": [0.75, 0.25]} for n in range(2)},
+    },
+}
+
+
 def _evaluate(folder: Path, skill: dict, models: list, rng: random.Random, prompt: str, nodes: int) -> None:
     order = {"base": 0, "few-shot": 1, "sft": 2, "rl": 3}
     _json(
@@ -172,6 +182,7 @@ def _evaluate(folder: Path, skill: dict, models: list, rng: random.Random, promp
             "prompt": "<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n",
             "decoding": "greedy, at most 128 new tokens",
             "tasks": {task: {"kind": kind} for task, (kind, _, _) in skill.items()},
+            "observed": {m: OBSERVED for m, stage, _ in models if stage != "base"},
         },
     )
     luck = {task: [rng.random() for _ in range(n)] for task, (_, n, _) in skill.items()}

@@ -102,7 +102,7 @@ def test_experts_of_one_subject_are_punished_over_a_micro_batch_and_not_over_the
             weights = torch.zeros(2, 5, 8)
             weights[..., 2 * subject : 2 * subject + 2] = 0.5
             term.routed = {"layer": Routed(weights, weights)}
-            _, logged = term.loss(SimpleNamespace(training=True), {"input_ids": torch.zeros(2, 5)}, 0.25)
+            _, logged = term.loss(SimpleNamespace(training=True), {"input_ids": torch.zeros(2, 5)}, 0.25, 0.0)
             values[scope] = logged["loss"]
     assert values == pytest.approx({"micro": 4.0, "buffer": 1.0})
 
@@ -217,7 +217,7 @@ def test_padding_rows_without_type_and_autocast_change_nothing(form):
     with term.watching(model):
         model(batch["input_ids"])
     with torch.autocast("cpu", torch.bfloat16):
-        assert term.loss(model, batch, 1.0)[1]["loss"] == pytest.approx(value["loss"], rel=1e-5)
+        assert term.loss(model, batch, 1.0, 0.0)[1]["loss"] == pytest.approx(value["loss"], rel=1e-5)
     if form not in ("lbl", "mi"):
         typed = {key: entry[batch["sample_type"] >= 0] for key, entry in batch.items()}
         assert term_of(term, model, typed, 1.0)[1]["loss"] == pytest.approx(value["loss"], rel=1e-5)
@@ -262,7 +262,7 @@ def test_what_is_logged_is_that_of_the_weights():
     term.routed = {"layer": Routed(weights, weights)}
     inputs = {"input_ids": torch.zeros(2, 2), "sample_type": torch.tensor([1, 0])}
     inputs["attention_mask"] = torch.tensor([[1, 1], [1, 0]])
-    _, logged = term.loss(SimpleNamespace(training=True), inputs, 1.0)
+    _, logged = term.loss(SimpleNamespace(training=True), inputs, 1.0, 0.0)
     entropies = [-sum(p * math.log(p) for p in row) for row in ([0.5, 0.3, 0.2], [0.1, 0.1, 0.8])]
     wanted = {"matched_1": 0.3, "matched_0": 1.0, "entropy": sum(entropies) / 3, "largest": 1.4 / 3, "smallest": 0.2}
     assert {key: logged[key] for key in wanted} == pytest.approx(wanted, rel=1e-5)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import get_peft_model
-from transformers import Qwen2Config, Qwen2ForCausalLM, TrainerCallback, set_seed
-from trl import SFTConfig, SFTTrainer
+from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
+from trl import SFTConfig
 
 from recipes import models
 from recipes.adapters.loramoe.config import LoraMoeConfig
@@ -13,6 +13,7 @@ from recipes.config import Model
 from recipes.errors import RecipeError
 from recipes.objectives.balance import Balance
 from recipes.objectives.routing import routing_statistics
+from recipes.objectives.trainer import TermTrainer
 from tests.balance_rank import batch_of, gradient
 
 
@@ -41,7 +42,7 @@ def router_gradient(reentrant):
     batch, term = batch_of(6), Balance(1.0, [1, 1, 1, 0, 0, 0])
     with term.watching(model):
         tokens = model(**{k: batch[k] for k in ("input_ids", "attention_mask", "labels")}, use_cache=False).loss
-    (term.loss(model, batch, 1.0)[0] + 0 * tokens).backward()
+    (term.loss(model, batch, 1.0, 0.0)[0] + 0 * tokens).backward()
     return gradient(model)
 
 
@@ -53,39 +54,6 @@ def test_checkpointing_keeps_the_gradient_and_its_reentrant_kind_is_refused():
 
 
 HALVES = {"0": slice(3, 6), "1": slice(0, 3)}  # experts of each type
-
-
-class Balanced(SFTTrainer):
-    """TRL's trainer with a term, as the project's own adds it."""
-
-    def __init__(self, term, **arguments):
-        self.term, self.logged = term, []
-        super().__init__(**arguments)
-        plain = self.data_collator
-
-        def collate(rows):
-            return plain(rows) | {"sample_type": torch.tensor([row["sample_type"] for row in rows])}
-
-        self.data_collator = collate
-
-        class StepEnd(TrainerCallback):
-            def on_step_end(self, *_, **__):
-                term.step_end()
-
-        self.add_callback(StepEnd())
-
-    def _set_signature_columns_if_needed(self):
-        super()._set_signature_columns_if_needed()
-        self._signature_columns = list({*self._signature_columns, "sample_type"})
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        plain = {key: value for key, value in inputs.items() if key != "sample_type"}
-        with self.term.watching(model):
-            loss = super().compute_loss(model, plain, return_outputs, num_items_in_batch)
-        steps = self.current_gradient_accumulation_steps if model.training else 1
-        term, logged = self.term.loss(model, inputs, 1 / steps)
-        self.logged.append(logged)
-        return loss if term is None else loss + term
 
 
 def trained(folder, weight, resume=None):
@@ -110,13 +78,14 @@ def trained(folder, weight, resume=None):
         per_device_train_batch_size=2,
         gradient_accumulation_steps=2,
         learning_rate=1e-2,
+        logging_steps=1,
         report_to="none",
         disable_tqdm=True,
         use_cpu=True,
         bf16=False,
     )
-    trainer = Balanced(
-        Balance(weight, [1, 1, 1, 0, 0, 0], delta=0.3),
+    trainer = TermTrainer(
+        terms=[Balance(weight, [1, 1, 1, 0, 0, 0], delta=0.3)],
         model=tiny(),
         args=arguments,
         train_dataset=Dataset.from_list(rows),
@@ -150,9 +119,11 @@ def test_training_moves_every_part_and_the_shares_of_the_types_and_evaluation_st
         found = routing_statistics(one.model, one.get_eval_dataloader())["layers"].values()
         shares[name] = [sum(sum(layer[kind][part]) for layer in found) / len(found) for kind, part in HALVES.items()]
     assert all(more > less + 0.02 for more, less in zip(shares["balanced"], shares["plain"], strict=True))
-    logged = [entry for entry in trainer.logged if entry]  # evaluation adds none
-    assert len(logged) == 8
-    assert set(logged[-1]) == {"loss", "matched_0", "matched_1", "entropy", "largest", "smallest"}
+    logged = [entry for entry in trainer.state.log_history if "balance/loss" in entry]
+    names = ("loss", "matched_0", "matched_1", "entropy", "largest", "smallest")
+    assert [entry["step"] for entry in logged] == [1, 2, 3, 4]
+    assert all(f"balance/{name}" in entry for entry in logged for name in names)
+    assert logged[0]["loss"] == pytest.approx(logged[0]["ce"] + 30 * logged[0]["balance/loss"], rel=0.02)
 
 
 def test_going_on_from_a_checkpoint_equals_the_straight_run_bit_for_bit(straight):

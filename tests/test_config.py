@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from recipes import checks
-from recipes.config import DEFAULT_PROFILE, ROOT, Model, Rl, Sft, model_folder
+from recipes.config import DEFAULT_PROFILE, ROOT, Balance, Experts, Mix, Model, Rl, Sft, model_folder
 from recipes.errors import RecipeError
 from recipes.loader import as_toml, builders, load, profiles, read_file
 from recipes.steps import how_keys
@@ -94,7 +94,7 @@ def test_tables_are_frozen_and_refuse_infinities():
 
 
 def test_every_field_says_what_it_is():
-    for table in (Model, Sft, Rl):
+    for table in (Balance, Experts, Mix, Model, Sft, Rl):
         assert all(field.description for field in table.model_fields.values()), table
 
 

@@ -77,7 +77,7 @@ BROKEN = {
     "method is unknown": (
         None,
         ["sft.method=lorra"],
-        ["sft.method: wrong value", '"lora", "full"', "did you mean 'lora'"],
+        ["sft.method: wrong value", '"lora", "loramoe", "full"', "did you mean 'lora'"],
     ),
     "scheduler is unknown": (None, ["sft.scheduler=cosin"], ["sft.scheduler", "did you mean 'cosine'"]),
     "rank is zero": (None, ["sft.rank=0"], ["sft.rank: wrong value", ">= 1"]),

@@ -374,3 +374,13 @@ def test_a_changed_model_is_found_and_changed_items_are_refused(tmp_path):
     refused = rows["analogseeker_calculation", "sft"]
     assert refused["p"] is None and "task hash" in refused["refused"]
     assert rows["general_arithmetic", "sft"]["p"] is not None
+
+
+def test_distance_from_the_base_and_routing_are_shown(run):
+    folder = run[1]
+    page, text, data = (folder / name for name in ("index.html", "report.md", "report.json"))
+    assert "| sft | 0.512 | 1.250 | 0.200 nats |" in text.read_text(encoding="utf-8")
+    found = json.loads(data.read_text(encoding="utf-8"))["observed"][0]
+    assert found["model"] == "sft" and found["routing"]["layers"]["0 up_proj"] == [[0.3, 0.7], [0.75, 0.25]]
+    html = page.read_text(encoding="utf-8")
+    assert 'title="1 up_proj, general, expert 1: 75.0 %"' in html and "0.200 nats" in html

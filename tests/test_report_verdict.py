@@ -31,7 +31,7 @@ def evaluation(tasks, margin=0.05):
     used = [m for m in MODELS if any(m in right for _, right, _ in tasks.values())]
     spec = {"model": {"name": "embedded"}, "eval": {"alpha": 0.05, "margin": margin}}
     manifest = Manifest(Path(), "demo", "embedded", "evaluate", "ab", spec, {}, 1.0, 1, {}, {})
-    return Evaluation(manifest, tuple(MODELS[m] for m in used), tuple(made), "", "", {}, None)
+    return Evaluation(manifest, tuple(MODELS[m] for m in used), tuple(made), "", "", {}, {}, None)
 
 
 def item(i, right, options=()):

@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from recipes.config import EMBEDDED, Model
 from recipes.embedded.tokenizer import VOCABULARY, chat, train_tokenizer
-from recipes.embedded.world import PHASES, Mixture, documents, general_test
+from recipes.embedded.world import PHASES, Mixture, documents, general_test, general_train
 from recipes.errors import RecipeError
 from recipes.models import choose_attention
 from recipes.runtime import Runtime
@@ -30,6 +30,7 @@ STEPS, RATE, SEED = 2500, 3e-3, 0  # of the model in the repository
 LENGTH, ROWS = 512, 16  # tokens of a row, rows of a step
 LOG_STEPS, SAVE_STEPS = 20, 100
 GENERAL_TEST_SEED, GENERAL_TEST_ROWS = 7, 150  # rows of each of the three kinds
+GENERAL_TRAIN_ROWS = 1500  # rows that a recipe may mix with its own
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
@@ -222,8 +223,10 @@ def save_model(model, tokenizer, rows: list[dict], facts: dict, history: list[di
     shutil.rmtree(fresh, ignore_errors=True)
     model.to(torch.bfloat16).save_pretrained(fresh)
     tokenizer.save_pretrained(fresh)
-    test = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
-    (fresh / "general_test.jsonl").write_text(test, encoding="utf-8")
+    train = general_train(GENERAL_TEST_SEED, GENERAL_TRAIN_ROWS, rows)
+    for name, some in (("general_test.jsonl", rows), ("general_train.jsonl", train)):
+        text = "".join(json.dumps(row, sort_keys=True) + "\n" for row in some)
+        (fresh / name).write_text(text, encoding="utf-8")
     training = facts | {"parameters": sum(p.numel() for p in model.parameters()), "history": history}
     (fresh / "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)

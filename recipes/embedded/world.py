@@ -117,6 +117,41 @@ def general_test(seed: int, per_kind: int) -> list[dict]:
     ]
 
 
+def general_train(seed: int, count: int, test: list[dict]) -> list[dict]:
+    """Supervised rows of general ability, to mix with a field's own: half facts, a quarter each arithmetic and
+    instructions.
+
+    No prompt and no fact of the general test is among them, so that what the test finds kept was never shown in tuning.
+    """
+    rng = random.Random(f"general training {seed}")
+    makers = ((fact_option, fact_open), (bare_sum, field_problem), (instruction,))
+    shares = [0.5, 0.25, 0.25]
+    tested = {row["prompt"][0]["content"] for row in test}
+    facts = {thought_of(row["reply"]) for row in test if row["kind"] == "facts"}
+    items: dict[str, Item] = {}  # by prompt
+    while len(items) < count:
+        item = rng.choice(rng.choices(makers, shares)[0])(rng)
+        if item.prompt not in tested and not (item.kind == "facts" and item.think in facts):
+            items.setdefault(item.prompt, item)
+    return [
+        {
+            "id": f"world-{item.kind}-{number:04d}",
+            "prompt": [{"role": "user", "content": item.prompt}],
+            "completion": [{"role": "assistant", "content": item.reply}],
+            "kind": "world",
+            "node_id": f"world-{item.kind}",
+            "fact_id": "",
+            "family": item.kind,
+            "lineage": {"seed": seed},
+        }
+        for number, item in enumerate(items.values())
+    ]
+
+
+def thought_of(reply: str) -> str:
+    return reply.partition("<think>")[2].partition("</think>")[0]
+
+
 def is_clear(item: Item) -> bool:
     """False where the right option reads like another label: "C" (carbon) at A cannot be told from the letter C."""
     return item.grader != "choice" or item.answer not in tuple(LETTERS) or item.answer == letter_of(item)

@@ -1,1 +1,1 @@
-"""Terms that training adds to the loss."""
+"""Terms that a training loss may get beside the cross-entropy."""

@@ -141,7 +141,7 @@ class Balance:
         with recording(model, self.adapter) as self.routed:
             yield
 
-    def loss(self, model, inputs, scale: float) -> tuple[torch.Tensor | None, dict[str, float]]:
+    def loss(self, model, inputs, per_batch: float, per_token: float) -> tuple[torch.Tensor | None, dict[str, float]]:
         """The weighted term of this micro-batch in the trainer's units, and what to log; nothing in evaluation.
 
         Its value is that of the form on the statistics of the scope. Its gradient is this micro-batch's part of the
@@ -150,7 +150,7 @@ class Balance:
 
         Args:
             inputs: input_ids, attention_mask, labels, and sample_type, long [rows], -1 for a row without a type.
-            scale: what a mean over this micro-batch is multiplied by to be in the trainer's units.
+            per_batch: what a mean over this micro-batch is multiplied by to be in the trainer's units.
 
         Raises:
             RecipeError: no LoRAMoE layer ran, or rows and types do not fit.
@@ -177,7 +177,7 @@ class Balance:
             part = (slopes[0] * own.probabilities).sum() + (slopes[1] * own.entropies).sum()
             part = part * factor
             loss = part + (value - part).detach()
-        return self.weight * scale * loss, self._metrics(loss, known)
+        return self.weight * per_batch * loss, self._metrics(loss, known)
 
     def step_end(self) -> None:
         """Start the statistics of the next optimizer step."""

@@ -45,6 +45,7 @@ def write_report(run_dirs: dict[str, Path], out: Path, context: dict[str, Any]) 
         "nodes": trace(entries, run_dirs.get("data")),
         "curves": sections.curves(run_dirs),
         "sampled": sections.sampled(evaluation),
+        "observed": sections.observed(evaluation),
         "data": sections.data_section(run_dirs.get("data")),
         "costs": sections.costs(manifests.values()),
         "provenance": sections.provenance(evaluation, manifests),
@@ -138,6 +139,7 @@ def _as_json(values: dict[str, Any]) -> dict[str, Any]:
             for n in values["nodes"].values()
         ],
         "sampled": [asdict(row) for row in values["sampled"]],
+        "observed": [asdict(row) for row in values["observed"]],
         "data": asdict(values["data"]) if values["data"] else None,
         "costs": [asdict(cost) for cost in values["costs"]],
         "provenance": values["provenance"],

@@ -38,6 +38,29 @@ def bar(share: float, text: str) -> Markup:
     ).format(text, f"{100 * share:.2f}")
 
 
+def heat_map(groups: list[str], rows: dict[str, list[list[float]]], top: float, text: str) -> Markup:
+    """Shares as shades from 0 to `top`: a line for each row, label -> for each group the values of its cells."""
+    head = Markup("").join(
+        Markup('<th colspan="{}">{}</th>').format(len(cells), name)
+        for name, cells in zip(groups, next(iter(rows.values())), strict=True)
+    )
+    lines = Markup("")
+    for label, line in rows.items():
+        lines += Markup("<tr><th>{}</th>").format(label)
+        for name, cells in zip(groups, line, strict=True):
+            for number, value in enumerate(cells, 1):
+                lines += Markup('<td class="{}" style="--heat:{}%" title="{}">{}</td>').format(
+                    "first" if number == 1 else "",
+                    f"{100 * min(1.0, value / top):.0f}",
+                    f"{label}, {name}, expert {number}: {100 * value:.1f} %",
+                    f"{100 * value:.0f}",
+                )
+        lines += Markup("</tr>")
+    return Markup(
+        '<table class="heat" aria-label="{}"><thead><tr><th></th>{}</tr></thead><tbody>{}</tbody></table>'
+    ).format(text, head, lines)
+
+
 def line_chart(curve: Curve) -> Markup:
     """A curve over steps: faint raw values, and their moving mean where there are enough of them."""
     xs, ys = [x for x, _ in curve.points], [y for _, y in curve.points]

@@ -72,6 +72,7 @@ class Evaluation:
     tasks: tuple[Task, ...]
     prompt: str
     decoding: str
+    observed: dict[str, Any]  # model -> drift from the base and routing, see recipes/observe.py
     versions: dict[str, str]
     date: float | None  # seconds since 1970
 
@@ -140,6 +141,7 @@ def load_evaluation(artefact: Path) -> Evaluation:
         tasks=tuple(tasks),
         prompt=str(index.get("prompt", "")),
         decoding=str(index.get("decoding", "")),
+        observed=index.get("observed") or {},
         versions={"lm-eval": str(first["lm_eval_version"])} if first.get("lm_eval_version") else {},
         date=first.get("date"),
     )

@@ -21,6 +21,8 @@ QUANTITIES = {  # key of training.jsonl -> title, note, is a share
     "frac_reward_zero_std": ("Groups without spread", "% of groups", True),
     "completion_length": ("Reply length", "tokens", False),
     "kl": ("KL to the start", "nats per token", False),
+    "own_share": ("Own rows on their experts", "% of router weight", True),
+    "general_share": ("General rows on theirs", "% of router weight", True),
 }
 
 
@@ -33,6 +35,29 @@ class SampledRow:
     greedy: float
     sampled: float
     test: stats.Paired  # sampled - greedy
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Where the routers of a LoRAMoE model send the tokens of each kind of text."""
+
+    kinds: list[str]
+    layers: dict[str, list[list[float]]]  # layer -> for each kind the mean weight of every expert
+    information: float  # I(expert; kind) in nats, mean over layers
+
+    @property
+    def top(self) -> float:
+        """The largest weight, for the scale of shades."""
+        return max(weight for line in self.layers.values() for weights in line for weight in weights)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A tuned model beside its scores: its drift from the base by kind of text, and its routing if it has routers."""
+
+    model: str
+    drift: dict[str, float]  # kind of text -> mean KL(tuned, base) in nats over the tokens of gold replies
+    routing: Routing | None
 
 
 @dataclass(frozen=True)
@@ -79,6 +104,25 @@ def curves(folders: dict[str, Path]) -> dict[str, list[Curve]]:
         if drawn:
             found[title] = drawn
     return found
+
+
+def observed(evaluation: Evaluation) -> list[Observed]:
+    """What the evaluation noted of every tuned model; empty for one that noted nothing."""
+    return [
+        Observed(model, {kind: about["kl"] for kind, about in found["drift"].items()}, _routing(found))
+        for model, found in evaluation.observed.items()
+    ]
+
+
+def _routing(found: dict[str, Any]) -> Routing | None:
+    if "routing" not in found:
+        return None
+    kinds = list(found["routing"]["tokens"])
+    layers = {
+        name.removeprefix("model.layers.").replace(".mlp.", " ").replace(".self_attn.", " "): [means[k] for k in kinds]
+        for name, means in found["routing"]["layers"].items()
+    }
+    return Routing(kinds, layers, sum(found["information"].values()) / len(found["information"]))
 
 
 def sampled(evaluation: Evaluation) -> list[SampledRow]:

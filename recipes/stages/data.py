@@ -2,8 +2,11 @@
 
 import importlib
 import json
+import random
 from pathlib import Path
 
+from data_builders.schema import read_jsonl, write_json, write_jsonl
+from recipes.config import WORLD, general_rows
 from recipes.errors import RecipeError
 from recipes.plan import Work
 
@@ -30,8 +33,48 @@ def forecast(spec, counts: dict) -> Work:
 def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     """Build into `out`; metrics are the builder's counts, `gold` is the number of rows proven."""
     metrics = builder_module(spec.builder).build(spec.data, inputs["corpus"], out, spec.seed, runtime.bar, runtime.say)
+    if spec.mix is not None:
+        metrics |= mix_in(spec.mix, spec.seed, out)
     metrics["gold"] = prove_gold(out)
     return metrics
+
+
+def mix_in(mix, seed: int, data: Path) -> dict:
+    """Add general rows to sft.jsonl until they are `mix.share` of it, and note it on the card; the metrics of that.
+
+    Raises:
+        RecipeError: a row of the file has no prompt and completion, is a test item, or there are too few.
+    """
+    own, tests = read_jsonl(data / "sft.jsonl"), read_jsonl(data / "test.jsonl")
+    asked = {row["prompt"][0]["content"] for row in tests}
+    pool = read_jsonl(general_rows(mix))
+    faults = [
+        f"line {number}: {'a test item' if row.get('prompt') and row.get('completion') else 'no prompt and completion'}"
+        for number, row in enumerate(pool, 1)
+        if not (row.get("prompt") and row.get("completion")) or row["prompt"][-1]["content"] in asked
+    ]
+    wanted = round(len(own) * mix.share / (1 - mix.share))
+    if wanted > len(pool):
+        faults.append(f"{len(pool)} rows, {wanted} wanted for {len(own)} of the recipe's own")
+    if faults:
+        raise RecipeError(
+            "the general rows cannot be mixed in",
+            where=general_rows(mix),
+            got="; ".join(faults[:5]),
+            allowed="enough rows of the form of sft.jsonl, none of them a test item",
+            fix="mend the file, or lower mix.share",
+        )
+    general = [
+        {"fact_id": "", "family": "general", "lineage": {"file": mix.general}, "node_id": "general"}
+        | row
+        | {"kind": WORLD, "id": row.get("id") or f"{WORLD}-{number:06d}"}
+        for number, row in enumerate(random.Random(seed).sample(pool, wanted))
+    ]
+    write_jsonl(data / "sft.jsonl", own + general)
+    if (card := data / "card.json").is_file():
+        told = json.loads(card.read_text(encoding="utf-8")) | {"general": {"file": mix.general, "rows": wanted}}
+        write_json(card, told)
+    return {"general_rows": wanted, "sft": len(own) + wanted}
 
 
 def prove_gold(data: Path) -> int:

@@ -13,7 +13,7 @@ from recipes.config import ROOT
 from recipes.errors import RecipeError
 from recipes.plan import Work
 
-VERSION = 1
+VERSION = 2
 READS = {"data": ["test.jsonl", "sft.jsonl"], "sft": ["adapter/*", "model/*"], "rl": ["adapter/*", "model/*"]}
 TASKS = ROOT / "eval" / "tasks"
 REQUEST_TOKENS = 200  # prompt and reply with their padding, a first guess until a run is known
@@ -54,10 +54,11 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             fix="name a task of the kinds that the builder makes, or ask the builder for more test items",
         )
     variants = plan_variants(spec, inputs, domain, general)
-    tokens = sum(
-        evaluate_variant(spec, variant, scorer, manager, out, runtime)
-        for variant, scorer in loaded(spec, variants, inputs, out)
-    )
+    tokens = 0
+    for variant, scorer, base in loaded(spec, variants, inputs, out):
+        if variant["stage"] != "base":
+            watch(spec, variant, scorer, base, inputs["data"], out)
+        tokens += evaluate_variant(spec, variant, scorer, manager, out, runtime)
     index = {
         "models": [
             {key: v[key] for key in ("name", "stage", "num_fewshot")}
@@ -67,6 +68,11 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         "prompt": load_template(spec),
         "decoding": f"greedy, at most {spec.eval.max_new_tokens} new tokens; tasks named _sampled: temperature 1",
         "tasks": {name: {"kind": kind_of(name)} for name in domain} | {name: {"kind": "general"} for name in general},
+        "observed": {
+            v["name"]: json.loads(observed_file(out, v).read_text(encoding="utf-8"))
+            for v in variants
+            if v["stage"] != "base"
+        },
     }
     (out / "models.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
     scores = {
@@ -125,13 +131,30 @@ def plan_variants(spec, inputs: dict[str, Path], domain: list[str], general: lis
     return variants
 
 
+def observed_file(out: Path, variant: dict) -> Path:
+    return out / f"observed_{variant['name']}.json"
+
+
+def watch(spec, variant: dict, scorer, base, data: Path, out: Path) -> None:
+    """Write how far the model drifted from the base on the gold replies of the test and of this repository's general
+    test, and how its routers work where it has some."""
+    from eval.hooks import GENERAL
+    from recipes.observe import observe
+    from recipes.training import read_rows
+
+    texts = {"domain": read_rows(data / "test.jsonl"), "general": read_rows(GENERAL)}
+    found = observe(scorer.model, scorer.tokenizer, texts, base)
+    observed_file(out, variant).write_text(json.dumps(found) + "\n", encoding="utf-8")
+
+
 def results_file(out: Path, variant: dict) -> Path | None:
     found = sorted((out / "lm_eval" / variant["name"]).glob("*/results_*.json"))
     return found[-1] if found else None
 
 
 def loaded(spec, variants: list[dict], inputs: dict[str, Path], out: Path):
-    """(variant, lm-eval model ready to answer as that variant) for each variant that is still to be asked.
+    """(variant, lm-eval model ready to answer as that variant, the base beside it or None where it is the model with
+    its adapter off) for each variant that is still to be asked.
 
     Adapters sit on one loaded base and are switched; fully trained stages are loaded one at a time.
     """
@@ -152,15 +175,15 @@ def loaded(spec, variants: list[dict], inputs: dict[str, Path], out: Path):
     for variant in todo:
         if variant["stage"] in adapters:
             model.set_adapter(variant["stage"])
-            yield variant, scorer
+            yield variant, scorer, None
         elif variant["stage"] == "base":
             with model.disable_adapter() if adapters else nullcontext():
-                yield variant, scorer
+                yield variant, scorer, None
         else:
             trained = spec.model.model_copy(
                 update={"name": str(inputs[variant["stage"]] / "model"), "revision": "main"}
             )
-            yield variant, make_scorer(models.load_base(trained).eval(), tokenizer, spec.eval.batch_size)
+            yield variant, make_scorer(models.load_base(trained).eval(), tokenizer, spec.eval.batch_size), base
 
 
 def make_scorer(model, tokenizer, batch_size: int):

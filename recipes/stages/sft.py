@@ -6,6 +6,7 @@ sft.jsonl ──► chat template ──► micro-batches of like length (CPU) o
 import math
 from pathlib import Path
 
+from recipes.config import WORLD
 from recipes.errors import RecipeError
 from recipes.plan import Work
 
@@ -63,14 +64,15 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             allowed=f"at most {spec.sft.max_length} tokens",
             fix=f"--set sft.max_length={max(lengths)}, or shorten the rows in the builder",
         )
-    dataset = Dataset.from_list([{"prompt": r["prompt"], "completion": r["completion"]} for r in rows])
+    dataset = Dataset.from_list([columns(row) for row in rows])
     with runtime.bar("sft", 0, "steps") as bar:
         base = models.load_base(spec.model, training=True)
         trainer = make_trainer(spec, base, tokenizer, dataset, sum(lengths) / len(lengths), out)
         trainer.add_callback(training.Watch(bar, "sft"))
+        start = training.keep_start(trainer.model, out) if spec.sft.init == "pissa" else None
         seconds = training.train(trainer, out)
-    target = out / ("adapter" if spec.sft.method == "lora" else "model")
-    training.save_result(trainer.model, target)
+    target = out / ("model" if spec.sft.method == "full" else "adapter")
+    training.save_result(trainer.model, target, start)
     if spec.sft.method == "full":
         tokenizer.save_pretrained(str(target))
     history = training.write_history(
@@ -82,6 +84,12 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             "learning_rate": "learning_rate",
             "grad_norm": "grad_norm",
             "num_tokens": "tokens",
+            "ce": "cross_entropy",
+            "kl/mean": "kl",
+            "balance/loss": "balance",
+            "balance/matched_0": "own_share",
+            "balance/matched_1": "general_share",
+            "balance/entropy": "router_entropy",
         },
     )
     tokens = round(sum(lengths) * spec.sft.epochs)
@@ -106,27 +114,25 @@ def make_trainer(spec, base, tokenizer, dataset, mean_tokens: float, out: Path):
     longest first, so that a model that will not fit fails at once.
     """
     import torch
-    from peft import LoraConfig
     from transformers import set_seed
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
 
     from recipes import models, training
+    from recipes.objectives.trainer import TermTrainer
 
     sft = spec.sft
-    packed = sft.packing and models.choose_attention(spec.model, training=True) == "flash_attention_2"
+    packed = (
+        sft.packing
+        and sft.balance.weight == 0
+        and models.choose_attention(spec.model, training=True) == "flash_attention_2"
+    )
     per_step, _ = steps_of(len(dataset), mean_tokens, sft)
     if packed:
         per_device, accumulation = 1, max(1, round(sft.batch_tokens / sft.max_length))
     else:
         accumulation = max(1, math.ceil(per_step / sft.micro_batch))
         per_device = math.ceil(per_step / accumulation)
-    adapter = None
-    if sft.method == "lora":
-        target = sft.target[0] if sft.target == ("all-linear",) else list(sft.target)
-        adapter = LoraConfig(
-            r=sft.rank, lora_alpha=sft.alpha, lora_dropout=sft.dropout, target_modules=target, task_type="CAUSAL_LM"
-        )
-    elif base.dtype != torch.float32 and models.device() == "cpu":
+    if sft.method == "full" and base.dtype != torch.float32 and models.device() == "cpu":
         base = base.float()
     set_seed(spec.seed)
     arguments = SFTConfig(
@@ -144,8 +150,79 @@ def make_trainer(spec, base, tokenizer, dataset, mean_tokens: float, out: Path):
         train_sampling_strategy="random" if packed else "group_by_length",
     )
     return training.silence(
-        SFTTrainer(model=base, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=adapter)
+        TermTrainer(
+            model=base,
+            args=arguments,
+            train_dataset=dataset,
+            processing_class=tokenizer,
+            peft_config=adapter_config(sft),
+            terms=terms(sft, base),
+            b_rate=sft.lora_plus,
+        )
     )
+
+
+def adapter_config(sft):
+    """peft's configuration of the adapter that `[sft]` asks for; None where every weight learns."""
+    from peft import LoraConfig
+
+    target = sft.target[0] if sft.target == ("all-linear",) else list(sft.target)
+    if sft.method == "full":
+        return None
+    if sft.method == "loramoe":
+        from recipes.adapters.loramoe.config import LoraMoeConfig
+
+        return LoraMoeConfig(
+            r=sft.rank,
+            lora_alpha=sft.alpha,
+            dropout=sft.dropout,
+            target_modules=target,
+            num_experts=sft.experts.count,
+            expert_types=expert_types(sft.experts),
+            top_k=sft.experts.top_k,
+            task_type="CAUSAL_LM",
+        )
+    return LoraConfig(
+        r=sft.rank,
+        lora_alpha=sft.alpha,
+        lora_dropout=sft.dropout,
+        target_modules=target,
+        init_lora_weights="pissa" if sft.init == "pissa" else True,
+        use_dora=sft.dora,
+        use_rslora=sft.rslora,
+        task_type="CAUSAL_LM",
+    )
+
+
+def terms(sft, base) -> list:
+    """What the recipe adds to the cross-entropy; `base` is the model before anything is trained."""
+    added = []
+    if sft.kl_weight > 0:
+        from copy import deepcopy
+
+        from recipes.objectives.neighbourhood import Neighbourhood, check_head
+
+        check_head(base)
+        added.append(Neighbourhood(sft.kl_weight, sft.kl_direction, deepcopy(base) if sft.method == "full" else None))
+    if sft.balance.weight > 0:
+        from recipes.objectives.balance import Balance
+
+        added.append(Balance(expert_types=expert_types(sft.experts), **sft.balance.model_dump()))
+    return added
+
+
+def expert_types(experts) -> list[int]:
+    """Type of each expert, as of the rows: 1 for general ones, 0 for the recipe's own."""
+    return [1] * experts.general + [0] * (experts.count - experts.general)
+
+
+def columns(row: dict) -> dict:
+    """What the trainer gets of a row."""
+    return {
+        "prompt": row["prompt"],
+        "completion": row["completion"],
+        "sample_type": int(row.get("kind") == WORLD),
+    }
 
 
 def pilot(spec, inputs: dict[str, Path], runtime) -> float:
@@ -165,7 +242,7 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     }
     rows = training.read_rows(inputs["data"] / "sft.jsonl")[:PILOT_ROWS] if "data" in inputs else [made_up] * PILOT_ROWS
     lengths = lengths_of(tokenizer, rows)
-    dataset = Dataset.from_list([{"prompt": r["prompt"], "completion": r["completion"]} for r in rows])
+    dataset = Dataset.from_list([columns(row) for row in rows])
     short = spec.model_copy(update={"sft": spec.sft.model_copy(update={"epochs": 1.0})})
     with tempfile.TemporaryDirectory() as folder:
         base = models.load_base(spec.model, training=True)
