@@ -168,7 +168,9 @@ OBSERVED = {
     "information": {"model.layers.0.mlp.up_proj": 0.1, "model.layers.1.mlp.up_proj": 0.3},
     "routing": {
         "tokens": {"domain": 900, "general": 800},
-        "layers": {f"model.layers.{n}.mlp.up_proj": {"domain": [0.3, 0.7], "general": [0.75, 0.25]} for n in range(2)},
+        "layers": {
+            f"model.layers.{n}.mlp.up_proj": {"domain": [0.3, 0.7], "general": [0.75, 0.25]} for n in range(2)
+        },
     },
 }
 
