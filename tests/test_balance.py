@@ -8,20 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from datasets import Dataset
-from peft import get_peft_model
-from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
-from trl import SFTConfig
 
-from recipes import models
 from recipes.adapters.loramoe.config import LoraMoeConfig
-from recipes.config import ROOT, Model
+from recipes.config import ROOT
 from recipes.errors import RecipeError
 from recipes.objectives import forms
 from recipes.objectives.balance import Balance
 from recipes.objectives.forms import preference
 from recipes.objectives.routing import Routed, mutual_information, recording, routing_statistics
-from recipes.objectives.trainer import TermTrainer
 from tests.balance_rank import TYPES, Toy, batch_of, gradient, part, term_of, whole
 
 # Forms, on free router logits
@@ -114,6 +108,38 @@ def test_experts_of_one_subject_are_punished_over_a_micro_batch_and_not_over_the
 
 
 # The term over micro-batches, steps and processes
+
+
+def by_hand(form, p, batch):
+    """The form of one layer from probabilities [rows, tokens, experts], token by token as the formulas have it."""
+    valid, kinds = batch["attention_mask"].bool(), batch["sample_type"]
+    if form == "lbl":
+        mean = p[valid].mean(0)
+        return 6 * (mean.detach() * mean).sum()
+    if form == "mi":
+        every, mean = p[valid], p[valid].mean(0)
+        return (mean * mean.log()).sum() - (every * every.log()).sum(-1).mean()
+    factors = torch.where(torch.tensor(TYPES) == torch.tensor([[0], [1]]), 0.7, 1.3)
+    if form == "type_cv2":
+        z = torch.stack([factors[kind] * p[valid & (kinds == kind).unsqueeze(-1)].mean(0) for kind in (0, 1)])
+        return (z.var(-1, correction=0) / z.mean(-1) ** 2).sum()
+    z = torch.stack([factors[kinds[row]] * p[row][valid[row]].mean(0) for row in range(len(p)) if kinds[row] >= 0])
+    return z.var() / (z.mean() ** 2 if form == "sample_cv2" else z.mean())
+
+
+@pytest.mark.parametrize("form", ["type_cv2", "sample_cv2", "sample_var_mean", "lbl", "mi"])
+def test_value_and_gradient_on_one_batch_are_those_of_the_formula(form):
+    model, batch = Toy(), batch_of(9)
+    with recording(model) as routed:
+        model(batch["input_ids"])
+    wanted = sum(by_hand(form, one.probabilities, batch) for one in routed.values()) / 2
+    wanted.backward()
+    direction = gradient(model)
+    model.zero_grad()
+    loss, _ = term_of(Balance(1.0, TYPES, form=form, scope="micro", delta=0.3), model, batch, 1.0)
+    loss.backward()
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-4)
+    assert (gradient(model) - direction).norm() < 1e-5 * direction.norm()
 
 
 @pytest.mark.parametrize("form", ["type_cv2", "lbl", "mi"])
@@ -222,6 +248,14 @@ def test_one_type_or_none_in_a_batch_gives_finite_gradients():
             assert ("matched_1" in logged, "matched_0" in logged) == (kind == 1, False)
 
 
+def test_the_layers_are_averaged_or_summed_and_weight_and_scale_multiply():
+    model, batch = Toy(), batch_of(6)
+    mean, total = (term_of(Balance(1.0, TYPES, reduce=name), model, batch, 1.0)[0] for name in ("mean", "sum"))
+    scaled, logged = term_of(Balance(3.0, TYPES), model, batch, 0.5)
+    assert total.item() == pytest.approx(2 * mean.item()) and scaled.item() == pytest.approx(1.5 * mean.item())
+    assert logged["loss"] == pytest.approx(mean.item())
+
+
 def test_what_is_logged_is_that_of_the_weights():
     weights = torch.tensor([[[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]])
     term = Balance(1.0, [1, 0, 0], scope="micro")
@@ -269,11 +303,26 @@ def test_the_recorder_leaves_nothing_behind_even_after_an_error():
     assert before == {id(module): set(vars(module)) for module in model.modules()}
 
 
+def test_the_first_call_of_a_layer_is_kept_and_only_the_named_adapter_is_looked_at():
+    model, ids = Toy(), torch.arange(6).view(2, 3)
+    model.first.update_layer("other", LoraMoeConfig(num_experts=3))
+    model.first.set_adapter(["default", "other"])
+    with recording(model, "other") as other:
+        model(ids)
+    with recording(model) as routed:
+        model(ids)
+        with torch.no_grad():  # as TRL does for its metrics under label smoothing
+            model(ids + 1)
+    assert {name: one.weights.shape[-1] for name, one in other.items()} == {"first": 3}
+    assert {name: one.weights.shape[-1] for name, one in routed.items()} == {"first": 6, "second": 6}
+    assert routed["second"].probabilities.requires_grad
+
+
 def test_statistics_are_mean_weights_by_type_and_know_when_experts_tell_types_apart():
     model = Toy()
     batches = [batch_of(6, seed=seed) for seed in range(2)]
     found = routing_statistics(model, batches)
-    assert json.loads(json.dumps(found)) == found and model.training
+    assert json.loads(json.dumps(found)) == found and model.training and set(found["tokens"]) == {"0", "1"}
     rows = [(b["sample_type"] == 1).unsqueeze(-1) & b["attention_mask"].bool() for b in batches]
     with recording(model) as one:
         model(batches[0]["input_ids"])
@@ -287,121 +336,3 @@ def test_statistics_are_mean_weights_by_type_and_know_when_experts_tell_types_ap
         "layers": {"x": {"0": [1, 0], "1": [0, 1]}, "y": {"0": [0.5] * 2, "1": [0.5] * 2}},
     }
     assert mutual_information(apart) == pytest.approx({"x": math.log(2), "y": 0.0})
-
-
-# In a model and in TRL's trainer
-
-
-def tiny(seed=0, **values):
-    """A model of the embedded tokenizer with a LoRAMoE adapter."""
-    torch.manual_seed(seed)
-    base = Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=len(models.load_tokenizer(Model())),
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-        )
-    )
-    return get_peft_model(base, LoraMoeConfig(task_type="CAUSAL_LM", dropout=0.0, **values))
-
-
-def router_gradient(reentrant):
-    """Of the balance term alone, with checkpointing of that kind; None: without."""
-    model = tiny(init_weights=False).train()
-    if reentrant is not None:
-        model.enable_input_require_grads()
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
-    batch, term = batch_of(6), Balance(1.0, [1, 1, 1, 0, 0, 0])
-    with term.watching(model):
-        tokens = model(**{k: batch[k] for k in ("input_ids", "attention_mask", "labels")}, use_cache=False).loss
-    (term.loss(model, batch, 1.0, 0.0)[0] + 0 * tokens).backward()
-    return gradient(model)
-
-
-def test_checkpointing_keeps_the_gradient_and_its_reentrant_kind_is_refused():
-    plain = router_gradient(None)
-    assert plain.any() and torch.allclose(router_gradient(False), plain, atol=1e-7)
-    with pytest.raises(RecipeError, match="use_reentrant"):
-        router_gradient(True)
-
-
-HALVES = {"0": slice(3, 6), "1": slice(0, 3)}  # experts of each type
-
-
-def trained(folder, weight, resume=None):
-    """A trainer after 4 steps of two micro-batches on 12 rows of two types."""
-    rows = [
-        {
-            "prompt": [
-                {"role": "user", "content": (f"What is {n} plus one?", "Green grass grows by the river.")[n % 2]}
-            ],
-            "completion": [
-                {"role": "assistant", "content": (f"{n + 1} = {n} + 1. ", "So it does.")[n % 2] * (1 + n % 3)}
-            ],
-            "sample_type": n % 2,
-        }
-        for n in range(12)
-    ]
-    set_seed(0)
-    arguments = SFTConfig(
-        output_dir=str(folder),
-        max_steps=4,
-        save_steps=2,
-        per_device_train_batch_size=2,
-        gradient_accumulation_steps=2,
-        learning_rate=1e-2,
-        logging_steps=1,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=True,
-        bf16=False,
-    )
-    trainer = TermTrainer(
-        terms=[Balance(weight, [1, 1, 1, 0, 0, 0], delta=0.3)],
-        model=tiny(),
-        args=arguments,
-        train_dataset=Dataset.from_list(rows),
-        eval_dataset=Dataset.from_list(rows[:4]),
-        processing_class=models.load_tokenizer(Model()),
-    )
-    first = trainer.evaluate()["eval_loss"] if resume is None else None
-    trainer.train(resume_from_checkpoint=resume)
-    return trainer, first
-
-
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("straight")
-    return folder, *trained(folder, 30.0)
-
-
-def adapter_of(trainer):
-    return torch.cat([p.detach().flatten() for p in trainer.model.parameters() if p.requires_grad])
-
-
-def test_training_moves_every_part_and_the_shares_of_the_types_and_evaluation_stays_pure(straight, tmp_path):
-    _, trainer, at_first = straight
-    plain, same = trained(tmp_path, 0.0)
-    assert same == at_first
-    start = dict(tiny().named_parameters())
-    learning = [(name, weight) for name, weight in trainer.model.named_parameters() if weight.requires_grad]
-    assert len(learning) == 18 and not any(torch.equal(weight, start[name]) for name, weight in learning)
-    shares = {}
-    for name, one in (("plain", plain), ("balanced", trainer)):
-        found = routing_statistics(one.model, one.get_eval_dataloader())["layers"].values()
-        shares[name] = [sum(sum(layer[kind][part]) for layer in found) / len(found) for kind, part in HALVES.items()]
-    assert all(more > less + 0.02 for more, less in zip(shares["balanced"], shares["plain"], strict=True))
-    logged = [entry for entry in trainer.state.log_history if "balance/loss" in entry]
-    names = ("loss", "matched_0", "matched_1", "entropy", "largest", "smallest")
-    assert [entry["step"] for entry in logged] == [1, 2, 3, 4]
-    assert all(f"balance/{name}" in entry for entry in logged for name in names)
-    assert logged[0]["loss"] == pytest.approx(logged[0]["ce"] + 30 * logged[0]["balance/loss"], rel=1e-3)
-
-
-def test_going_on_from_a_checkpoint_equals_the_straight_run_bit_for_bit(straight):
-    folder, trainer, _ = straight
-    again, _ = trained(folder, 30.0, resume=str(folder / "checkpoint-2"))
-    assert torch.equal(adapter_of(again), adapter_of(trainer))

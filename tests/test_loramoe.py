@@ -11,11 +11,12 @@ import torch
 from peft import AutoPeftModelForCausalLM, PeftConfig, PeftModel, PeftType, get_peft_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch import nn
-from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from recipes import models
 from recipes.adapters.loramoe.config import LoraMoeConfig
 from recipes.adapters.loramoe.layer import LoraMoeLinear
+from recipes.adapters.loramoe.model import FEED_FORWARD
 from recipes.adapters.loramoe.register import register
 from recipes.config import Model
 
@@ -92,6 +93,15 @@ def test_without_names_the_feed_forward_layers_are_adapted_with_the_number_of_we
     assert names == {"gate_proj", "up_proj", "down_proj"}
     assert sum(model.get_parameter(name).numel() for name in trainable) == 2 * per_layer == 30720
     assert all(".default." in name and "loramoe_" in name for name in trainable)  # TRL copies by ".default."
+
+
+@pytest.mark.parametrize("kind", FEED_FORWARD)
+def test_every_architecture_with_a_default_has_layers_of_these_names(kind):
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, num_hidden_layers=1))
+        model = get_peft_model(model, LoraMoeConfig())
+    found = [name.split(".")[-1] for name, module in model.named_modules() if isinstance(module, LoraMoeLinear)]
+    assert sorted(found) == sorted(FEED_FORWARD[kind])
 
 
 @pytest.mark.parametrize(
