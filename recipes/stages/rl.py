@@ -124,7 +124,7 @@ def make_trainer(spec, policy, tokenizer, rows: list[dict], out: Path):
     from trl import GRPOConfig
 
     from recipes import training
-    from recipes.grpo import SpareGRPOTrainer
+    from recipes.rl.grpo import SpareGRPOTrainer
 
     rl = spec.rl
     batch = rl.prompts_per_step * rl.group_size
