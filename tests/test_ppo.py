@@ -1,105 +1,25 @@
 """PPO with a value head on TRL's GRPOTrainer: its formulas, what it trains, what it leaves on disk."""
 
-import itertools
+import os
+import socket
+import subprocess
+import sys
 
 import pytest
 import torch
-from datasets import Dataset
-from peft import LoraConfig, get_peft_model
+from peft import get_peft_model
 from safetensors.torch import load_file
-from tokenizers import Tokenizer
-from tokenizers import models as words
-from tokenizers.pre_tokenizers import Split
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3ForCausalLM
 
 from recipes import models, training
+from recipes.config import ROOT
 from recipes.errors import RecipeError
 from recipes.rl.gae import gae, moments, terminal_rewards, whiten
-from recipes.rl.ppo import PPOConfig, PPOTrainer
+from recipes.rl.ppo import PPOTrainer
 from recipes.rl.value_head import HEAD, causal_model, forget_reference, policy_with_value_head
+from tests.tiny_letters import config, logits, lora, saved, tiny, trainer_of
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz0123"
 MASK = torch.tensor([[1] * n + [0] * (7 - n) for n in (7, 4, 1)])
-
-
-def tokenizer():
-    vocabulary = {word: i for i, word in enumerate(["<pad>", "<eos>", *LETTERS])}
-    letters = Tokenizer(words.WordLevel(vocabulary, unk_token="<pad>"))
-    letters.pre_tokenizer = Split("", "isolated")
-    return PreTrainedTokenizerFast(
-        tokenizer_object=letters, pad_token="<pad>", eos_token="<eos>", unk_token="<pad>", padding_side="left"
-    )
-
-
-def tiny(seed=0):
-    torch.manual_seed(seed)
-    config = Qwen3Config(
-        vocab_size=2 + len(LETTERS),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=8,
-        eos_token_id=1,
-        pad_token_id=0,
-        initializer_range=0.2,
-    )
-    return Qwen3ForCausalLM(config)
-
-
-def lora(**more):
-    return LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM", **more)
-
-
-def early(completions, **_):
-    """Share of a reply that is one of the first ten letters."""
-    return [sum(letter in LETTERS[:10] for letter in reply) / max(1, len(reply)) for reply in completions]
-
-
-def config(folder, **more):
-    settings = dict(
-        output_dir=str(folder),
-        use_cpu=True,
-        bf16=False,
-        report_to="none",
-        disable_tqdm=True,
-        save_strategy="no",
-        logging_steps=1,
-        gradient_checkpointing=False,
-        max_steps=2,
-        per_device_train_batch_size=8,
-        max_completion_length=8,
-        learning_rate=1e-2,
-        lr_scheduler_type="constant",
-    )
-    return PPOConfig(**{**settings, **more})
-
-
-def trainer_of(model, folder, reward=early, cls=PPOTrainer, peft_config=None, **more):
-    prompts = Dataset.from_dict({"prompt": [a + b for a, b in itertools.product("abcd", "wxyz")]})
-    return training.silence(
-        cls(
-            model=model,
-            reward_funcs=[reward],
-            args=config(folder, **more),
-            train_dataset=prompts,
-            processing_class=tokenizer(),
-            peft_config=peft_config,
-        )
-    )
-
-
-def saved(model, folder):
-    """A model in a folder, loaded from there: TRL loads the reference of a fully trained policy again by its name."""
-    model.save_pretrained(folder)
-    return Qwen3ForCausalLM.from_pretrained(folder)
-
-
-def logits(model):
-    ids = torch.arange(2, 14).view(2, 6)
-    with torch.no_grad():
-        return model.eval()(input_ids=ids).logits
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +191,7 @@ def test_beta_changes_the_returns_by_the_k1_penalty_and_not_the_loss(fixed):
     losses = []
     for beta in (0.5, 0.1):
         trainer.beta = beta
-        losses.append(float(trainer._compute_loss(trainer.model, found[0.5])))
+        losses.append(trainer._compute_loss(trainer.model, found[0.5]).item())
         assert trainer.beta == beta
     assert losses[0] == losses[1]
 
@@ -432,3 +352,22 @@ def test_it_learns(tmp_path):
     assert sum(reward[-5:]) / 5 > sum(reward[:5]) / 5 + 0.15
     explained = [entry["explained_variance"] for entry in trainer.state.log_history if "explained_variance" in entry]
     assert explained[0] == pytest.approx(0, abs=1e-6) or explained[0] <= 0
+
+
+def test_two_ranks_end_with_the_same_weights(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = []
+    for rank in ("0", "1"):
+        where = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+        where |= {"MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        command = [sys.executable, "-m", "tests.tiny_letters", str(tmp_path)]
+        ranks.append(
+            subprocess.Popen(command, cwd=ROOT, env={**os.environ, **where}, stderr=subprocess.PIPE, text=True)
+        )
+    errors = [process.communicate(timeout=180)[1] for process in ranks]
+    assert [process.returncode for process in ranks] == [0, 0], "".join(errors)[-3000:]
+    first, second = (load_file(tmp_path / f"rank{rank}.safetensors") for rank in (0, 1))
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    assert sum(HEAD in name and bool(tensor.any()) for name, tensor in first.items()) == 2

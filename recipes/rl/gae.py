@@ -7,7 +7,7 @@ import torch
 
 
 def terminal_rewards(score: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """[B, T] rewards that are `score` [B] at the last token of each reply and 0 elsewhere; nothing where it is empty."""
+    """[B, T] rewards: `score` [B] at the last token of each reply, 0 elsewhere; an empty reply gets none."""
     rewards = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
     filled = mask.any(dim=1)
     last = mask.sum(dim=1).long() - 1
