@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from peft import get_peft_model
+from peft import IA3Config, LoHaConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import Qwen3ForCausalLM
 
@@ -371,3 +371,31 @@ def test_two_ranks_end_with_the_same_weights(tmp_path):
     first, second = (load_file(tmp_path / f"rank{rank}.safetensors") for rank in (0, 1))
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
     assert sum(HEAD in name and bool(tensor.any()) for name, tensor in first.items()) == 2
+
+
+@pytest.mark.parametrize("make", [LoHaConfig, IA3Config])
+def test_any_adapter_with_modules_to_save_can_carry_the_head(make, tmp_path):
+    base = saved(tiny(), tmp_path / "base")
+    parts = {"feedforward_modules": ["down_proj"]} if make is IA3Config else {}
+    adapted = get_peft_model(base, make(target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM", **parts))
+    for name, parameter in adapted.named_parameters():
+        if parameter.requires_grad:
+            parameter.data.normal_(1.0, 0.3, generator=torch.Generator().manual_seed(len(name)))
+    adapted.save_pretrained(tmp_path / "adapter")
+    model = policy_with_value_head(Qwen3ForCausalLM.from_pretrained(tmp_path / "base"), tmp_path / "adapter")
+    assert torch.equal(logits(model), logits(adapted))
+    trainer = trainer_of(model, tmp_path / "run")
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.train()
+    assert moved(model, before) == []
+
+
+@pytest.mark.parametrize("batching", [False, True])
+def test_a_rollout_leaves_the_dtypes_as_they_were(batching, sft_adapter, tmp_path):
+    more = {"use_transformers_continuous_batching": True} if batching else {"bf16": True}
+    small = {"transformers_continuous_batching_config": {"num_blocks": 64}} if batching else {}
+    trainer = trainer_of(policy(sft_adapter), tmp_path, max_steps=2, **more, **small)
+    before = {name: p.dtype for name, p in trainer.model.named_parameters()}
+    trainer.train()
+    assert {name: p.dtype for name, p in trainer.model.named_parameters()} == before
+    assert set(before.values()) == {torch.float32}

@@ -58,7 +58,7 @@ def early(completions, **_):
     return [sum(letter in LETTERS[:10] for letter in reply) / max(1, len(reply)) for reply in completions]
 
 
-def config(folder, **more):
+def config(folder, make=PPOConfig, **more):
     settings = dict(
         output_dir=str(folder),
         use_cpu=True,
@@ -74,7 +74,7 @@ def config(folder, **more):
         learning_rate=1e-2,
         lr_scheduler_type="constant",
     )
-    return PPOConfig(**{**settings, **more})
+    return make(**{**settings, **more})
 
 
 def trainer_of(model, folder, reward=early, cls=PPOTrainer, peft_config=None, **more):
