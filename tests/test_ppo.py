@@ -1,5 +1,6 @@
 """PPO with a value head on TRL's GRPOTrainer: its formulas, what it trains, what it leaves on disk."""
 
+import math
 import os
 import socket
 import subprocess
@@ -239,14 +240,25 @@ def test_the_value_loss_is_the_larger_of_the_plain_and_the_clipped_error(fixed):
     assert float(loss) == pytest.approx(0.5 * (0.32 + 1.0) / 2) and float(clipped) == pytest.approx(1 / 3)
 
 
-def test_an_empty_or_unscorable_reply_teaches_nothing_and_breaks_nothing(sft_adapter, tmp_path):
-    def none(completions, **_):
-        return [None] * len(completions)
+def test_a_reply_that_no_reward_function_scores_teaches_nothing(sft_adapter, tmp_path):
+    def some(completions, **_):
+        return [None if number % 2 else 1.0 for number in range(len(completions))]
 
+    trainer = trainer_of(policy(sft_adapter), tmp_path, reward=some)
+    trainer.model.train()
+    output = rollout(trainer)
+    assert output["completion_mask"].any(dim=1).tolist() == [True, False] * 4
+    assert output["advantages"].any(dim=1).tolist() == [True, False] * 4
+    trainer.train()
+    assert all(math.isfinite(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry)
+
+
+def test_truncated_replies_can_be_left_out_without_harm(sft_adapter, tmp_path):
+    """Every reply is cut: it has to have two tokens and may not have more."""
     model = policy(sft_adapter)
     before = {name: p.clone() for name, p in model.named_parameters() if p.requires_grad}
-    trainer = trainer_of(model, tmp_path, reward=none, mask_truncated_completions=True)
-    trainer.train()
+    more = dict(mask_truncated_completions=True, max_completion_length=2, generation_kwargs={"min_new_tokens": 2})
+    trainer_of(model, tmp_path, **more).train()
     after = dict(model.named_parameters())
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
