@@ -100,7 +100,7 @@ class Rl(Table):
 
     algorithm: Literal["grpo", "rloo", "ppo", "online_self_training"] = Field(
         "grpo",
-        description="advantage: of a group, leave-one-out, of a value head; or learn from right replies alone",
+        description="replies count against their group, the others in it or a value head; or right ones are learnt",
     )
     ppo: Ppo = Field(Ppo(), description="settings of PPO alone")
     steps: int = Field(100, ge=1, description="optimizer steps")

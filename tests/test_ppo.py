@@ -263,6 +263,13 @@ def test_truncated_replies_can_be_left_out_without_harm(sft_adapter, tmp_path):
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
+def test_it_can_be_evaluated_with_one_reply_a_prompt(sft_adapter, tmp_path):
+    trainer = trainer_of(policy(sft_adapter), tmp_path, max_steps=2, per_device_eval_batch_size=3)
+    trainer.train()
+    scores = trainer.evaluate(trainer.train_dataset.select(range(6)))
+    assert 0 <= scores["eval_reward"] <= 1 and math.isfinite(scores["eval_loss"])
+
+
 # --- whole runs -------------------------------------------------------------------------------------------------------
 
 

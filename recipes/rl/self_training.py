@@ -44,7 +44,8 @@ def sample_replies(
     """`samples` replies of `model` to every row's prompt, as {"id", "number", "reply"}, kept in the JSONL `file`.
 
     Replies are written batch by batch; after a kill the same call goes on behind the last whole batch and ends with the
-    same file, because every batch has a seed of its own. `advance(n)` is told of n more replies.
+    same file, because every batch has a seed of its own. A file belongs to one model and one setting. `advance(n)` is
+    told of n more replies.
     """
     asked = [(row, number) for row in rows for number in range(samples)]
     have = whole_batches(file, len(asked), batch_size)
@@ -66,6 +67,7 @@ def sample_replies(
                     temperature=temperature,
                     top_k=0,
                     top_p=1.0,
+                    repetition_penalty=1.0,
                     max_new_tokens=max_new_tokens,
                     pad_token_id=tokenizer.pad_token_id,
                 )
