@@ -10,6 +10,12 @@ from recipes.digest import files_under
 from recipes.toml import toml_value
 
 TASKS = ROOT / "eval" / "tasks"
+UNREAD = {  # settings of [rl] that an algorithm does not look at; they may not be set, so that none seems to count
+    "grpo": ("ppo",),
+    "rloo": ("ppo", "loss_type", "scale_rewards"),
+    "ppo": ("loss_type", "scale_rewards"),
+    "online_self_training": ("ppo", "loss_type", "scale_rewards", "beta"),
+}
 
 
 def nearest(word, words):
@@ -190,6 +196,64 @@ def check_rl(rl, problem):
             str(rl.warmup_steps),
             f"fewer than rl.steps = {rl.steps}",
             involves=("rl.steps",),
+        )
+    if rl.algorithm == "ppo":
+        check_ppo(rl, problem)
+    elif rl.group_size < 2:
+        problem(
+            "rl.group_size",
+            f"{rl.algorithm} needs several replies for a prompt",
+            str(rl.group_size),
+            "a whole number >= 2",
+            'or rl.algorithm = "ppo", which needs no group',
+            involves=("rl.algorithm",),
+        )
+    for key in UNREAD[rl.algorithm]:
+        default = type(rl).model_fields[key].default
+        if getattr(rl, key) != default:
+            problem(
+                f"rl.{key}",
+                f"{rl.algorithm} does not read it",
+                str(getattr(rl, key)),
+                "its default",
+                f"leave out rl.{key}, or choose another rl.algorithm",
+                involves=("rl.algorithm",),
+            )
+
+
+def check_ppo(rl, problem):
+    if rl.group_size == 1 and rl.prompts_per_step % 2:
+        problem(
+            "rl.prompts_per_step",
+            "a rollout of ppo with one reply for a prompt must be even (TRL counts in groups of two)",
+            str(rl.prompts_per_step),
+            "an even number, or rl.group_size >= 2",
+            involves=("rl.group_size", "rl.algorithm"),
+        )
+    if rl.beta == 0 and not rl.ppo.allow_no_kl:
+        problem(
+            "rl.beta",
+            "ppo without a KL penalty collapses (ReFT, arXiv 2401.08967)",
+            str(rl.beta),
+            "a number > 0; ReFT: 0.01 for programs, 0.05 for text",
+            "set rl.beta = 0.05, or rl.ppo.allow_no_kl = true to try it",
+            involves=("rl.ppo", "rl.ppo.allow_no_kl", "rl.algorithm"),
+        )
+    if rl.use_vllm:
+        problem(
+            "rl.use_vllm",
+            "ppo cannot sample with vLLM: TRL would send it the value head, which it does not know",
+            "true",
+            "false",
+            involves=("rl.algorithm",),
+        )
+    if rl.ppo.value_warmup_steps >= rl.steps:
+        problem(
+            "rl.ppo.value_warmup_steps",
+            "the policy would never learn",
+            str(rl.ppo.value_warmup_steps),
+            f"fewer than rl.steps = {rl.steps}",
+            involves=("rl.steps", "rl.algorithm"),
         )
 
 

@@ -139,23 +139,44 @@ class Sft(Table):
     )
 
 
+class Ppo(Table):
+    """PPO with a value head, as in ReFT (arXiv 2401.08967); read where rl.algorithm is "ppo"."""
+
+    gamma: float = Field(1.0, ge=0, le=1, description="discount of later rewards")
+    lam: float = Field(0.95, ge=0, le=1, description="lambda of generalised advantage estimation; 1 is Monte Carlo")
+    value_coefficient: float = Field(5.0, gt=0, description="weight of the value loss, which has a factor 1/2")
+    value_clip: float = Field(0.2, gt=0, description="how far a value may move from that of the rollout")
+    iterations: int = Field(2, ge=1, description="optimizer steps on one rollout, each over all of it")
+    whiten: bool = Field(True, description="advantages of mean 0 and variance 1 over a rollout")
+    value_warmup_steps: int = Field(0, ge=0, description="first optimizer steps without the policy loss")
+    allow_no_kl: bool = Field(False, description="accept rl.beta = 0, with which ReFT's policy collapsed")
+
+
 class Rl(Table):
     """Reinforcement with the grader as reward."""
 
-    algorithm: Literal["grpo"] = Field("grpo", description="group-relative policy optimisation")
+    algorithm: Literal["grpo", "rloo", "ppo", "online_self_training"] = Field(
+        "grpo",
+        description="replies count against their group, the others in it or a value head; or right ones are learnt",
+    )
+    ppo: Ppo = Field(Ppo(), description="settings of PPO alone")
     steps: int = Field(100, ge=1, description="optimizer steps")
     prompts_per_step: int = Field(16, ge=1, description="different prompts per step")
-    group_size: int = Field(8, ge=2, description="completions per prompt; the advantage is relative to their mean")
+    group_size: int = Field(8, ge=1, description="completions per prompt; 1 with ppo only")
+    order: Literal["random", "difficulty", "kind"] = Field(
+        "random", description="easy prompts first; kind: yes or no, then choice, then open"
+    )
     micro_batch: int = how(128, "completions per forward and backward pass, at most", ge=1)
     learning_rate: float = Field(1e-4, gt=0, le=1, description="peak of the schedule")
     scheduler: Literal["cosine", "linear", "constant"] = Field(
         "constant", description="learning rate after the warm-up"
     )
     warmup_steps: int = Field(0, ge=0, description="steps with a rising rate")
-    beta: float = Field(0.0, ge=0, description="weight of the KL term to the model before reinforcement")
+    beta: float = Field(0.0, ge=0, description="weight of the KL to the model before reinforcement")
     temperature: float = Field(1.0, gt=0, le=2, description="sampling temperature")
     max_completion_length: int = Field(160, ge=1, description="tokens")
     format_weight: float = Field(0.1, ge=0, le=1, description="weight of the format score beside the grader's")
+    partial: float = Field(0.0, ge=0, lt=1, description="reward of a readable answer that is wrong; ReFT: 0.1")
     save_steps: int = how(50, "optimizer steps between checkpoints", ge=1)
     log_steps: int = Field(1, ge=1, description="optimizer steps between lines of training.jsonl")
     loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = Field(

@@ -98,12 +98,40 @@ BROKEN = {
     "sft is a value": (None, ["sft=3"], ["sft: must be a table", "got     3"]),
     "a key below a value": (None, ["sft.rank.x=3"], ["sft.rank: wrong value"]),
     "a key below a value of the file": (None, ["sft.learning_rate.x=3"], ["sft.learning_rate is a value, not a table"]),
-    "group of one": (None, ["rl.group_size=1"], ["rl.group_size: wrong value", ">= 2"]),
+    "group of none": (None, ["rl.group_size=0"], ["rl.group_size: wrong value", ">= 1"]),
+    "group of one": (None, ["rl.group_size=1"], ["rl.group_size: grpo needs several replies", ">= 2", '"ppo"']),
+    "rloo with a group of one": (None, ["rl.group_size=1", "rl.algorithm=rloo"], ["rloo needs several replies"]),
+    "ppo with an odd rollout": (
+        None,
+        ["rl.algorithm=ppo", "rl.beta=0.05", "rl.group_size=1", "rl.prompts_per_step=7"],
+        ["rl.prompts_per_step: a rollout of ppo", "must be even", "got     7"],
+    ),
+    "ppo without kl": (None, ["rl.algorithm=ppo"], ["rl.beta: ppo without a KL penalty collapses", "allow_no_kl"]),
+    "ppo with vllm": (None, ["rl.algorithm=ppo", "rl.beta=0.05", "rl.use_vllm=true"], ["rl.use_vllm: ppo cannot"]),
+    "ppo that warms up for ever": (
+        None,
+        ["rl.algorithm=ppo", "rl.beta=0.05", "rl.ppo.value_warmup_steps=20"],
+        ["rl.ppo.value_warmup_steps: the policy would never learn", "rl.steps = 20"],
+    ),
+    "ppo table without ppo": (None, ["rl.ppo.gamma=0.9"], ["rl.ppo: grpo does not read it", "rl.algorithm"]),
+    "ppo with a loss type": (
+        None,
+        ["rl.algorithm=ppo", "rl.beta=0.05", "rl.loss_type=grpo"],
+        ["rl.loss_type: ppo does not read it"],
+    ),
+    "self-training with kl": (
+        None,
+        ["rl.algorithm=online_self_training", "rl.beta=0.1"],
+        ["rl.beta: online_self_training does not read it"],
+    ),
+    "unknown key of ppo": (None, ["rl.ppo.lambda=0.9"], ["rl.ppo.lambda: unknown key", "'lam'"]),
+    "partial reward of one": (None, ["rl.partial=1.0"], ["rl.partial: wrong value", "< 1"]),
+    "order is unknown": (None, ["rl.order=easy"], ["rl.order: wrong value", '"difficulty"']),
     "no steps": (None, ["rl.steps=0"], ["rl.steps: wrong value", ">= 1"]),
     "temperature is zero": (None, ["rl.temperature=0"], ["rl.temperature: wrong value", "> 0 and <= 2"]),
     "weight of the form above one": (None, ["rl.format_weight=2"], ["rl.format_weight: wrong value", "<= 1"]),
     "beta is negative": (None, ["rl.beta=-0.1"], ["rl.beta: wrong value", ">= 0"]),
-    "algorithm is unknown": (None, ["rl.algorithm=ppo"], ["rl.algorithm: wrong value", '"grpo"']),
+    "algorithm is unknown": (None, ["rl.algorithm=ppoo"], ["rl.algorithm: wrong value", "did you mean 'ppo'"]),
     "loss is unknown": (None, ["rl.loss_type=dapoo"], ["rl.loss_type", "did you mean 'dapo'"]),
     "warm-up longer than the run": (None, ["rl.warmup_steps=20"], ["rl.warmup_steps", "rl.steps = 20"]),
     "model is misspelt": (
@@ -205,6 +233,14 @@ def test_the_unbroken_one_is_accepted(tmp_path):
     file.write_text(GOOD)
     recipe = load(file, "demo", None, [f"model.name={model_folder(tmp_path)}"])
     assert recipe.sft.learning_rate == 1e-4 and recipe.rl.steps == 20
+
+
+def test_ppo_with_one_reply_a_prompt_is_accepted(tmp_path):
+    file = tmp_path / "recipes.toml"
+    file.write_text(GOOD)
+    sets = ["rl.algorithm=ppo", "rl.beta=0.05", "rl.group_size=1", "rl.ppo.gamma=0.9", "rl.partial=0.1"]
+    recipe = load(file, "demo", None, [f"model.name={model_folder(tmp_path)}", *sets])
+    assert recipe.rl.ppo.gamma == 0.9 and recipe.rl.ppo.lam == 0.95
 
 
 def test_there_are_enough_broken_ones():

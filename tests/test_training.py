@@ -7,9 +7,10 @@ import torch
 import trl.trainer.utils as head
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from recipes import grpo, models, training
+from recipes import models, training
 from recipes.config import Model
-from recipes.grpo import teaching
+from recipes.rl import grpo
+from recipes.rl.grpo import teaching
 
 
 def tiny():

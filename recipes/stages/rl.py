@@ -1,9 +1,10 @@
-"""Reinforcement through GRPO: the grader that scores the test is the reward.
+"""Reinforcement through GRPO, RLOO, PPO or self-training: the grader that scores the test is the reward.
 
-rl.jsonl ──► groups of sampled replies ──► reward = grade(row, reply) + format_weight * format
+rl.jsonl ──► sampled replies ──► reward = grade(row, reply) + format_weight * format + partial * (readable but wrong)
          ──► adapter/ (the SFT adapter, trained on)
 """
 
+import math
 from pathlib import Path
 
 from recipes.errors import RecipeError
@@ -12,15 +13,20 @@ from recipes.plan import Work
 VERSION = 1
 READS = {"data": ["rl.jsonl"], "sft": ["adapter/*", "model/*"]}
 REPLY_TOKENS, PROMPT_TOKENS = 60, 60  # first guesses until a run is known
+MEAN_LENGTH = "completions/mean_length"
 KEYS = {
     "reward": "reward",
     "rewards/accuracy_reward/mean": "accuracy",
     "rewards/format_reward/mean": "format",
+    "rewards/partial_reward/mean": "partial",
     "reward_std": "reward_std",
     "frac_reward_zero_std": "frac_reward_zero_std",
-    "completions/mean_length": "completion_length",
+    MEAN_LENGTH: "completion_length",
     "completions/clipped_ratio": "clipped",
     "kl": "kl",
+    "sequence_kl": "sequence_kl",
+    "value_loss": "value_loss",
+    "explained_variance": "explained_variance",
     "entropy": "entropy",
     "loss": "loss",
     "grad_norm": "grad_norm",
@@ -31,28 +37,54 @@ KEYS = {
 
 def forecast(spec, counts: dict) -> Work:
     rl = spec.rl
-    completions = rl.steps * rl.prompts_per_step * rl.group_size
+    completions = completions_of(rl)
     return Work(
-        rows=min(counts["rl"], rl.steps * rl.prompts_per_step),
+        rows=min(counts["rl"], completions // rl.group_size),
         steps=rl.steps,
         tokens=completions * (PROMPT_TOKENS + REPLY_TOKENS),
         notes=f"{completions} sampled replies",
     )
 
 
+def iterations_of(rl) -> int:
+    """Optimizer steps that share one rollout."""
+    return rl.ppo.iterations if rl.algorithm == "ppo" else 1
+
+
+def completions_of(rl) -> int:
+    """Replies that a run samples."""
+    return math.ceil(rl.steps / iterations_of(rl)) * rl.prompts_per_step * rl.group_size
+
+
 def text_of(completion) -> str:
     return completion[0]["content"] if isinstance(completion, list) else completion
+
+
+def graded(completions, grader, answer, options, unit, tolerance) -> list[tuple[dict, str]]:
+    """(what the grader reads of a row, text of the reply) of each reply."""
+    rows = (
+        {"grader": g, "answer": a, "options": o, "unit": u, "tolerance": t}
+        for g, a, o, u, t in zip(grader, answer, options, unit, tolerance, strict=True)
+    )
+    return [(row, text_of(completion)) for row, completion in zip(rows, completions, strict=True)]
 
 
 def accuracy_reward(completions, grader, answer, options, unit, tolerance, **_) -> list[float]:
     """The metric itself: `grade` of each reply against its row."""
     from eval.graders import grade
 
-    rows = (
-        {"grader": g, "answer": a, "options": o, "unit": u, "tolerance": t}
-        for g, a, o, u, t in zip(grader, answer, options, unit, tolerance, strict=True)
-    )
-    return [grade(row, text_of(completion)) for row, completion in zip(rows, completions, strict=True)]
+    return [grade(row, text) for row, text in graded(completions, grader, answer, options, unit, tolerance)]
+
+
+def partial_reward(completions, grader, answer, options, unit, tolerance, **_) -> list[float]:
+    """1.0 for a reply from which the grader reads an answer that is wrong; its weight is `rl.partial`.
+
+    A bare guess earns it too, so its mean is logged as "partial", apart from accuracy (ReFT, arXiv 2401.08967).
+    """
+    from eval.graders import grade, is_readable
+
+    pairs = graded(completions, grader, answer, options, unit, tolerance)
+    return [float(grade(row, text) == 0.0 and is_readable(row, text)) for row, text in pairs]
 
 
 def format_reward(completions, **_) -> list[float]:
@@ -69,6 +101,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         RecipeError: no rl rows, or a loss that is not a number.
     """
     from recipes import models, training
+    from recipes.rl.value_head import forget_reference
 
     rows = training.read_rows(inputs["data"] / "rl.jsonl")
     if not rows:
@@ -84,14 +117,13 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         trainer = make_trainer(spec, load_policy(spec, inputs["sft"]), tokenizer, rows, out)
         trainer.add_callback(training.Watch(bar, "rl"))
         seconds = training.train(trainer, out)
-    if "ref" in getattr(trainer.model, "peft_config", {}):
-        trainer.model.delete_adapter("ref")
+    forget_reference(trainer.model)
     target = out / ("adapter" if (inputs["sft"] / "adapter").is_dir() else "model")
     training.save_result(trainer.model, target)
     if target.name == "model":
         tokenizer.save_pretrained(str(target))
     history = training.write_history(trainer, out, KEYS)
-    completions = spec.rl.steps * spec.rl.prompts_per_step * spec.rl.group_size
+    completions = completions_of(spec.rl)
     tokens = round(completions * (PROMPT_TOKENS + sum(h["completion_length"] for h in history) / max(1, len(history))))
     last = history[-10:]
     training.forget_checkpoints(out)
@@ -107,52 +139,65 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
 
 
 def load_policy(spec, sft: Path):
-    """The model that supervised fine-tuning left, ready to learn on."""
+    """The model that supervised fine-tuning left, ready to learn on; for PPO with a value head."""
     from recipes import models
+    from recipes.rl.value_head import policy_with_value_head
 
+    if (sft / "adapter").is_dir() and spec.rl.algorithm == "ppo":
+        return policy_with_value_head(models.load_base(spec.model), sft / "adapter")
     if (sft / "adapter").is_dir():
         return models.load_adapters(models.load_base(spec.model), {"default": sft / "adapter"}, trainable=True)
     return models.load_base(spec.model.model_copy(update={"name": str(sft / "model"), "revision": "main"}))
 
 
 def make_trainer(spec, policy, tokenizer, rows: list[dict], out: Path):
-    """GRPO with one generation per optimizer step, so that every update is on-policy."""
+    """The trainer of `rl.algorithm`, with one rollout of prompts_per_step * group_size replies at a time.
+
+    Every update is on-policy, but for the later iterations of PPO. Checkpoints fall between rollouts, because a rollout
+    is not in them.
+    """
     import importlib.util
 
     from datasets import Dataset
     from transformers import set_seed
-    from trl import GRPOConfig
 
     from recipes import training
-    from recipes.grpo import SpareGRPOTrainer
+    from recipes.rl.algorithms import trainer_and_arguments
+    from recipes.rl.curriculum import drawn
 
-    rl = spec.rl
+    rl, iterations = spec.rl, iterations_of(spec.rl)
     batch = rl.prompts_per_step * rl.group_size
     micro = next(n for n in range(min(rl.micro_batch, batch), 0, -1) if batch % n == 0)
+    if rl.order != "random":
+        rows = drawn(rows, rl.order, completions_of(rl) // rl.group_size, spec.seed)
     columns = ("prompt", "grader", "answer", "options", "unit", "tolerance")
     dataset = Dataset.from_list([{key: row[key] for key in columns} for row in rows])
+    rewards = [(accuracy_reward, 1.0), (format_reward, rl.format_weight)]
+    if rl.partial:
+        rewards.append((partial_reward, rl.partial))
     set_seed(spec.seed)
-    arguments = GRPOConfig(
-        **training.common_arguments(rl, spec.seed, out),
-        max_steps=rl.steps,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=batch // micro,
-        num_generations=rl.group_size,
-        beta=rl.beta,
-        temperature=rl.temperature,
-        max_completion_length=rl.max_completion_length,
-        loss_type=rl.loss_type,
-        scale_rewards=rl.scale_rewards,
-        reward_weights=[1.0, rl.format_weight],
-        mask_truncated_completions=True,
-        lr_scheduler_type=rl.scheduler,
-        warmup_steps=rl.warmup_steps,
-        use_vllm=rl.use_vllm and importlib.util.find_spec("vllm") is not None,
+    saving = rl.model_copy(update={"save_steps": math.ceil(rl.save_steps / iterations) * iterations})
+    trainer, arguments = trainer_and_arguments(
+        rl,
+        dict(
+            **training.common_arguments(saving, spec.seed, out),
+            max_steps=rl.steps,
+            per_device_train_batch_size=micro,
+            gradient_accumulation_steps=batch // micro,
+            num_generations=rl.group_size,
+            shuffle_dataset=rl.order == "random",
+            temperature=rl.temperature,
+            max_completion_length=rl.max_completion_length,
+            reward_weights=[weight for _, weight in rewards],
+            lr_scheduler_type=rl.scheduler,
+            warmup_steps=rl.warmup_steps,
+            use_vllm=rl.use_vllm and importlib.util.find_spec("vllm") is not None,
+        ),
     )
     return training.silence(
-        SpareGRPOTrainer(
+        trainer(
             model=policy,
-            reward_funcs=[accuracy_reward, format_reward],
+            reward_funcs=[reward for reward, _ in rewards],
             args=arguments,
             train_dataset=dataset,
             processing_class=tokenizer,
@@ -161,7 +206,8 @@ def make_trainer(spec, policy, tokenizer, rows: list[dict], out: Path):
 
 
 def pilot(spec, inputs: dict[str, Path], runtime) -> float:
-    """Tokens (prompt and reply) per second of two steps: of the tuned model on its prompts, where both are there."""
+    """Tokens (prompt and reply) per second of two rollouts and the steps on them: of the tuned model on its prompts,
+    where both are there."""
     import tempfile
     import time
 
@@ -183,12 +229,13 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
         training.read_rows(inputs["data"] / "rl.jsonl")[: 4 * spec.rl.prompts_per_step] if "data" in inputs else made_up
     )
     policy = load_policy(spec, inputs["sft"]) if "sft" in inputs else models.load_base(spec.model)
-    short = spec.model_copy(update={"rl": spec.rl.model_copy(update={"steps": 2})})
+    steps = 2 * iterations_of(spec.rl)
+    short = spec.model_copy(update={"rl": spec.rl.model_copy(update={"steps": steps, "order": "random"})})
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(short, policy, tokenizer, rows, Path(folder))
         trainer.args.save_strategy = "no"
         began = time.monotonic()
         trainer.train()
         seconds = time.monotonic() - began
-    mean = sum(h.get("completions/mean_length", REPLY_TOKENS) for h in trainer.state.log_history[:2]) / 2
-    return 2 * spec.rl.prompts_per_step * spec.rl.group_size * (PROMPT_TOKENS + mean) / seconds
+    lengths = [h[MEAN_LENGTH] for h in trainer.state.log_history if MEAN_LENGTH in h] or [REPLY_TOKENS]
+    return completions_of(short.rl) * (PROMPT_TOKENS + sum(lengths) / len(lengths)) / seconds
