@@ -19,7 +19,7 @@ from data_builders.teacher import arithmetic
 FILE = "families.toml"
 LEVELS = {1: "one", 2: "two", 3: "three", 4: "four"}
 KEYS = {"result", "expression", "given", "wordings"}
-DRAWS = 400  # value combinations looked at for each problem
+SPARE, LEAST = 4, 160  # clean value combinations looked at: so many for each that is needed, and no fewer
 
 
 @dataclass(frozen=True)
@@ -113,12 +113,15 @@ def _faults(problem):
             yield f"{problem.id}: nothing to put for {{{name}}} in {wording!r}"
 
 
-def combinations(problem, largest, seed):
-    """Value combinations {symbol: Fraction} of which every number of the chain is whole, above 0 and <= largest."""
+def combinations(problem, size, largest, seed):
+    """Value combinations {symbol: Fraction} of which every number of the chain is whole, above 0 and <= largest.
+
+    `size` of them are wanted; a few more or fewer come out.
+    """
     tree = problem.tree
     return [
         values
-        for values in arithmetic.combinations(problem, seed, DRAWS)
+        for values in arithmetic.combinations(problem, seed, max(LEAST, SPARE * size))
         if all(
             "." not in number and 0 < int(number) <= largest
             for part in arithmetic.steps(tree, values)[1:]
@@ -179,7 +182,9 @@ def collect(spec, folder, seed, ledger):
         }
         trained = math.ceil(max(sizes["sft"][level], sizes["rl"][level]) / max(1, taught))
         for problem in members:
-            pool, count = combinations(problem, spec.largest, seed), len(problem.wordings)
+            wished = tested[problem.transfer] + (0 if problem.transfer else trained)
+            wished *= 1 if spec.rl_prompts == "same" else 2
+            pool, count = combinations(problem, wished, spec.largest, seed), len(problem.wordings)
             # A problem with few combinations keeps at least two thirds of them for training; a held-out one none.
             cut = min(tested[problem.transfer], len(pool) if problem.transfer else len(pool) // 3)
             if problem.transfer:

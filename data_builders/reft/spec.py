@@ -19,10 +19,10 @@ class Tests(Table):
 
 
 class Mix(Table):
-    one: Share = Field(0.25, description="generated: share of problems with one operation")
-    two: Share = Field(0.25, description="share with two operations")
-    three: Share = Field(0.25, description="share with three operations")
-    four: Share = Field(0.25, description="share with four operations")
+    one: Share = Field(0.35, description="generated: share of problems with one operation")
+    two: Share = Field(0.3, description="share with two operations")
+    three: Share = Field(0.2, description="share with three operations")
+    four: Share = Field(0.15, description="share with four operations")
 
     @model_validator(mode="after")
     def _some(self):
