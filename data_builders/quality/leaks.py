@@ -5,7 +5,8 @@ unseen wording, so options and explanation may stand in the training text by des
 counts, prompt and reply. Of a calculation also the gold reply counts. Numbers are tokens: wordings of a calculation are
 templates, and a 13-gram that lacks one of the item's numbers belongs to the template, not to the item. A calculation is
 therefore hit where a run of at least 13 tokens of its question that holds all its numbers stands in a training row, or
-where its whole gold reply does (symbols, numbers and result).
+where its whole gold reply does (symbols, numbers and result); of one that is answered by a program the question alone
+counts, since programs of different questions may be the same.
 """
 
 import re
@@ -53,7 +54,6 @@ def stretches(item, row):
             Stretch(item, tuple(question[start : start + size]))
             for start in range(max(0, places[-1] + 1 - size), min(first, len(question) - size) + 1)
         ]
-    # Two programs may be alike in all but the numbers of their questions; two worked chains are not.
     reply = tokens_of(row.reply) if row.grader == "numeric" else []
     return [*found, Stretch(item, tuple(reply))] if len(reply) >= N else found
 

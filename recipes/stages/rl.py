@@ -45,14 +45,14 @@ def text_of(completion) -> str:
 
 
 def accuracy_reward(completions, grader, answer, options, unit, tolerance, **_) -> list[float]:
-    """The metric itself: `grade` of each reply against its row."""
-    from eval.graders import grade
+    """The metric itself: the grade of each reply against its row."""
+    from eval.graders import grade_all
 
-    rows = (
+    rows = [
         {"grader": g, "answer": a, "options": o, "unit": u, "tolerance": t}
         for g, a, o, u, t in zip(grader, answer, options, unit, tolerance, strict=True)
-    )
-    return [grade(row, text_of(completion)) for row, completion in zip(rows, completions, strict=True)]
+    ]
+    return grade_all(rows, [text_of(completion) for completion in completions])
 
 
 def format_reward(completions, **_) -> list[float]:
