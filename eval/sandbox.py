@@ -29,7 +29,7 @@ class Limits:
     cpu_seconds: int = 1
     wall_seconds: float = 4.0
     memory_bytes: int = 256 * 2**20
-    output_bytes: int = 1_000
+    output_chars: int = 1_000
 
 
 class _Sandbox:

@@ -154,11 +154,11 @@ def importer(name, globals=None, locals=None, fromlist=(), level=0):
     return IMPORTS[name]
 
 
-def execute(program, output_bytes):
+def execute(program, output_chars):
     """What a program prints, or else what its function `solution()` returns; None where it fails."""
     allowed = {name: value for name, value in vars(builtins).items() if name not in WITHHELD}
     names = {"__builtins__": allowed | {"__import__": importer}, "__name__": "__main__"}
-    sys.stdout = printed = Printed(output_bytes)
+    sys.stdout = printed = Printed(output_chars)
     try:
         exec(compile(program, "<program>", "exec"), names)
         if not "".join(printed.parts).strip() and callable(names.get("solution")):
@@ -176,7 +176,7 @@ def child(program, job):
         limit(job)
         filter_calls()
         close_doors()
-        text = execute(program, job["output_bytes"])
+        text = execute(program, job["output_chars"])
         if text is not None:
             write(1, json.dumps(text).encode())
             leave(0)
@@ -215,7 +215,7 @@ def run_all(job):
     """One [finished in time, output or None] for each program, so many at once as the job says."""
     programs, results, running = job["programs"], {}, {}
     waiting = list(enumerate(programs))[::-1]
-    most = 6 * job["output_bytes"] + 100  # as JSON
+    most = 6 * job["output_chars"] + 100  # as JSON
     while waiting or running:
         while waiting and len(running) < job["workers"]:
             place, program = waiting.pop()

@@ -6,6 +6,7 @@ import pytest
 
 from eval import sandbox
 from eval.graders import grade, grade_all, is_readable, majority
+from recipes.stages.rl import accuracy_reward
 
 
 def program(answer="17", tolerance=1e-6):
@@ -79,6 +80,17 @@ def test_a_batch_grades_every_kind_like_one_at_a_time():
     replies = [reply("print(17)"), "<answer>5</answer>", reply("print(5)"), "nothing"]
     assert grade_all(rows, replies) == [grade(row, text) for row, text in zip(rows, replies, strict=True)]
     assert grade_all(rows, replies) == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_the_reward_of_reinforcement_runs_programs_in_one_batch(monkeypatch):
+    batches = []
+    run = sandbox.outputs
+    monkeypatch.setattr(sandbox, "outputs", lambda programs: batches.append(programs) or run(programs))
+    rewards = accuracy_reward(
+        [[{"role": "assistant", "content": reply(f"print({n})")}] for n in (16, 17, 18)],
+        **{name: [program()[name]] * 3 for name in ("grader", "answer", "options", "unit", "tolerance")},
+    )
+    assert rewards == [0.0, 1.0, 0.0] and batches == [["print(16)", "print(17)", "print(18)"]]
 
 
 def test_a_batch_of_endless_programs_is_run_once_and_ends():

@@ -97,6 +97,24 @@ def test_processor_time_memory_and_output_are_limited():
         assert Path(f"/proc/{pid}/task/{pid}/children").read_text() == ""
 
 
+def test_output_may_have_so_many_characters_and_no_more():
+    programs = [f"print('1' * {size})" for size in (Limits.output_chars - 1, Limits.output_chars)]
+    assert outputs(programs) == ["1" * (Limits.output_chars - 1) + "\n", None]
+
+
+def test_processor_time_is_limited_apart_from_the_wall_clock():
+    limits, loop = Limits(cpu_seconds=1, wall_seconds=40), "while True: pass  # on the clock of the processor"
+    began = time.monotonic()
+    assert outputs([loop], limits) == [None] and time.monotonic() - began < limits.wall_seconds
+    assert (loop, limits) in sandbox._outputs  # ended by itself, so the result stands
+
+
+def test_memory_is_limited_to_what_is_said():
+    program = "print(len(bytearray(300 * 2**20)))"
+    assert outputs([program]) == [None]
+    assert outputs([program], Limits(memory_bytes=2**29)) == [f"{300 * 2**20}\n"]
+
+
 def test_programs_run_at_once_and_the_wall_clock_ends_them():
     limits = Limits(cpu_seconds=20, wall_seconds=0.5)
     loops = [f"while True: {number}" for number in range(6)]
