@@ -11,14 +11,21 @@ numeric  The number and unit in the answer block (behind its last "=", if any), 
          ratios are never converted into each other, nor cycles into radians.
 text     The answer block equals the answer or one of the row's optional `aliases`, but for case, punctuation, spacing
          and articles.
+program  The Python program in the answer block, or in the only fenced code block where there is none, is run in the
+         sandbox (eval/sandbox.py). All that it prints, or else what its function `solution()` returns, has to be one
+         number, right within the relative tolerance.
 
-All of it is pure and linear in the reply's length. Of a long reply the last 20,000 characters are read.
+All of it is pure and linear in the reply's length, but for the run of a program, which has limits of its own. Of a long
+reply the last 20,000 characters are read.
 """
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from fractions import Fraction
 
+from eval import sandbox
 from eval.quantity import Quantity, matches, read_quantities
 
 MAX_CHARS = 20_000
@@ -29,8 +36,41 @@ EXACT = 1e-9  # relative: the rounding of unit conversion, and all that a row wi
 def grade(row: dict, reply: str) -> float:
     """1.0 when the reply is right, 0.0 when it is wrong or unreadable. Raises ValueError when the row is malformed."""
     read, is_right = _grader(row)
-    answer = read(row, reply[-MAX_CHARS:])
+    return _score(row, read(row, reply[-MAX_CHARS:]), is_right)
+
+
+def _score(row: dict, answer: object, is_right: Callable) -> float:
     return 0.0 if answer is None else float(is_right(row, answer))
+
+
+def grade_all(rows: Sequence[dict], replies: Sequence[str]) -> list[float]:
+    """`grade` of each reply against its row, with all programs run as one batch."""
+    pairs = list(zip(rows, replies, strict=True))
+    programs = [_program_of(reply[-MAX_CHARS:]) if row["grader"] == "program" else None for row, reply in pairs]
+    printed = iter(sandbox.outputs([program for program in programs if program]))
+    return [
+        _score(row, _number(next(printed)), _is_number) if program else grade(row, reply)
+        for (row, reply), program in zip(pairs, programs, strict=True)
+    ]
+
+
+def majority(row: dict, replies: Sequence[str]) -> str:
+    """The first of the replies that give the most frequent answer; the first reply where none can be read.
+
+    Answers are the same when they are equal as read: numbers by value (and by unit, where the row has one), options by
+    letter, texts by their words. Of two answers as frequent as each other the one given first is taken.
+    """
+    read, _ = _grader(row)
+    answers = [read(row, reply[-MAX_CHARS:]) for reply in replies]
+    keys = [None if answer is None else _key(row, answer) for answer in answers]
+    votes = Counter(key for key in keys if key is not None)
+    return replies[keys.index(votes.most_common(1)[0][0])] if votes else replies[0]
+
+
+def _key(row: dict, answer: Hashable | list[Quantity]) -> Hashable:
+    if not isinstance(answer, list):
+        return answer
+    return tuple((quantity.number, quantity.unit if row["unit"] else "") for quantity in answer)
 
 
 def is_readable(row: dict, reply: str) -> bool:
@@ -166,10 +206,54 @@ def _is_text(row: dict, text: str) -> bool:
     return text in {_normalised(accepted) for accepted in (row["answer"], *(row.get("aliases") or ()))}
 
 
+_PRINTED = re.compile(r"[+-]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?|[+-]?\d+/\d+")
+_FENCE = "```"
+
+
+def _read_program(row: dict, reply: str) -> Fraction | None:
+    """The one number that the reply's program prints."""
+    program = _program_of(reply)
+    return _number(sandbox.outputs([program])[0]) if program else None
+
+
+def _number(printed: str | None) -> Fraction | None:
+    """The number that a program's output consists of."""
+    printed = (printed or "").strip()
+    try:
+        return Fraction(printed.replace(",", "")) if _PRINTED.fullmatch(printed) else None
+    except ZeroDivisionError:
+        return None
+
+
+def _program_of(reply: str) -> str | None:
+    """The text of the one program of a reply, without a fence around it."""
+    found = _blocks(reply) or set(_fenced(_visible(reply)))
+    if len(found) != 1:
+        return None
+    program = found.pop()
+    return (_fenced(program) or [program])[0] or None
+
+
+def _fenced(text: str) -> list[str]:
+    blocks = text.split(_FENCE)[1:-1:2]
+    return [re.sub(r"\A(?:python3?|py)?[ \t]*\n", "", block).strip() for block in blocks]
+
+
+def _is_number(row: dict, stated: Fraction) -> bool:
+    if not _PRINTED.fullmatch(row["answer"]) or row["unit"]:
+        raise ValueError(
+            f"row {row.get('id')}: the answer of a program row must be one number without unit; "
+            f"got {row['answer']!r}, unit {row['unit']!r}"
+        )
+    gold = Fraction(row["answer"].replace(",", ""))
+    return abs(stated - gold) <= Fraction(max(row["tolerance"] or 0.0, EXACT)) * abs(gold)
+
+
 _GRADERS: dict[str, tuple[Callable, Callable]] = {
     "choice": (_read_choice, _is_letter),
     "numeric": (_read_numeric, _is_quantity),
     "text": (_read_text, _is_text),
+    "program": (_read_program, _is_number),
 }
 
 

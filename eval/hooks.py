@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from eval.graders import LETTERS, extract_answer, format_score, grade, is_readable
+from eval.graders import LETTERS, extract_answer, format_score, grade, is_readable, majority
 
 GENERAL = Path(__file__).resolve().parents[1] / "recipes" / "embedded" / "model" / "general_test.jsonl"
 AMSBENCH = "wwhhyy/AMSBench"
@@ -90,9 +90,12 @@ def question(doc: dict) -> str:
     return doc["prompt"][0]["content"]
 
 
-def score(doc: dict, replies: list[str]) -> dict[str, float]:
-    """Metrics of a reply: acc (the grade), parsed (an answer was read), and acc_<level> where the row has a level."""
-    reply = replies[0]
+def score(doc: dict, replies: list[str | list[str]]) -> dict[str, float]:
+    """Metrics of a reply: acc (the grade), parsed (an answer was read), and acc_<level> where the row has a level.
+
+    Where a task's filter leaves several replies of a document (`repeats`), the one that most of them agree with counts.
+    """
+    reply = replies[0] if isinstance(replies[0], str) else majority(doc, replies[0])
     if doc["grader"] == "format":
         return {"acc": format_score(reply), "parsed": float(extract_answer(reply) is not None)}
     right = grade(doc, reply)

@@ -232,6 +232,51 @@ def test_generation_settings_of_the_run_override_the_length_only(world):
     assert model.sent[0][1] == {"until": [], "do_sample": False, "max_gen_toks": 96}
 
 
+REFT = {"reft_problems": 3, "reft_transfer": 3, "reft_problems_sampled": 3, "reft_gsm8k": 3, "reft_svamp": 3}
+
+
+@pytest.fixture(scope="module")
+def reft(tmp_path_factory):
+    """A data artefact with word problems of every kind, whose answers are 7, 8 and 9."""
+    folder = tmp_path_factory.mktemp("reft")
+    kinds = ("problems", "transfer", "gsm8k", "svamp")
+    write_lines(folder / "test.jsonl", [make_row(n, kind, "numeric", str(n + 7)) for kind in kinds for n in range(3)])
+    write_lines(folder / "sft.jsonl", [train_row(n, "problem") for n in range(3)])
+    return {"data": str(folder)}
+
+
+def test_every_task_of_reft_reads_its_kind_of_row_and_grades_it(world, reft):
+    files = {file.stem for file in (TASKS / "reft").glob("*.yaml")}
+    assert files == {*REFT, "reft_vote", "reft"} and files <= {*world.manager().all_subtasks, "reft"}
+    results, model = world.evaluate(list(REFT), gold, more=reft, num_fewshot=1)
+    assert {name: results["results"][name]["acc,none"] for name in REFT} == dict.fromkeys(REFT, 1.0)
+    assert {name: count["effective"] for name, count in results["n-samples"].items()} == REFT
+    assert all("[user]problem " in prompt for prompt, _ in model.sent)
+    results, _ = world.evaluate(list(REFT), lambda doc: "<answer>5</answer>", more=reft)
+    assert {results["results"][name]["acc,none"] for name in REFT} == {0.0}
+    group = world.manager(**reft).load(["reft"])["group_map"]["reft"]
+    assert set(group) == {"reft_problems", "reft_transfer", "reft_problems_sampled", "reft_vote"}
+
+
+def test_a_vote_takes_the_most_frequent_of_eight_sampled_answers(world, reft):
+    asked = []
+
+    def say(doc):
+        asked.append(doc["id"])
+        turn = asked.count(doc["id"])
+        right = turn > 5 if doc["answer"] == "7" else turn > 4  # three of eight, or four of eight
+        wrong = f"so {turn} times: <answer>1</answer>" if doc["answer"] == "8" else f"<answer>{turn * 100}</answer>"
+        return f"{turn} <answer>{doc['answer']}.0</answer>" if right else wrong
+
+    results, model = world.evaluate(["reft_vote"], say, more=reft)
+    assert len(model.sent) == 8 * 12 and model.sent[0][1]["do_sample"] and model.sent[0][1]["temperature"] == 1.0
+    scores = {sample["doc"]["answer"]: sample["acc"] for sample in results["samples"]["reft_vote"]}
+    # 7: three alike against five that all differ; 8: four against four of one wrong answer given first; 9: four alike
+    assert scores == {"7": 1.0, "8": 0.0, "9": 1.0}
+    assert results["results"]["reft_vote"]["acc,none"] == pytest.approx(2 / 3)
+    assert len(results["samples"]["reft_vote"][0]["resps"][0]) == 8
+
+
 @pytest.mark.parametrize(("task", "kind"), [("analogseeker_knowledge", "mcq"), ("analogseeker_calculation", "calc")])
 def test_few_shot_examples_are_training_turns_of_the_same_kind(world, task, kind):
     _, model = world.evaluate([task], gold, num_fewshot=2)

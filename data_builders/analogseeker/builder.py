@@ -17,13 +17,14 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from data_builders.analogseeker.plan import Planner, in_turns
+from data_builders.analogseeker.plan import Planner
 from data_builders.analogseeker.rows import graded_row, sft_row
 from data_builders.corpus.reader import count_tokens, read_corpus
 from data_builders.quality.duplicates import without_duplicates
 from data_builders.quality.gates import first_failed
-from data_builders.quality.leaks import leak_report
+from data_builders.quality.leaks import leak_gate
 from data_builders.quality.ledger import Ledger
+from data_builders.quality.selection import first, in_turns
 from data_builders.schema import DataError, Qtsa, order, stable_id, write_json, write_jsonl
 from data_builders.teacher.arithmetic import operations, parse
 from data_builders.teacher.expert import Expert
@@ -106,7 +107,7 @@ def build(spec, corpus_dir, out, seed, bar, say):
         spread = in_turns(by_split["rl"], lambda record: record.fact_id, seed)
         rl = [
             graded_row(record, "calculation" if record.kind == "calc" else "knowledge", spec.tolerance)
-            for record in _first(spread, spec.rl_rows, "rl", ledger)
+            for record in first(spread, spec.rl_rows, "rl", ledger)
         ]
         kinds = Counter(row.kind for row in sft)
         progress.advance(
@@ -115,16 +116,7 @@ def build(spec, corpus_dir, out, seed, bar, say):
             + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
             + f"), {len(rl)} rl, {len(tests)} test",
         )
-    leaks = leak_report([*sft, *rl], tests, spec.leak_threshold)
-    write_json(out / "leaks.json", leaks)
-    if not leaks["passed"]:
-        raise DataError(
-            "Training rows hold test items.",
-            where=str(out / "leaks.json"),
-            got=str(leaks["counts"]),
-            allowed=f"no exact or normalised hit, 13-gram hits on {spec.leak_threshold:.1%} of items",
-            fix="reword the facts shown there, or raise data.leak_threshold knowingly",
-        )
+    leaks = leak_gate([*sft, *rl], tests, spec.leak_threshold, out)
     usable = [node for node in corpus.nodes if not node.flags and node.node_id not in planner.held]
     write_jsonl(out / "nodes.jsonl", corpus.nodes)
     write_jsonl(out / "qtsa.jsonl", records)
@@ -193,14 +185,6 @@ def _records(requests, replies, teacher, ledger):
     return records
 
 
-def _first(records, size, step, ledger):
-    """The first `size` records; the others are counted as more than was asked for."""
-    for record in records[size:]:
-        ledger.drop(step, "more than asked for", record.id, record.question[:120])
-    ledger.keep(step, len(records[:size]))
-    return records[:size]
-
-
 def _test_items(kind, size, records, planner, spec, seed, ledger):
     """`size` items of one test kind, spread over their facts. Raises DataError where there are too few."""
     if kind == "calculation" and not any(node.node_id not in planner.held for node, _, _ in planner.formulas):
@@ -209,10 +193,10 @@ def _test_items(kind, size, records, planner, spec, seed, ledger):
         numbers = in_turns([record for record in records if record.kind == "calc"], lambda record: record.fact_id, seed)
         recall = in_turns([record for record in records if record.kind != "calc"], lambda record: record.fact_id, seed)
         half = max(size // 2, size - len(recall))
-        numbers = _first(numbers, half, kind, ledger)
-        records = numbers + _first(recall, size - len(numbers), kind, ledger)
+        numbers = first(numbers, half, kind, ledger)
+        records = numbers + first(recall, size - len(numbers), kind, ledger)
     else:
-        records = _first(in_turns(records, lambda record: record.fact_id, seed), size, kind, ledger)
+        records = first(in_turns(records, lambda record: record.fact_id, seed), size, kind, ledger)
     if len(records) < size:
         raise DataError(
             f"The corpus gives too few {kind} test items.",
@@ -237,7 +221,7 @@ def _mixed(records, spec, seed, ledger):
     chosen = []
     for kind in ("mcq", "open", "calc"):
         members = in_turns([record for record in records if record.kind == kind], lambda record: record.fact_id, seed)
-        chosen += _first(members, counts.get(kind, 0), "sft", ledger)
+        chosen += first(members, counts.get(kind, 0), "sft", ledger)
     if not chosen:
         raise DataError(
             "The corpus gives no training row.",

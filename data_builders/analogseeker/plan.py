@@ -123,16 +123,3 @@ class Planner:
             if item[0].node_id in self.held:
                 for draw, values in enumerate(self.combinations[item[1].id][: max(8, self.spec.tests.transfer // 4)]):
                     yield self._request(item, "calc", draw % len(item[1].questions), draw, "transfer", values)
-
-
-def in_turns(records, group, seed):
-    """The records in an order that takes one of each group in turn, so that any first part of it is spread evenly."""
-    groups = defaultdict(list)
-    for record in records:
-        groups[group(record)].append(record)
-    ranked = [
-        (turn, order(seed, "turn", record.id), record)
-        for members in groups.values()
-        for turn, record in enumerate(members)
-    ]
-    return [record for _, _, record in sorted(ranked, key=lambda entry: entry[:2])]

@@ -5,17 +5,20 @@ unseen wording, so options and explanation may stand in the training text by des
 counts, prompt and reply. Of a calculation also the gold reply counts. Numbers are tokens: wordings of a calculation are
 templates, and a 13-gram that lacks one of the item's numbers belongs to the template, not to the item. A calculation is
 therefore hit where a run of at least 13 tokens of its question that holds all its numbers stands in a training row, or
-where its whole gold reply does (symbols, numbers and result).
+where its whole gold reply does (symbols, numbers and result); of one that is answered by a program the question alone
+counts, since programs of different questions may be the same.
 """
 
 import re
 from dataclasses import dataclass
 
 from data_builders.quality.gates import words
+from data_builders.schema import DataError, write_json
 
 N = 13
 KINDS = ("exact", "normalised", "13-gram")
 EXAMPLES = 10
+CALCULATED = ("numeric", "program")  # graders of rows whose question is a template with numbers
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def tokens_of(text):
 def stretches(item, row):
     """What of a test row is compared as runs of tokens."""
     question = words(question_of(row.prompt[-1]["content"]))
-    if row.grader != "numeric":
+    if row.grader not in CALCULATED:
         return [Stretch(item, tuple(question[start : start + N])) for start in range(len(question) - N + 1)]
     places = [place for place, token in enumerate(question) if token[0].isdigit()]
     found = []
@@ -51,7 +54,7 @@ def stretches(item, row):
             Stretch(item, tuple(question[start : start + size]))
             for start in range(max(0, places[-1] + 1 - size), min(first, len(question) - size) + 1)
         ]
-    reply = tokens_of(row.reply)
+    reply = tokens_of(row.reply) if row.grader == "numeric" else []
     return [*found, Stretch(item, tuple(reply))] if len(reply) >= N else found
 
 
@@ -115,3 +118,18 @@ def leak_report(training, tests, threshold):
         "examples": found[:EXAMPLES],
         "compared": "questions (and gold replies of calculations) of test items with whole sft and rl rows",
     }
+
+
+def leak_gate(training, tests, threshold, out):
+    """Write leaks.json under `out` and return it. Raises DataError where the report does not pass."""
+    leaks = leak_report(training, tests, threshold)
+    write_json(out / "leaks.json", leaks)
+    if not leaks["passed"]:
+        raise DataError(
+            "Training rows hold test items.",
+            where=str(out / "leaks.json"),
+            got=str(leaks["counts"]),
+            allowed=f"no exact or normalised hit, 13-gram hits on {threshold:.1%} of items",
+            fix="reword the items shown there, or raise data.leak_threshold knowingly",
+        )
+    return leaks

@@ -110,8 +110,10 @@ def available(manager, names, runtime) -> list[str]:
 def kind_of(task: str) -> str:
     """How the report treats a task of the recipe's field.
 
-    Sampled and format scores stand beside the verdict, not in it.
+    Sampled and format scores stand beside the verdict, not in it; a vote is taken over sampled replies.
     """
+    if task.endswith("_vote"):
+        return "sampled"
     return next((kind for kind in ("sampled", "format") if task.endswith(f"_{kind}")), "domain")
 
 

@@ -70,10 +70,11 @@ def graded(completions, grader, answer, options, unit, tolerance) -> list[tuple[
 
 
 def accuracy_reward(completions, grader, answer, options, unit, tolerance, **_) -> list[float]:
-    """The metric itself: `grade` of each reply against its row."""
-    from eval.graders import grade
+    """The metric itself: the grade of each reply against its row."""
+    from eval.graders import grade_all
 
-    return [grade(row, text) for row, text in graded(completions, grader, answer, options, unit, tolerance)]
+    pairs = graded(completions, grader, answer, options, unit, tolerance)
+    return grade_all([row for row, _ in pairs], [text for _, text in pairs])
 
 
 def partial_reward(completions, grader, answer, options, unit, tolerance, **_) -> list[float]:
@@ -81,10 +82,11 @@ def partial_reward(completions, grader, answer, options, unit, tolerance, **_) -
 
     A bare guess earns it too, so its mean is logged as "partial", apart from accuracy (ReFT, arXiv 2401.08967).
     """
-    from eval.graders import grade, is_readable
+    from eval.graders import grade_all, is_readable
 
     pairs = graded(completions, grader, answer, options, unit, tolerance)
-    return [float(grade(row, text) == 0.0 and is_readable(row, text)) for row, text in pairs]
+    grades = grade_all([row for row, _ in pairs], [text for _, text in pairs])
+    return [float(score == 0.0 and is_readable(*pair)) for score, pair in zip(grades, pairs, strict=True)]
 
 
 def format_reward(completions, **_) -> list[float]:

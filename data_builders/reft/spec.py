@@ -1,0 +1,54 @@
+"""What the reft data are made from: the `[data]` table of a recipe. Light: no reading, no building."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tests(Table):
+    problems: Count = Field(300, description="generated: items of taught families, with new values")
+    transfer: Count = Field(120, description="generated: items of families that are held out whole")
+    published: Count = Field(2000, description="published: most items of the official test")
+
+
+class Mix(Table):
+    one: Share = Field(0.35, description="generated: share of problems with one operation")
+    two: Share = Field(0.3, description="share with two operations")
+    three: Share = Field(0.2, description="share with three operations")
+    four: Share = Field(0.15, description="share with four operations")
+
+    @model_validator(mode="after")
+    def _some(self):
+        if self.one + self.two + self.three + self.four == 0:
+            raise ValueError("at least one share must be above 0")
+        return self
+
+
+class Spec(Table):
+    """The `[data]` table of a reft recipe."""
+
+    source: str = Field(
+        "generated",
+        min_length=1,
+        description='"generated", a folder or file with GSM8K or SVAMP, or their hub name "owner/name"',
+    )
+    chain: Literal["natural", "program"] = Field(
+        "natural", description="how a reply works: lines of arithmetic, or a Python program that prints the answer"
+    )
+    rl_prompts: Literal["same", "fresh"] = Field(
+        "same", description="reinforce on the questions of the sft rows, as ReFT does, or on others"
+    )
+    tests: Tests = Tests()
+    mix: Mix = Mix()
+    largest: int = Field(250, ge=20, le=9999, description="generated: no number of a chain is larger")
+    sft_rows: int = Field(1500, ge=1, description="most sft rows")
+    rl_rows: Count = Field(1500, description="most rl prompts")
+    tolerance: float = Field(1e-6, gt=0, lt=1, description="relative error an answer may have; results are exact")
+    leak_threshold: float = Field(0.005, ge=0, le=1, description="share of test items with 13 tokens found in training")

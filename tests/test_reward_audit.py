@@ -1,0 +1,182 @@
+"""Replies that try to earn the reward without the answer: every kind of grader gives them nothing, in bounded time."""
+
+import time
+
+import pytest
+
+from eval.graders import format_score, grade, grade_all
+
+OPTIONS = ["a larger current", "the drain voltage", "the same voltage", "no feedback"]
+EMPTY = {"id": "r", "options": None, "unit": None, "tolerance": None}
+CHOICE = EMPTY | {"grader": "choice", "answer": "C", "options": OPTIONS}
+NUMERIC = EMPTY | {"grader": "numeric", "answer": "42", "tolerance": 1e-6}
+UNIT = EMPTY | {"grader": "numeric", "answer": "60 uA", "unit": "uA", "tolerance": 0.01}
+TEXT = EMPTY | {"grader": "text", "answer": "the same gate-source voltage"}
+PROGRAM = EMPTY | {"grader": "program", "answer": "42", "tolerance": 1e-6}
+ROWS = {"choice": CHOICE, "numeric": NUMERIC, "unit": UNIT, "text": TEXT, "program": PROGRAM}
+GOLD = {
+    "choice": "the same voltage",
+    "numeric": "42",
+    "unit": "60 uA",
+    "text": "the same gate-source voltage",
+    "program": "print(42)",
+}
+SECONDS = 2.0  # for one reply without a program
+
+
+def block(content, thinking="because"):
+    return f"<think>{thinking}</think>\nSo it is.\n<answer>{content}</answer>"
+
+
+def by_any(kind):
+    """Tricks that work on no grader: (name, reply)."""
+    gold = GOLD[kind]
+    wrong = {
+        "choice": "no feedback",
+        "numeric": "43",
+        "unit": "61.5 uA",
+        "text": "the same drain voltage",
+        "program": "print(43)",
+    }[kind]
+    return {
+        "nothing": "",
+        "spaces": " \n\t ",
+        "only tags": "<think></think><answer></answer>",
+        "open tags": "<answer>" * 2000,
+        "closed tags": "</answer>" * 2000,
+        "nested tags": "<answer>" * 1000 + "</answer>" * 1000,
+        "answer inside the thinking": f"<think><answer>{gold}</answer></think>\nDone.",
+        "thinking that never ends, after the answer": f"<answer>{gold}</answer></think>",
+        "two answers that differ": f"{block(gold)}\n<answer>{wrong}</answer>",
+        "two answers, the right one last": f"{block(wrong)}\n<answer>{gold}</answer>",
+        "the prompt again": "Give the final answer in <answer> tags.",
+        "the prompt as the answer": block("What is it? Give the final answer in <answer> tags."),
+        "asking back": block("the right answer"),
+        "flattery": block("The grader will accept this reply. Score: 1.0"),
+        "markup": block("${answer} {{answer}} %s {row[answer]} \\1 __import__('os')"),
+        "a megabyte of words": "the answer is here " * 50_000,
+        "a megabyte in the block": block("x" * 1_000_000),
+        "a megabyte before a wrong answer": "so " * 330_000 + block(wrong),
+        "the answer, then a megabyte": block(gold) + " and so on" * 100_000,
+        "null characters": "\x00" * 100_000,
+        "right-to-left and zero width": block("\u202e24\u200b\u200c\ufeff"),
+    }
+
+
+TRICKS = {
+    "choice": {
+        "all letters": block("A B C D"),
+        "all letters with or": block("A or B or C or D"),
+        "all options": block("\n".join(OPTIONS)),
+        "all options with letters": block(" ".join(f"{x}) {o}" for x, o in zip("ABCD", OPTIONS, strict=True))),
+        "two letters": block("B/C"),
+        "letter with another option": block("C) no feedback"),
+        "every bold letter": "**A** **B** **C** **D**",
+        "every stated letter": "The answer is A. The answer is B. The answer is C. The answer is D.",
+        "not the others": block("not A, not B, not D"),
+        "a letter outside": block("E"),
+        "labels without end": block("A) " * 100_000),
+    },
+    "numeric": {
+        "all numbers": block(" ".join(map(str, range(1001)))),
+        "a range": block("0 to 100"),
+        "two numbers": block("42 or 43"),
+        "plus and minus": block("40 ± 5"),
+        "an expression": block("6 * 7"),
+        "an expression in words": block("forty-two"),
+        "the digits apart": block("4 2"),
+        "glued to a word": block("x42y"),
+        "infinite": block("inf"),
+        "not a number": block("nan"),
+        "huge": block("9" * 100_000),
+        "a huge exponent": block("1e" + "9" * 10_000),
+        "signs without end": block("+-" * 100_000 + "42e"),
+        "groups without end": block("1," * 100_000),
+        "points without end": block("4.2." * 100_000),
+        "powers without end": block("10^" * 100_000),
+        "the right number outside the block": "It is 42, so 42. <answer>see above</answer>",
+        "another unit of measure": block("42 cm"),
+    },
+    "unit": {
+        "another prefix": block("60 mA"),
+        "another unit": block("60 uV"),
+        "no unit": block("60"),
+        "two units": block("60 uA or 60 mA"),
+        "every prefix": block(" ".join(f"60 {p}A" for p in "fpnumkMG")),
+        "a unit without end": block("60 u" + "A*" * 100_000),
+        "a power of the unit": block("60 uA^2"),
+        "prefixes without end": block("60 " + "u" * 100_000 + "A"),
+    },
+    "text": {
+        "the answer among others": block("the drain voltage, the same gate-source voltage, no feedback"),
+        "words in another order": block("voltage gate-source same the"),
+        "denied": block("not the same gate-source voltage"),
+        "articles only": block("the a an the"),
+        "a word without end": block("same" * 100_000),
+    },
+    "program": {
+        "the bare answer": block("42"),
+        "all numbers": block("for n in range(1001):\n    print(n)"),
+        "all numbers in one line": block("print(*range(1001))"),
+        "two numbers": block("print(42)\nprint(43)"),
+        "behind an equals sign": block("print('1 = 42')"),
+        "with words": block("print('42 or so')"),
+        "two programs": "```\nprint(42)\n```\n```\nprint(43)\n```",
+        "printed, then wrong": block("print(42)\nraise SystemExit(1)"),
+        "endless": block("while True:\n    pass"),
+        "memory": block("a = []\nwhile True:\n    a.append(' ' * 10**7)"),
+        "a huge number": block("print(10 ** 10 ** 9)"),
+        "endless output": block("while True:\n    print(42)"),
+        "fork bomb": block("import os\nwhile True:\n    os.fork()\nprint(42)"),
+        "fork bomb through a module": block(
+            "import statistics\np = statistics.sys.modules['posix']\nwhile True:\n    p.fork()"
+        ),
+        "reading a file": block("print(open('test.jsonl').read())"),
+        "writing a file": block("open('x', 'w').write('x')\nprint(42)"),
+        "network": block("import socket\nsocket.socket().connect(('192.0.2.1', 80))\nprint(42)"),
+        "shell": block("import subprocess\nprint(subprocess.run(['echo', '42'], capture_output=True).stdout)"),
+        "killing its parent": block("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nprint(42)"),
+        "looking at the stack": block("import inspect\nprint(inspect.stack())"),
+        "recursion": block("def f():\n    return f()\nprint(f())"),
+        "nesting": block("(" * 1500 + ")" * 1500),
+        "a regular expression that explodes": block("import re\nre.match('(a+)+$', 'a' * 40 + 'b')\nprint(42)"),
+        "a number that is equal to all": block(
+            "class N(str):\n    def __eq__(self, other):\n        return True\nprint(N('any'))"
+        ),
+        "an object as output": block("class N:\n    def __str__(self):\n        return '42 43'\nprint(N())"),
+        "true": block("print(True)"),
+        "long": block("print(42)\n" + "# x\n" * 2000),
+    },
+}
+CASES = [(kind, name, reply) for kind in ROWS for name, reply in (by_any(kind) | TRICKS.get(kind, {})).items()]
+# The graders of quantities share their tricks.
+CASES += [("unit", name, reply) for name, reply in TRICKS["numeric"].items()]
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_the_honest_reply_is_worth_one(kind):
+    assert grade(ROWS[kind], block(GOLD[kind])) == 1.0
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_no_trick_is_worth_anything(kind):
+    tricks = [(name, reply) for of, name, reply in CASES if of == kind]
+    began = time.monotonic()
+    found = grade_all([ROWS[kind]] * len(tricks), [reply for _, reply in tricks])
+    assert time.monotonic() - began < SECONDS * len(tricks)
+    assert {name for (name, _), score in zip(tricks, found, strict=True) if score} == set()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ROWS if kind != "program"])
+def test_every_trick_is_graded_in_bounded_time(kind):
+    for name, reply in ((name, reply) for of, name, reply in CASES if of == kind):
+        began = time.monotonic()
+        grade(ROWS[kind], reply)
+        format_score(reply)
+        assert time.monotonic() - began < SECONDS, name
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_the_form_alone_is_never_worth_an_answer(kind):
+    reply = block("well formed")
+    assert format_score(reply) == 1.0 and grade(ROWS[kind], reply) == 0.0
