@@ -1,6 +1,7 @@
 """Load base models, tokenizers and adapters: safetensors only, foreign code only where the recipe says so."""
 
 import importlib.util
+import logging
 from pathlib import Path
 
 import torch
@@ -16,20 +17,18 @@ from recipes.cache import reply_in_place
 from recipes.config import Model, model_folder
 from recipes.errors import RecipeError
 
+logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)  # it speaks of kernels for other devices when imported
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def quiet() -> None:
     """Silence the libraries' own progress bars and notices: the stage's bar is the one place to look."""
-    import logging
-
     import datasets
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     datasets.disable_progress_bars()
-    logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 

@@ -236,7 +236,7 @@ def test_export_answers_alike_and_the_stock_command_scores_it_alike(finished, tm
     whole, stages = finished
     export.run(recipe=whole.recipe, runs=whole.runs, model="sft", to=tmp_path / "out")
     printed = capsys.readouterr().out
-    assert re.search(r"same reply to (\d+) of \1 test prompts", printed)
+    assert re.search(r"to (\d+) of \1 test prompts", printed)
     files = {f.name for f in (tmp_path / "out").iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "generation_config.json", "README.md"} <= files
     assert "chat_template" in (tmp_path / "out" / "tokenizer_config.json").read_text() or "chat_template.jinja" in files

@@ -1,10 +1,14 @@
-"""`export`: the newest result as a standard transformers folder, with proof that it answers like its adapter."""
+"""`export`: the newest result as a standard transformers folder, with proof that it answers like its adapter.
+
+An adapter that cannot be merged (LoRAMoE) is written as it is, with its base in `base/` where that is a folder.
+"""
 
 import json
 import shutil
 from pathlib import Path
 
-from recipes import results
+from recipes import results, training
+from recipes.config import model_folder
 from recipes.errors import RecipeError
 
 PARITY_PROMPTS = 64  # test prompts on which adapter and merged model have to give the same answers
@@ -32,7 +36,21 @@ The report of the run has intervals and paired tests.
 
 ## Parity
 
-Merged and unmerged model gave the same reply to {same} of {asked} test prompts when this folder was written.
+This folder and the model that was trained gave the same reply to {same} of {asked} test prompts when it was written.
+{loading}"""
+LOADING = """
+## How to load it
+
+The adapter's experts are mixed by a router for each token, so it cannot be merged into the weights of the base. peft
+loads it once this package is imported:
+
+```python
+import recipes.adapters.loramoe
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), "{folder}")
+```
 """
 
 
@@ -55,20 +73,22 @@ def run(*, recipe, runs, model=None, to):
     loaded, tokenizer = results.load(recipe, folder)
     prompts = test_prompts(runs / recipe.name / recipe.profile)
     before = answers(loaded, tokenizer, prompts, recipe.eval)
-    merged = loaded.merge_and_unload() if hasattr(loaded, "merge_and_unload") else loaded
     unfinished = to.with_name(to.name + ".partial")
     shutil.rmtree(unfinished, ignore_errors=True)
-    merged.generation_config.do_sample = False
-    merged.generation_config.temperature = merged.generation_config.top_p = merged.generation_config.top_k = None
-    merged.save_pretrained(unfinished)
+    base = None if mergeable(loaded) else base_beside(recipe.model, unfinished, to)
+    if base is None:
+        write_merged(loaded, unfinished)
+    else:
+        loaded.peft_config["default"].base_model_name_or_path = base
+        training.save_result(loaded, unfinished)
     tokenizer.save_pretrained(unfinished)
     after = reread(recipe, unfinished, tokenizer, prompts)
     same = sum(a == b for a, b in zip(before, after, strict=True))
-    print(f"parity: merged and unmerged model give the same reply to {same} of {len(prompts)} test prompts")
+    print(f"parity: the folder gives the reply of the trained model to {same} of {len(prompts)} test prompts")
     if same < len(prompts):
         first = next(i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b)
         raise RecipeError(
-            "the merged model answers otherwise than the adapter",
+            "the written folder answers otherwise than the trained model",
             where=str(unfinished),
             got=(
                 f"{len(prompts) - same} of {len(prompts)} replies differ; the first to {prompts[first][0]['content']!r}"
@@ -79,9 +99,35 @@ def run(*, recipe, runs, model=None, to):
                 "the folder is kept for a look"
             ),
         )
-    write_card(recipe, runs, stage, folder, unfinished, same, len(prompts))
+    loading = "" if base is None else LOADING.format(base=base, folder=to)
+    write_card(recipe, runs, stage, folder, unfinished, same, len(prompts), loading)
     unfinished.rename(to)
-    print(f"written: {to}\nscore it:  {score_command(recipe, runs, to)}")
+    print(f"written: {to}\nscore it:  {score_command(recipe, runs, to, base)}")
+
+
+def mergeable(model) -> bool:
+    """Whether the adapters, if there are any, can become part of the weights."""
+    return all(config.peft_type != "LORAMOE" for config in getattr(model, "peft_config", {}).values())
+
+
+def write_merged(model, folder: Path) -> None:
+    merged = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    from recipes.rl.value_head import HEAD
+
+    if hasattr(merged, HEAD):
+        delattr(merged, HEAD)  # PPO's value head has no part in the answers
+    merged.generation_config.do_sample = False
+    merged.generation_config.temperature = merged.generation_config.top_p = merged.generation_config.top_k = None
+    merged.save_pretrained(folder)
+
+
+def base_beside(model, folder: Path, to: Path) -> str:
+    """Where the exported adapter finds its base: a hub id, or a copy of the base's folder inside the export."""
+    source = model_folder(model.name)
+    if source is None:
+        return model.name
+    shutil.copytree(source, folder / "base")
+    return str(to / "base")
 
 
 def test_prompts(home: Path) -> list[list[dict]]:
@@ -102,28 +148,40 @@ def answers(model, tokenizer, prompts, table) -> list[str]:
 
 
 def reread(recipe, folder: Path, tokenizer, prompts) -> list[str]:
-    """Replies of the model as it lies on disk, loaded like any transformers folder."""
+    """Replies of what lies on disk, loaded like any transformers folder, or as an adapter beside its base."""
     from recipes import models
 
-    plain = recipe.model.model_copy(update={"name": str(folder.resolve()), "revision": "main", "quantization": "none"})
-    return answers(models.load_base(plain).eval(), tokenizer, prompts, recipe.eval)
+    adapter = (folder / "adapter_config.json").is_file()
+    where = folder / "base" if adapter else folder
+    plain = recipe.model
+    if where.is_dir():
+        plain = plain.model_copy(update={"name": str(where.resolve()), "revision": "main"})
+    if not adapter:
+        plain = plain.model_copy(update={"quantization": "none"})
+    model = models.load_base(plain)
+    if adapter:
+        model = models.load_adapters(model, {"default": folder})
+    return answers(model.eval(), tokenizer, prompts, recipe.eval)
 
 
-def score_command(recipe, runs: Path, to: Path) -> str:
-    """The stock lm_eval command that gives the report's scores again."""
+def score_command(recipe, runs: Path, to: Path, base: str | None) -> str:
+    """The stock lm_eval command that gives the report's scores again; with LoRAMoE made known to peft before it, where
+    the adapter lies beside its `base`."""
     from recipes import artefact
 
     data = artefact.latest(runs / recipe.name / recipe.profile)["data"]
     tasks = ",".join([*recipe.eval.tasks, *recipe.eval.general])
+    program = "lm_eval" if base is None else "python -m recipes.adapters.loramoe run"
+    weights = f"pretrained={to}" if base is None else f"pretrained={base},peft={to}"
     return (
-        f"lm_eval --model hf --model_args pretrained={to},dtype=auto --include_path eval/tasks --tasks {tasks} "
+        f"{program} --model hf --model_args {weights},dtype=auto --include_path eval/tasks --tasks {tasks} "
         f"--metadata '{json.dumps({'data': str(data)})}' "
         f"--apply_chat_template --gen_kwargs max_gen_toks={recipe.eval.max_new_tokens} "
         f"--batch_size {recipe.eval.batch_size} --seed {recipe.seed} --log_samples --output_path {to}/lm_eval"
     )
 
 
-def write_card(recipe, runs, stage, folder, out, same, asked):
+def write_card(recipe, runs, stage, folder, out, same, asked, loading):
     from recipes import artefact
 
     done = artefact.latest(runs / recipe.name / recipe.profile)
@@ -154,6 +212,7 @@ def write_card(recipe, runs, stage, folder, out, same, asked):
             scores=table,
             same=same,
             asked=asked,
+            loading=loading,
         ),
         encoding="utf-8",
     )

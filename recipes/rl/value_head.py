@@ -77,6 +77,8 @@ def policy_with_value_head(base, adapter: Path | None = None):
     from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
     from peft.utils import load_peft_weights
 
+    import recipes.adapters.loramoe  # noqa: F401  peft knows the method of such an adapter only once this is imported
+
     model = get_peft_model(base, with_head_saved(PeftConfig.from_pretrained(str(adapter))))
     asked = get_peft_model_state_dict(model)
     found = load_peft_weights(str(adapter), device="cpu")
