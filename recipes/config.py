@@ -145,6 +145,7 @@ class Ppo(Table):
     gamma: float = Field(1.0, ge=0, le=1, description="discount of later rewards")
     lam: float = Field(0.95, ge=0, le=1, description="lambda of generalised advantage estimation; 1 is Monte Carlo")
     value_coefficient: float = Field(5.0, gt=0, description="weight of the value loss, which has a factor 1/2")
+    value_rate: float = Field(1.0, gt=0, description="learning rate of the value head over the policy's")
     value_clip: float = Field(0.2, gt=0, description="how far a value may move from that of the rollout")
     iterations: int = Field(2, ge=1, description="optimizer steps on one rollout, each over all of it")
     whiten: bool = Field(True, description="advantages of mean 0 and variance 1 over a rollout")

@@ -310,6 +310,17 @@ def test_value_warm_up_leaves_the_policy_term_out(sft_adapter, tmp_path):
     assert unmoved and all("lora_" in name for name in unmoved) and not any(HEAD in name for name in unmoved)
 
 
+def test_the_head_may_learn_at_a_rate_of_its_own(sft_adapter, tmp_path):
+    trainer = trainer_of(policy(sft_adapter), tmp_path, value_rate=30.0)
+    names = {id(p): name for name, p in trainer.model.named_parameters()}
+    groups = trainer.create_optimizer().param_groups
+    rates = {names[id(p)]: group["lr"] for group in groups for p in group["params"]}
+    heads = {name for name in rates if "v_head" in name}
+    assert len(heads) == 2 and {rates[name] for name in heads} == {30 * trainer.args.learning_rate}
+    assert {rates[name] for name in rates.keys() - heads} == {trainer.args.learning_rate}
+    assert set(rates) == {name for name, p in trainer.model.named_parameters() if p.requires_grad}
+
+
 @pytest.fixture(scope="module")
 def finished(sft_adapter, tmp_path_factory):
     """(trained policy, folder it was saved to)."""

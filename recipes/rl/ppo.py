@@ -39,6 +39,7 @@ class PPOConfig(GRPOConfig):
     gamma: float = field(default=1.0, metadata={"help": "Discount of later rewards."})
     lam: float = field(default=0.95, metadata={"help": "GAE: 1 is Monte Carlo, 0 one step."})
     value_coefficient: float = field(default=5.0, metadata={"help": "Weight of the value loss, which has a 1/2."})
+    value_rate: float = field(default=1.0, metadata={"help": "Learning rate of the value head over the policy's."})
     value_clip: float = field(default=0.2, metadata={"help": "A value may move this far from that of the rollout."})
     whiten: bool = field(default=True, metadata={"help": "Advantages of mean 0 and variance 1 over the rollout."})
     value_warmup_steps: int = field(default=0, metadata={"help": "First optimizer steps without the policy loss."})
@@ -132,6 +133,18 @@ class PPOTrainer(GRPOTrainer):
         causal.base_model.register_forward_hook(
             lambda backbone, given, output: self._read_values(causal, output.last_hidden_state)
         )
+
+    def create_optimizer(self, model=None):
+        made = self.optimizer is not None
+        optimizer = super().create_optimizer(model)
+        if made or self.args.value_rate == 1.0:
+            return optimizer
+        head = [p for name, p in self.model.named_parameters() if f"{HEAD}." in name and p.requires_grad]
+        for group in optimizer.param_groups:
+            group["params"] = [p for p in group["params"] if not any(p is own for own in head)]
+        rate = self.args.learning_rate * self.args.value_rate
+        optimizer.add_param_group({"params": head, "lr": rate, "weight_decay": 0.0})
+        return optimizer
 
     def _read_values(self, causal, hidden):
         # The head is applied here, inside the model's own forward, where wrappers have its weights ready. The state
