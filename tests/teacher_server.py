@@ -73,11 +73,24 @@ def answer(payload, words=120):
 
 
 class Server:
-    """`faults` is the share of requests that fail; `room` the requests it takes at once (0: any number), each of which
-    lasts `latency` seconds; `schema` says whether it takes a JSON schema.
+    """`faults` is the share of requests that fail in passing, and of the others the share with an unusable reply, of
+    the kinds in `only`; `room` the requests it takes at once (0: any number), each of which lasts `latency`
+    seconds; `schema` says whether it takes a JSON schema; `words` is the length of a worked answer.
     """
 
-    def __init__(self, faults=0.0, seed=0, latency=0.0, room=0, schema=True, log=None, words=120, hang=30.0):
+    def __init__(
+        self,
+        faults=0.0,
+        seed=0,
+        latency=0.0,
+        room=0,
+        schema=True,
+        log=None,
+        words=120,
+        hang=30.0,
+        only=PASSING + UNUSABLE,
+    ):
+        self.only = only
         self.faults, self.seed, self.latency, self.room, self.schema = faults, seed, latency, room, schema
         self.words, self.hang, self.log = words, hang, log
         self.seen, self.busy, self.done, self.lines = {}, 0, 0, []
@@ -102,10 +115,11 @@ class Server:
     def fault(self, payload):
         """The failure that this request meets, or None."""
         question = digest([payload["messages"][:2], payload.get("seed")])
-        for family, where in ((PASSING, digest(payload)), (UNUSABLE, question)):
+        for kinds, where in ((PASSING, digest(payload)), (UNUSABLE, question)):
+            family = tuple(kind for kind in kinds if kind in self.only)
             met = self.seen.get((family, where), 0)
             rng = dice(self.seed, family, question, met, len(payload["messages"]))
-            if met < STUBBORN and rng.random() < self.faults / 2:
+            if family and met < STUBBORN and rng.random() < self.faults:
                 self.seen[family, where] = met + 1
                 return rng.choice(family)
         return None

@@ -9,7 +9,7 @@ from data_builders.schema import DataError
 
 FOLDER = Path(__file__).parent / "prompts"
 SLOT = re.compile(r"\{\{(\w+)\}\}")
-DOCUMENT = re.compile(r"<(?=/?\s*(?:document|question|reply)\b)", re.I)
+DOCUMENT = re.compile(r"<(?=[\s/]*(?:document|question|reply)\b)", re.I)
 
 
 @dataclass(frozen=True)

@@ -30,15 +30,21 @@ def open_teacher(table, path, say=lambda text: None):
     return Asker(lambda: Endpoint(table, store), store, table, say)
 
 
+class Missing(Exception):
+    """The store has no reply to a question yet, and nothing is to be asked now."""
+
+
 class Asker:
     """Asks through `source()`, which is made at the first question that has no stored reply.
 
-    `counts` holds what happened: "asked" (replies that were paid for now), "stored", and every kind of failure.
+    `counts` holds how often a reply was "asked" (and paid for now), "stored" (known before), or failed in passing, and
+    `unusable` what was wrong about which reply.
     """
 
     def __init__(self, source, store, table, say):
         self.make, self.store, self.table, self.say = source, store, table, say
-        self.source, self.counts, self.ended = None, Counter(), None
+        self.source, self.counts, self.ended, self.scanning = None, Counter(), None, False
+        self.used, self.unusable = set(), {}
         limits = {name: getattr(table, name) for name in ("max_requests", "max_tokens", "max_cost")}
         self.budget = Budget(**limits, price_in=table.price_in, price_out=table.price_out)
         self.pace, self.first, self.reached = None, None, False
@@ -55,7 +61,11 @@ class Asker:
         """What the replies cost and what was in the way; it may differ from run to run."""
         used = {"replies": self.budget.requests, "cost": round(self.budget.cost, 6)}
         used |= {"tokens_in": self.budget.tokens_in, "tokens_out": self.budget.tokens_out}
-        return used | {"at_once": self.pace.highest if self.pace else 0, "counts": dict(sorted(self.counts.items()))}
+        return used | {"at_once": self.pace.highest if self.pace else 0, "counts": self.all_counts()}
+
+    def all_counts(self):
+        """{what happened: how often}: replies asked and stored, unusable replies, failures in passing."""
+        return dict(sorted((self.counts + Counter(self.unusable.values())).items()))
 
     def spent(self):
         """What the replies of this data set come to, in words."""
@@ -68,15 +78,15 @@ class Asker:
     async def _each(self, items, work, arrived):
         self.pace = Pace(self.table.concurrency_start, self.table.concurrency, self.table.patience)
         self.first, self.ended = asyncio.Lock(), None
-        results, queue = [None] * len(items), iter(enumerate(items))
+        results, open_ = await self._from_store(items, work, arrived)
+        queue = iter(open_)
 
         async def worker():
-            for index, item in queue:
+            for index in queue:
                 if self.ended:
                     return
-                results[index] = await work(item)
+                results[index] = await work(items[index])
                 arrived(results[index])
-                await asyncio.sleep(0)
 
         async def alive():
             while True:
@@ -85,7 +95,7 @@ class Asker:
 
         heart = asyncio.create_task(alive())
         # Twice as many workers as requests at once: some of them wait out a failure.
-        workers = [asyncio.create_task(worker()) for _ in range(min(len(items), 2 * self.table.concurrency))]
+        workers = [asyncio.create_task(worker()) for _ in range(min(len(open_), 2 * self.table.concurrency))]
         try:
             if workers:
                 await self._finish(workers)
@@ -97,6 +107,19 @@ class Asker:
                 await self.source.close()
                 self.source = None
         return results
+
+    async def _from_store(self, items, work, arrived):
+        """(results, None where open; the open places). What is known counts first, before more is spent."""
+        results, open_, self.scanning = [None] * len(items), [], True
+        for index, item in enumerate(items):
+            try:
+                results[index] = await work(item)
+            except Missing:
+                open_.append(index)
+            else:
+                arrived(results[index])
+        self.scanning = False
+        return results, open_
 
     async def _finish(self, workers):
         """Wait for the workers. The first error ends the run; what is in flight then still arrives and is kept."""
@@ -118,7 +141,7 @@ class Asker:
                 return Answer(root, chat.value(raw))
             except Unusable as error:
                 problem = error
-                self.counts[error.kind] += 1
+                self.unusable[chat.key] = error.kind
                 chat = chat.mend(raw, error)
             except Rejected as error:
                 return Answer(root, None, f"{chat.agent}: {str(error).splitlines()[0][:80]}")
@@ -128,9 +151,10 @@ class Asker:
         while True:
             raw = self.store.get(chat.key)
             if raw is not None:
-                self.counts["stored"] += 1
-                self.budget.count(raw)
+                self._use(chat, raw, "stored")
                 return raw
+            if self.scanning:
+                raise Missing
             if self.ended:
                 raise self.ended
             if self.store.claim(chat.key):
@@ -142,9 +166,15 @@ class Asker:
         except BaseException:
             self.store.release(chat.key)
             raise
-        self.counts["asked"] += 1
-        self.budget.count(raw)
+        self._use(chat, raw, "asked")
         return raw
+
+    def _use(self, chat, raw, how):
+        """Count a reply, however many items it serves."""
+        if chat.key not in self.used:
+            self.used.add(chat.key)
+            self.counts[how] += 1
+            self.budget.count(raw)
 
     async def _first(self, chat):
         """The very first request goes out alone: a wrong key, name or address costs one request, not sixty-four."""

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from data_builders.schema import encode
 
 SHOWN = 2000  # characters of an unusable reply that are shown to the model again
-OBJECTS = 20  # places in a reply where a JSON object may begin that are tried
+OBJECTS = 10  # places in a reply where a JSON object may begin that are tried
 FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*?)```", re.S)
 STRING_OR_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(\s*[}\]])', re.S)
 ESCAPE = re.compile(r'\\(["\\/bfnrtu])|\\')

@@ -10,7 +10,7 @@ from data_builders.schema import DataError
 
 SLOWER = 2.0  # times the usual latency of its kind from which on a reply is a reason not to grow
 NEAR = 0.9  # share of the last ceiling up to which the number grows fast again
-STRIKES = 5  # failures in a row, at the least, before an endpoint counts as down
+STRIKES = 3  # failures in a row, at the least, before an endpoint counts as down
 LONGEST_BACKOFF = 60.0  # seconds
 
 
