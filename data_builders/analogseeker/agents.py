@@ -96,7 +96,7 @@ class Agents:
             keys.append(answer.key)
             return answer
 
-        asked = await ask(question_chat(request, self.table.model))
+        asked = await ask(question_chat(request, self.asker.model))
         if asked.dropped:
             return self._declined(request, asked.dropped, keys)
         options = None
@@ -104,10 +104,10 @@ class Agents:
             # Models like some letters better than others; here the content of the options decides their places.
             options = tuple(sorted(asked.value.options, key=lambda text: order(node["id"], request.draw, text)))
         question = asked.value.question
-        answered = await ask(answer_chat(request, self.table.reasoner or self.table.model, question, options))
+        answered = await ask(answer_chat(request, self.table.reasoner or self.asker.model, question, options))
         if answered.dropped:
             return self._declined(request, answered.dropped, keys)
-        edited = await ask(post_chat(request, self.table.model, question, options, answered.value))
+        edited = await ask(post_chat(request, self.asker.model, question, options, answered.value))
         if edited.dropped:
             return self._declined(request, edited.dropped, keys)
         return self._reply(request, edited.value, options, answered.value, keys)

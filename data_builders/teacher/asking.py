@@ -24,10 +24,10 @@ def open_teacher(table, path, say=lambda text: None):
     """The `Asker` of a teacher's table (kind openai or transformers) with its store at `path`."""
     store = Store(path)
     if table.kind == "transformers":
-        from data_builders.teacher.local import Local
+        from data_builders.teacher.local import Local, identity
 
-        return Asker(lambda: Local(table), store, table, say)
-    return Asker(lambda: Endpoint(table, store), store, table, say)
+        return Asker(lambda: Local(table), store, table, say, identity(table.model))
+    return Asker(lambda: Endpoint(table, store), store, table, say, table.model)
 
 
 class Missing(Exception):
@@ -38,11 +38,11 @@ class Asker:
     """Asks through `source()`, which is made at the first question that has no stored reply.
 
     `counts` holds how often a reply was "asked" (and paid for now), "stored" (known before), or failed in passing, and
-    `unusable` what was wrong about which reply.
+    `unusable` what was wrong about which reply. `model` is the name that questions are to carry.
     """
 
-    def __init__(self, source, store, table, say):
-        self.make, self.store, self.table, self.say = source, store, table, say
+    def __init__(self, source, store, table, say, model):
+        self.make, self.store, self.table, self.say, self.model = source, store, table, say, model
         self.source, self.counts, self.ended, self.scanning = None, Counter(), None, False
         self.used, self.unusable = set(), {}
         limits = {name: getattr(table, name) for name in ("max_requests", "max_tokens", "max_cost")}

@@ -49,6 +49,8 @@ class Teacher(BaseModel):
             return self
         if not self.model:
             raise ValueError(f'teacher.model is missing for kind "{self.kind}"')
+        if self.kind == "transformers" and (self.reasoner or self.base_url):
+            raise ValueError("one local model answers everything: leave out teacher.reasoner and teacher.base_url")
         if self.kind == "openai" and not re.fullmatch(r"https?://[^\s@?#]+", self.base_url):
             raise ValueError(
                 "teacher.base_url must be http(s)://HOST[:PORT]/PATH without password, ? and #; the key goes into the "
