@@ -53,7 +53,7 @@ def answer(payload, words=120):
     rng = dice(user, payload.get("seed"))
     if system.startswith("You write exam questions"):
         sentence = rng.choice(sentences(document(user)))
-        terms = rng.sample(WORD.findall(sentence), 4)
+        terms = rng.sample([*WORD.findall(sentence), "drive", "level", "shift", "ratio"], 4)
         number = rng.randrange(10**6)
         question = f"In design review {number}, which term goes with {terms[0]} and {terms[1]} of the circuit?"
         if "four options" not in system:
@@ -63,7 +63,11 @@ def answer(payload, words=120):
     if system.startswith("You answer exam questions"):
         options = re.findall(r"^([A-D])\) (.*)$", user, re.M)
         told = " ".join(rng.choice(("current", "voltage", "gain", "noise", "slope", "device")) for _ in range(words))
-        final = rng.choice(options)[0] if options else f"the {rng.choice(WORD.findall(document(user)))} number {words}"
+        final = (
+            rng.choice(options)[0]
+            if options
+            else f"the {rng.choice([*WORD.findall(document(user)), 'device'])} number {words}"
+        )
         return f"<think>{told}</think>\nEach step follows from the one before.\n<answer>{final}</answer>"
     if system.startswith("You edit"):
         question = re.search(r"<question>\n(.*)\n", user)[1]
@@ -118,7 +122,7 @@ class Server:
         for kinds, where in ((PASSING, digest(payload)), (UNUSABLE, question)):
             family = tuple(kind for kind in kinds if kind in self.only)
             met = self.seen.get((family, where), 0)
-            rng = dice(self.seed, family, question, met, len(payload["messages"]))
+            rng = dice(self.seed, kinds, question, met, len(payload["messages"]))
             if family and met < STUBBORN and rng.random() < self.faults:
                 self.seen[family, where] = met + 1
                 return rng.choice(family)

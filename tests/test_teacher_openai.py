@@ -253,6 +253,25 @@ def test_a_refused_key_or_unknown_model_costs_one_request(path, status, words):
     assert len(server.lines) == 1
 
 
+def test_a_question_that_breaks_the_server_is_given_up_and_all_others_are_answered(path, monkeypatch):
+    monkeypatch.setattr("data_builders.teacher.asking.backoff", lambda attempt: 0.01)
+    server, whole = Server(), Server.chat
+
+    async def poisoned(request):
+        from tests.teacher_server import _error
+
+        payload = await request.json()
+        return (
+            _error(500, "boom") if payload["messages"][1]["content"] == "Question 5" else await whole(server, request)
+        )
+
+    server.chat = poisoned
+    with served(server) as url:
+        answers, _ = ask(url, path, [chat(n) for n in range(9)], patience=0.01)
+    assert [answer.value is None for answer in answers] == [n == 5 for n in range(9)]
+    assert answers[5].dropped == "text: no reply, HTTP 500 8 times"
+
+
 def test_an_endpoint_that_is_killed_and_started_again_is_waited_for(path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -389,9 +408,9 @@ def test_the_bill_before_is_within_a_fifth_of_what_is_used(clean):
 
 
 def test_a_build_against_every_fault_gives_the_same_bytes_and_asks_nothing_twice(clean, tmp_path):
-    server = Server(faults=0.15, seed=5, hang=2)
+    server = Server(faults=0.2, seed=5, hang=4)
     with served(server) as url:
-        metrics, _ = build(spec(url, timeout=0.5), tmp_path / "out")
+        metrics, _ = build(spec(url, timeout=1.5), tmp_path / "out")
     kinds = asked(server)
     assert set(kinds) == {*PASSING, *UNUSABLE, "answered"}, "every fault was met"
     done = Counter(line["asked"] for line in server.lines if line["what"] in (*UNUSABLE, "answered"))

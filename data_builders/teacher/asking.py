@@ -8,13 +8,14 @@ import asyncio
 from collections import Counter
 
 from data_builders.schema import DataError
-from data_builders.teacher.chat import Answer, Unusable
+from data_builders.teacher.chat import Answer, Chat, Unusable
 from data_builders.teacher.endpoint import Endpoint, Passing, Rejected
 from data_builders.teacher.pace import Budget, Pace, backoff
 from data_builders.teacher.store import Store
 
 MENDS = 2  # times that an unusable reply is asked for again
-TRIES = 8  # failures of one request while others get through, after which it is given up
+TRIES = 8  # failures of one question after which it is given up, if the endpoint answers something else
+LONGEST_WAIT = 600.0  # seconds beyond the patience that a server may ask for
 FIRST_PATIENCE = 10.0  # seconds, before the endpoint has answered for the first time
 LOOK = 0.1  # seconds between looks at a question that another process is asking
 BEAT = 2.0  # seconds between signs of life in the store
@@ -206,31 +207,48 @@ class Asker:
                 return raw
             except Passing as failure:
                 attempt += 1
-                self._failed(chat, failure, started, attempt)
-                wait = max(failure.retry_after, backoff(attempt))
+                self.counts[failure.name] += 1
+                self.pace.bad(started, failure.retry_after)
+                wait, problem = max(failure.retry_after, backoff(attempt)), failure
             except DataError as error:
                 self.ended = self.ended or error
                 raise
             finally:
                 self.pace.leave()
+            await self._judge(chat, problem, attempt)
             await asyncio.sleep(wait)
 
-    def _failed(self, chat, failure, started, attempt):
-        """Count a passing failure. Raises DataError where the endpoint is down, Rejected where this one is hopeless."""
-        self.counts[failure.name] += 1
-        self.pace.bad(started, failure.retry_after)
-        hopeless = failure.retry_after > self.table.patience + 600
-        if self.pace.down or hopeless:
+    async def _judge(self, chat, failure, attempt):
+        """After a failure: go on, or raise Rejected where it is this question, DataError where the endpoint is down."""
+        if self.ended:
+            raise self.ended
+        if self.counts[failure.name] == 1:
+            self.say(f"teacher: {failure}; trying again")
+        hopeless = failure.retry_after > self.table.patience + LONGEST_WAIT
+        if not (self.pace.down or hopeless or (attempt >= TRIES and self.reached)):
+            return
+        if not hopeless and self.reached and await self._up(chat.model):
+            if attempt >= TRIES:
+                raise Rejected(f"no reply, {failure.name} {attempt} times")
+        elif self.pace.down or hopeless:
+            again = f", try again in {failure.retry_after:.0f} s" if failure.retry_after else ""
             self.ended = self.ended or DataError(
                 "The teacher's endpoint is down; every reply so far is kept.",
                 where=f"data.teacher.base_url, {self.table.base_url}",
-                got=f"{self.pace.failures} failures in a row, the last one: {failure}"
-                + (f", try again in {failure.retry_after:.0f} s" if failure.retry_after else ""),
+                got=f"{self.pace.failures} failures in a row, the last one: {failure}{again}",
                 allowed=f"a reply within {self.pace.patience:g} s",
                 fix="start it again, then give the same command again: nothing is asked twice",
             )
             raise self.ended
-        if self.pace.failures == 1 and attempt == 1 and self.counts[failure.name] == 1:
-            self.say(f"teacher: {failure}; trying again")
-        if attempt >= TRIES and self.reached and self.pace.failures < attempt:
-            raise Rejected(f"no reply, {failure.name} {attempt} times")
+
+    async def _up(self, model):
+        """Whether the endpoint answers anything at all: a question of two words, which is not kept."""
+        try:
+            self.counts["probe"] += 1
+            await self.source.complete(Chat("probe", model, "Reply with OK.", "OK?", None, 0.0, 16, "probe/1"))
+        except Passing:
+            return False
+        except Rejected:
+            pass
+        self.pace.good("probe", self.pace.clock())
+        return True
