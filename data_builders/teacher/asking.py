@@ -193,7 +193,7 @@ class Asker:
         self.pace.patience = patience
         attempt = 0
         while True:
-            started = await self.pace.enter()
+            start = await self.pace.enter()
             try:
                 if self.ended:
                     raise self.ended
@@ -203,12 +203,12 @@ class Asker:
                     raw = await self.source.complete(chat)
                 finally:
                     self.budget.out -= 1
-                self.pace.good(chat.agent, started)
+                self.pace.good(chat.agent, start)
                 return raw
             except Passing as failure:
                 attempt += 1
                 self.counts[failure.name] += 1
-                self.pace.bad(started, failure.retry_after)
+                self.pace.bad(start, failure.name == "429", failure.retry_after)
                 wait, problem = max(failure.retry_after, backoff(attempt)), failure
             except DataError as error:
                 self.ended = self.ended or error
@@ -250,5 +250,5 @@ class Asker:
             return False
         except Rejected:
             pass
-        self.pace.good("probe", self.pace.clock())
+        self.pace.good("probe", (self.pace.clock(), 1))
         return True

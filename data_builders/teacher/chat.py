@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -78,7 +78,7 @@ class Chat:
 
     @cached_property
     def json_schema(self):
-        return self.schema.model_json_schema() if self.schema else None
+        return schema_of(self.schema) if self.schema else None
 
     @cached_property
     def key(self):
@@ -108,6 +108,12 @@ class Chat:
         except ValidationError as error:
             found = [".".join(map(str, item["loc"])) + ": " + item["msg"] for item in error.errors()[:4]]
             raise Unusable("wrong schema", "it breaks the schema: " + "; ".join(found) + ".") from None
+
+
+@cache
+def schema_of(model):
+    """The JSON schema of a pydantic class; not to be changed."""
+    return model.model_json_schema()
 
 
 def json_object(text):

@@ -38,6 +38,7 @@ class Endpoint:
 
     def __init__(self, table, store):
         try:
+            import httpx2
             import openai
         except ImportError:
             raise DataError(
@@ -47,7 +48,7 @@ class Endpoint:
                 allowed="the package openai",
                 fix="pip install -c constraints.txt -e '.[teacher]'",
             ) from None
-        self.openai, self.table, self.store = openai, table, store
+        self.openai, self.http, self.table, self.store = openai, httpx2, table, store
         self.key = os.environ.get(table.api_key_env, "") if table.api_key_env else ""
         if table.api_key_env and not self.key:
             raise DataError(
@@ -58,9 +59,12 @@ class Endpoint:
                 fix=f"export {table.api_key_env}=…",
             )
         self.traits = store.traits(table.base_url)
-        http = openai.DefaultAsyncHttpxClient(
+        # Over aiohttp a request costs half the processor time of the client's default transport.
+        http = openai.DefaultAioHttpClient(
             event_hooks={"response": [self._bound]},
-            limits=_limits(table.concurrency),
+            limits=httpx2.Limits(
+                max_connections=table.concurrency + 8, max_keepalive_connections=table.concurrency + 8
+            ),
             follow_redirects=False,  # a key is not carried to another host
         )
         self.client = openai.AsyncOpenAI(
@@ -104,8 +108,13 @@ class Endpoint:
         api = self.openai
         try:
             async with asyncio.timeout(self.table.timeout):
-                response = await self.client.chat.completions.with_raw_response.create(**self._payload(chat, traits))
-        except (TimeoutError, api.APITimeoutError):
+                # The path by hand: to check the payload's types takes the client longer than all the rest.
+                response = await self.client.post(
+                    "/chat/completions", cast_to=self.http.Response, body=self._payload(chat, traits)
+                )
+        except (TimeoutError, api.APITimeoutError) as error:
+            if time.monotonic() - started < 0.9 * self.table.timeout:  # aiohttp's refused connections come as this
+                raise Passing("connection", self.clean(str(error.__cause__ or error))[:200]) from None
             raise Passing("timeout", f"no reply in {self.table.timeout:g} s") from None
         except api.RateLimitError as error:
             if error.code == "insufficient_quota":
@@ -123,14 +132,20 @@ class Endpoint:
         except api.APIStatusError as error:
             raise Rejected(f"HTTP {error.status_code}: {self.clean(str(error.message))[:300]}") from None
         except api.APIConnectionError as error:
-            if _caused_by(error, Unusable):
-                return Raw("", "too large", _guess(chat.messages), chat.max_tokens)
+            for kind in (Unusable, Passing):
+                if cause := _caused_by(error, kind):
+                    return self._cut_off(chat, cause)
             raise Passing("connection", self.clean(repr(error.__cause__))[:200]) from None
-        except Unusable:
-            return Raw("", "too large", _guess(chat.messages), chat.max_tokens)
+        except Unusable as error:
+            return self._cut_off(chat, error)
         for trait in traits - self.store.traits(self.table.base_url):
             self.store.learn(self.table.base_url, trait)  # without what was left out it works
         return self._read(chat, response, time.monotonic() - started)
+
+    def _cut_off(self, chat, cause):
+        if isinstance(cause, Passing):
+            raise cause
+        return Raw("", "too large", _guess(chat.messages), chat.max_tokens)
 
     def _payload(self, chat, traits):
         messages = chat.messages
@@ -149,7 +164,7 @@ class Endpoint:
 
     def _read(self, chat, response, seconds):
         try:
-            body = json.loads(self.clean(response.http_response.text))
+            body = json.loads(self.clean(response.text))
             choice = body["choices"][0]
             message = choice["message"]
             content = message.get("content") or ""
@@ -173,7 +188,7 @@ class Endpoint:
     async def _bound(self, response):
         """Every body is read through a limit, those of errors too; a compressed one could unfold beyond it."""
         if response.headers.get("content-encoding", "identity") != "identity":
-            raise Unusable("too large", "the body is compressed")
+            raise Passing("compressed body", "although it was asked for without")
         response.stream = _bounded(response.stream, self.table.max_reply_bytes)
 
     def _fatal(self, what, error):
@@ -214,12 +229,6 @@ def _bounded(stream, most):
     return Bounded()
 
 
-def _limits(concurrency):
-    from httpx2 import Limits
-
-    return Limits(max_connections=concurrency + 8, max_keepalive_connections=concurrency + 8)
-
-
 def _retry_after(headers):
     """Seconds from `retry-after-ms` or `Retry-After` (seconds or an HTTP date); 0.0 where there is none."""
     try:
@@ -236,9 +245,9 @@ def _retry_after(headers):
 def _caused_by(error, kind):
     while error is not None:
         if isinstance(error, kind):
-            return True
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 def _guess(messages):

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from data_builders.schema import DataError
 
 SLOWER = 2.0  # times the usual latency of its kind from which on a reply is a reason not to grow
-NEAR = 0.9  # share of the last ceiling up to which the number grows fast again
+NEAR = 0.9  # share of the ceiling up to which the number grows fast again
+MANY = 3  # refusals among requests that were out together which show where the ceiling is
+OFTEN = 0.1  # share of failed requests, of late, from which on failures that are no refusal count as overload
 STRIKES = 3  # failures in a row, at the least, before an endpoint counts as down
 LONGEST_BACKOFF = 60.0  # seconds
 
@@ -17,10 +19,13 @@ LONGEST_BACKOFF = 60.0  # seconds
 class Pace:
     """Additive increase, multiplicative decrease of the requests in flight.
 
-    Until something goes wrong every good reply adds one, which doubles the number each round trip. A failure (429, 5xx,
-    timeout, cut connection) halves it, once for all requests that were out together. Then it grows fast to NEAR of the
-    number at which it failed, and from there by one in four round trips. Replies that take SLOWER times their kind's
-    usual latency do not let it grow.
+    Until something goes wrong every good reply adds one, which doubles the number each round trip. Overload halves it,
+    once for all requests that were out together; overload is a refusal (429), or more than OFTEN of the requests
+    failing otherwise (5xx, timeout, cut connection). Then it grows fast to NEAR of the ceiling, and from there by one
+    in four round trips. Replies that take SLOWER times their kind's usual latency do not let it grow.
+
+    The ceiling is the number at which it failed; where MANY were refused together, the fewest that were out when one
+    of them was sent.
     """
 
     def __init__(self, start, most, patience, clock=time.monotonic):
@@ -28,11 +33,12 @@ class Pace:
         self.out, self.highest, self.ceiling = 0, 0, float("inf")
         self.usual = {}
         self.resume = self.cut_at = clock()
+        self.share_failed, self.refused = 0.0, []
         self.failures, self.failing_since = 0, None
         self.waiting = deque()
 
     async def enter(self):
-        """Wait for a free place and the end of a pause; the time at which the request starts."""
+        """Wait for a free place and the end of a pause; (time, number out) at the start of the request."""
         while True:
             pause = self.resume - self.clock()
             if pause > 0:
@@ -40,7 +46,7 @@ class Pace:
             elif self.out < int(self.limit):
                 self.out += 1
                 self.highest = max(self.highest, self.out)
-                return self.clock()
+                return self.clock(), self.out
             else:
                 place = asyncio.get_running_loop().create_future()
                 self.waiting.append(place)
@@ -64,24 +70,31 @@ class Pace:
                 place.set_result(None)
                 free -= 1
 
-    def good(self, kind, started):
+    def good(self, kind, start):
         """A reply of some kind of request came."""
         self.failures, self.failing_since = 0, None
-        latency = self.clock() - started
+        self.share_failed *= 0.95
+        latency = self.clock() - start[0]
         usual = self.usual.get(kind, latency)
         self.usual[kind] = min(usual + 0.05 * (latency - usual), usual * 1.01)
         if latency <= SLOWER * usual and self.out >= 0.5 * self.limit:
             near = self.limit >= NEAR * self.ceiling
             self.limit = min(self.most, self.limit + (1 / (4 * self.limit) if near else 1))
 
-    def bad(self, started, retry_after=0.0):
+    def bad(self, start, refused, retry_after=0.0):
         """A request failed in passing; no request starts before `retry_after` seconds are over."""
         now = self.clock()
         self.resume = max(self.resume, now + retry_after)
         self.failures += 1
-        self.failing_since = max(self.failing_since or started, self.resume if retry_after else 0)
-        if started >= self.cut_at:
-            self.ceiling, self.cut_at = self.limit, now
+        self.failing_since = max(self.failing_since or start[0], self.resume if retry_after else 0)
+        self.share_failed += 0.05 * (1 - self.share_failed)
+        if start[0] < self.cut_at:  # it was out together with the one that has halved the number
+            self.refused += [start[1]] if refused else []
+            if len(self.refused) >= MANY:
+                self.ceiling = min(self.refused)
+        elif refused or self.share_failed > OFTEN:
+            known = self.ceiling if self.ceiling < float("inf") else 0
+            self.ceiling, self.cut_at, self.refused = max(self.limit, 0.98 * known), now, [start[1]]
             self.limit = max(1.0, self.limit / 2)
 
     @property
