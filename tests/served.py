@@ -31,6 +31,13 @@ def served(server, port=0):
         found.append((runner, site._server.sockets[0].getsockname()[1]))
         ready.set()
 
+    async def stop(runner):
+        await runner.cleanup()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
     def run():
         asyncio.set_event_loop(loop)
         loop.run_until_complete(start())
@@ -43,7 +50,7 @@ def served(server, port=0):
     try:
         yield f"http://127.0.0.1:{number}/v1"
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(stop(runner), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
 

@@ -1,6 +1,7 @@
 """The openai teacher against an endpoint that misbehaves: what is repeated, what is dropped, what ends the run."""
 
 import gzip
+import io
 import json
 import os
 import re
@@ -24,9 +25,13 @@ from data_builders.teacher.chat import Raw, Unusable, json_object
 from data_builders.teacher.pace import BudgetSpent, Pace
 from data_builders.teacher.protocol import Request
 from data_builders.teacher.table import Teacher
+from recipes import plan
+from recipes.config import DataStage
+from recipes.runtime import Runtime
+from recipes.stages import data
 from tests.served import ask, chat, served, table
 from tests.teacher_server import PASSING, UNUSABLE, Server
-from tests.test_builder_analogseeker import FILES, build, small
+from tests.test_builder_analogseeker import FILES, SMALL, build, small
 
 ROOT = Path(__file__).parents[1]
 KEY = "sk-this-must-never-be-seen-0123456789"
@@ -479,6 +484,26 @@ build(spec(sys.argv[1], concurrency=4), Path({str(tmp_path / "out")!r}))
     assert metrics["teacher"]["counts"]["stored"] >= 90 - 2 * 4
     for name in FILES:
         assert (tmp_path / "out" / name).read_bytes() == (clean[2] / name).read_bytes(), name
+
+
+def test_the_data_stage_shares_replies_between_recipes_and_plan_shows_the_bill(tmp_path):
+    def stage(seed, url, **teacher):
+        return DataStage(builder="analogseeker", data=spec(url, **teacher), seed=seed)
+
+    server, runtime = Server(), Runtime(io.StringIO())
+    runtime.runs = tmp_path
+    with served(server) as url:
+        inputs, prices = {"corpus": SMALL}, {"price_in": 1.0, "price_out": 4.0, "price_date": "2026-11-01"}
+        work = data.forecast(stage(42, url, **prices), {})
+        for name in ("a", "b"):
+            out = tmp_path / name / "embedded" / "data.partial"
+            out.mkdir(parents=True)
+            metrics = data.run(stage(42, url, **prices), inputs, out, runtime)
+            assert metrics["gold"] == metrics["test"] + metrics["rl"]
+    assert metrics["teacher"]["counts"] == {"stored": server.done}, "the second recipe pays nothing"
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == [".replies.sqlite"]
+    assert abs(work.cost - metrics["teacher"]["cost"]) <= 0.2 * work.cost and "tokens in" in work.notes
+    assert f"${work.cost:.2f}" in "\n".join(plan.table([plan.Forecast("data", "new", work)]))
 
 
 def test_another_seed_asks_few_new_questions(clean):
