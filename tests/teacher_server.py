@@ -98,7 +98,7 @@ class Server:
         self.faults, self.seed, self.latency, self.room, self.schema = faults, seed, latency, room, schema
         self.words, self.hang, self.log = words, hang, log
         self.seen, self.busy, self.done, self.lines = {}, 0, 0, []
-        self.headers, self.begun, self.last = [], None, 0.0
+        self.headers, self.begun, self.last, self.written = [], None, 0.0, 0
 
     def app(self):
         app = web.Application(client_max_size=2**24)
@@ -176,6 +176,7 @@ class Server:
         await response.prepare(request)
         piece = b'{"choices": ' + b" " * 65536
         for _ in range(HUGE // len(piece)):
+            self.written += len(piece)
             try:
                 await response.write(piece)
             except (ConnectionError, asyncio.CancelledError):

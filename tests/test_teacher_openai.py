@@ -21,6 +21,7 @@ from data_builders.analogseeker import builder
 from data_builders.analogseeker.agents import question_chat
 from data_builders.analogseeker.spec import Spec
 from data_builders.schema import DataError
+from data_builders.teacher.asking import open_teacher
 from data_builders.teacher.chat import Raw, Unusable, json_object
 from data_builders.teacher.pace import BudgetSpent, Pace
 from data_builders.teacher.protocol import Request
@@ -82,6 +83,7 @@ def test_an_unusable_reply_is_asked_for_again_with_what_was_wrong(path, fault):
     assert answer.value.text.startswith("reply ")
     assert [line["turns"] for line in server.lines] == [2, 4, 6], "each time the reply and its fault are shown"
     assert asker.counts == {"asked": 3} and len(asker.unusable) == 2 and len(set(asker.unusable.values())) == 1
+    assert server.written < 2**25, "of a gigabyte only the beginning is read"
 
 
 def test_the_third_unusable_reply_is_dropped_with_its_reason_and_all_three_are_kept(path, monkeypatch):
@@ -313,6 +315,29 @@ def test_a_question_that_breaks_the_server_is_given_up_and_all_others_are_answer
         answers, _ = ask(url, path, [chat(n) for n in range(9)], patience=0.01)
     assert [answer.value is None for answer in answers] == [n == 5 for n in range(9)]
     assert answers[5].dropped == "text: no reply, HTTP 500 8 times"
+
+
+def test_an_endpoint_that_rejects_every_question_is_asked_a_few_times_only(path):
+    server = Server()
+
+    async def reject(request):
+        from tests.teacher_server import _error
+
+        server.lines.append(1)
+        return _error(400, "model m is not loaded")
+
+    server.chat = reject
+    with served(server) as url, pytest.raises(DataError, match="rejects every question") as error:
+        ask(url, path, [chat(n, None) for n in range(50)])
+    assert len(server.lines) == 5 and "not loaded" in str(error.value)
+
+
+def test_one_teacher_asks_several_rounds_of_questions(path):
+    with served(Server()) as url:
+        asker = open_teacher(table(url), path)
+        rounds = [asker.each([chat(n) for n in range(start, start + 9)], asker.ask) for start in (0, 9)]
+        asker.close()
+    assert all(answer.value for answers in rounds for answer in answers) and asker.counts == {"asked": 18}
 
 
 def test_an_endpoint_that_is_killed_and_started_again_is_waited_for(path):

@@ -16,6 +16,7 @@ from data_builders.teacher.store import Store
 MENDS = 2  # times that an unusable reply is asked for again
 TRIES = 8  # failures of one question after which it is given up, if the endpoint answers something else
 LONGEST_WAIT = 600.0  # seconds beyond the patience that a server may ask for
+REJECTED = 5  # first questions that may be rejected before one is answered
 FIRST_PATIENCE = 10.0  # seconds, before the endpoint has answered for the first time
 LOOK = 0.1  # seconds between looks at a question that another process is asking
 BEAT = 2.0  # seconds between signs of life in the store
@@ -106,7 +107,6 @@ class Asker:
             await asyncio.gather(heart, *workers, return_exceptions=True)
             if self.source is not None:
                 await self.source.close()
-                self.source = None
         return results
 
     async def _from_store(self, items, work, arrived):
@@ -145,8 +145,22 @@ class Asker:
                 self.unusable[chat.key] = error.kind
                 chat = chat.mend(raw, error)
             except Rejected as error:
+                self._rejected(error)
                 return Answer(root, None, f"{chat.agent}: {str(error).splitlines()[0][:80]}")
         return Answer(root, None, f"{chat.agent}: {problem.kind}, asked {1 + MENDS} times")
+
+    def _rejected(self, error):
+        """Raises DataError where the endpoint has rejected the first questions and answered none."""
+        self.counts["rejected"] += 1
+        if not self.reached and self.counts["rejected"] >= REJECTED:
+            self.ended = self.ended or DataError(
+                "The teacher rejects every question.",
+                where=f"data.teacher, model {self.table.model!r}",
+                got=str(error),
+                allowed="an answer to one of the first questions",
+                fix="correct data.teacher by what the answer says",
+            )
+            raise self.ended
 
     async def _reply(self, chat, root):
         while True:

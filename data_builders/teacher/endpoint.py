@@ -59,25 +59,31 @@ class Endpoint:
                 fix=f"export {table.api_key_env}=…",
             )
         self.traits = store.traits(table.base_url)
-        # Over aiohttp a request costs half the processor time of the client's default transport.
-        http = openai.DefaultAioHttpClient(
-            event_hooks={"response": [self._bound]},
-            limits=httpx2.Limits(
-                max_connections=table.concurrency + 8, max_keepalive_connections=table.concurrency + 8
-            ),
-            follow_redirects=False,  # a key is not carried to another host
-        )
-        self.client = openai.AsyncOpenAI(
-            api_key=self.key or "none",
-            base_url=table.base_url,
-            max_retries=0,
-            timeout=table.timeout,
-            http_client=http,
-            default_headers={"Accept-Encoding": "identity"},
-        )
+        self.client = None
+
+    def _opened(self):
+        """The client; it belongs to the event loop in which it is first used, and is made anew after `close`."""
+        if self.client is None:
+            # Over aiohttp a request costs half the processor time of the client's default transport.
+            http = self.openai.DefaultAioHttpClient(
+                event_hooks={"response": [self._bound]},
+                limits=self.http.Limits(max_connections=self.table.concurrency + 8),
+                follow_redirects=False,  # a key is not carried to another host
+            )
+            self.client = self.openai.AsyncOpenAI(
+                api_key=self.key or "none",
+                base_url=self.table.base_url,
+                max_retries=0,
+                timeout=self.table.timeout,
+                http_client=http,
+                default_headers={"Accept-Encoding": "identity"},
+            )
+        return self.client
 
     async def close(self):
-        await self.client.close()
+        if self.client is not None:
+            await self.client.close()
+            self.client = None
 
     def clean(self, text):
         """A text of the server without the key, should it repeat that."""
@@ -109,7 +115,7 @@ class Endpoint:
         try:
             async with asyncio.timeout(self.table.timeout):
                 # The path by hand: to check the payload's types takes the client longer than all the rest.
-                response = await self.client.post(
+                response = await self._opened().post(
                     "/chat/completions", cast_to=self.http.Response, body=self._payload(chat, traits)
                 )
         except (TimeoutError, api.APITimeoutError) as error:
