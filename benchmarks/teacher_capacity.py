@@ -12,13 +12,16 @@ unknown   the client is allowed 128 at once and has to find out
 faults    64 fit; 2 % of the requests fail in passing (429, 500, cut connection) and 2 % of the replies are unusable
 
 Ours asks through the store (each reply is on disk before the next step), the loop is `asyncio.Semaphore` over the same
-client of the package openai without retries, and the same with the client's own two retries. All take turns, on new
-stores; medians over the rounds.
+client of the package openai without retries, and the same with the client's own two retries. With `--distilabel PYTHON`
+also distilabel in that interpreter (see `teacher_distilabel.py`). All take turns, on new stores; medians over the
+rounds.
 """
 
 import argparse
 import asyncio
+import functools
 import json
+import re
 import socket
 import statistics
 import subprocess
@@ -92,6 +95,13 @@ def loop(url, chats, most, retries=0):
 CLIENTS = {"ours": ours, "loop": loop, "loop, 2 retries": lambda *args: loop(*args, retries=2)}
 
 
+def distilabel(python, url, chats, most):
+    """The same by distilabel; in the setting with faults it does not look into the replies."""
+    script = Path(__file__).with_name("teacher_distilabel.py")
+    done = subprocess.run([python, script, url, str(len(chats)), str(most)], capture_output=True, text=True, check=True)
+    return int(re.search(r"^replies (\d+)$", done.stdout, re.M)[1])
+
+
 def measure(client, chats, most, faults):
     """(share of the capacity used, requests wasted, questions lost, seconds)."""
     with socket.socket() as free:
@@ -116,11 +126,14 @@ def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--questions", type=int, default=2000)
     options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--distilabel", metavar="PYTHON", help="an interpreter that has distilabel")
     chosen = options.parse_args()
-    chats, found = questions(chosen.questions), {}
+    chats, found, clients = questions(chosen.questions), {}, dict(CLIENTS)
+    if chosen.distilabel:
+        clients["distilabel"] = functools.partial(distilabel, chosen.distilabel)
     for _ in range(chosen.rounds):
         for setting, (most, faults) in SETTINGS.items():
-            for name, client in CLIENTS.items():
+            for name, client in clients.items():
                 found.setdefault((setting, name), []).append(measure(client, chats, most, faults))
     print(f"{chosen.questions} questions, {chosen.rounds} rounds, medians; capacity {ROOM / LATENCY:.0f} replies/s")
     print(f"{'setting':<9}{'client':<17}{'share used':>11}{'seconds':>9}{'wasted':>8}{'lost':>6}")
