@@ -1,5 +1,6 @@
 """The openai teacher against an endpoint that misbehaves: what is repeated, what is dropped, what ends the run."""
 
+import asyncio
 import gzip
 import io
 import json
@@ -217,6 +218,19 @@ def test_many_refusals_together_show_where_the_room_ends():
     for out in range(65, 101):
         pace.bad((0.0, out), refused=True)
     assert pace.limit == 50 and pace.ceiling == 65
+
+
+def test_a_pause_holds_for_every_request():
+    async def pause():
+        pace = Pace(4, 4, 10)
+        start = await pace.enter()
+        pace.bad(start, True, 0.3)
+        pace.leave()
+        began = time.monotonic()
+        await asyncio.gather(pace.enter(), pace.enter())
+        return time.monotonic() - began
+
+    assert asyncio.run(pause()) > 0.29
 
 
 def test_the_pace_does_not_grow_while_replies_get_slower():

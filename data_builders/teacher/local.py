@@ -1,5 +1,7 @@
 """A local model as teacher, through transformers; what it writes is held to the question's JSON schema token by token.
 
+Free text, as of the agents that reply in tags, is not held to anything; a reply of another form is asked for again.
+
 The one module under `data_builders` that loads a machine-learning package, and only when such a teacher is opened: the
 rows of a builder must not depend on torch, but a local teacher is a model.
 """
@@ -103,12 +105,13 @@ class Local:
         ).to(self.model.device)
         first, start = chats[fit[0]], inputs["input_ids"].shape[1]
         held = Held(self.guidance, self.grammar, [chats[index] for index in fit], start)
-        sampled = {"do_sample": True, "temperature": first.temperature} if first.temperature else {"do_sample": False}
+        sampled = {"do_sample": False}
+        if first.temperature:  # nothing but the temperature, whatever the model's own settings say
+            sampled = {"do_sample": True, "temperature": first.temperature, "top_k": 0, "top_p": 1.0}
         self.transformers.set_seed(int(hashlib.sha256(first.key.encode()).hexdigest()[:8], 16))
         written = self.model.generate(
             **inputs,
             **sampled,
-            top_k=0,
             max_new_tokens=min(first.max_tokens, window - start),
             pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id,
             logits_processor=self.transformers.LogitsProcessorList([held]),

@@ -30,7 +30,7 @@ class Teacher(BaseModel):
     api_key_env: str = how("", "NAME of the environment variable that holds the key; empty: the endpoint needs none")
     concurrency: int = how(64, "most requests at once; for transformers, prompts per batch", ge=1, le=4096)
     concurrency_start: int = how(8, "requests at once to begin with", ge=1)
-    timeout: float = how(300.0, "seconds for one request in all", gt=0)
+    timeout: float = how(600.0, "seconds for one request in all", gt=0)
     patience: float = how(120.0, "seconds with nothing but failures until the endpoint counts as down", gt=0)
     max_reply_bytes: int = how(4 * 2**20, "a longer reply is cut off and not used", ge=1024)
     max_requests: Limit = how(0, "budget of this data set; 0: none")
