@@ -126,6 +126,28 @@ def test_a_server_that_refuses_schemas_gets_them_in_words_and_is_not_tried_again
     assert asked(server) == {"schema refused": 1, "answered": 10}
 
 
+@pytest.mark.parametrize("first", [0, 2])
+def test_a_question_that_is_refused_for_itself_changes_nothing_for_the_others(path, first):
+    server, whole = Server(), Server.chat
+
+    async def narrow(request):
+        from tests.teacher_server import _error
+
+        payload = await request.json()
+        server.headers.append("response_format" in payload)
+        if payload["messages"][1]["content"] == f"Question {first}":
+            return _error(400, "maximum context length is 8 tokens")
+        return await whole(server, request)
+
+    server.chat = narrow
+    with served(server) as url:
+        answers, _ = ask(url, path, [chat(n) for n in range(6)])
+    assert [answer.value is None for answer in answers] == [n == first for n in range(6)]
+    assert "maximum context length" in answers[first].dropped
+    without = [asked for asked in server.headers if asked is False]
+    assert len(without) == (1 if first == 0 else 0)
+
+
 @pytest.mark.parametrize(
     "text",
     [

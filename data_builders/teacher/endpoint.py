@@ -58,7 +58,7 @@ class Endpoint:
                 allowed="a variable that holds the key",
                 fix=f"export {table.api_key_env}=…",
             )
-        self.traits = store.traits(table.base_url)
+        self.traits, self.takes_schemas = store.traits(table.base_url), False
         self.client = None
 
     def _opened(self):
@@ -91,27 +91,41 @@ class Endpoint:
 
     async def complete(self, chat):
         """The `Raw` reply. Raises Passing, Rejected, or DataError where no later question can fare better."""
+        left_out = set(self.traits)
         while True:
             try:
-                return await self._once(chat)
+                raw = await self._once(chat, left_out)
             except (self.openai.BadRequestError, self.openai.UnprocessableEntityError) as error:
-                trait = self._refused(chat, str(error.message))
+                trait = self._refused(chat, str(error.message), left_out)
                 if trait is None:
                     if error.code == "content_filter":
                         return Raw("", "content_filter", _guess(chat.messages), 0)
                     raise Rejected(f"HTTP {error.status_code}: {self.clean(str(error.message))[:300]}") from None
-                self.traits.add(trait)
+                left_out.add(trait)
+            else:
+                self._learn(chat, left_out)
+                return raw
 
-    def _refused(self, chat, message):
-        """What to leave out next time, or None where nothing is left that may be to blame."""
+    def _refused(self, chat, message, left_out):
+        """What to leave out next time, or None where nothing is left that may be to blame.
+
+        Servers put a schema that they do not take into many words; once one was taken, the answer has to speak of it.
+        """
         for name in OPTIONAL:
-            if name not in self.traits and re.search(rf"\b{name}\b", message):
+            if name not in left_out and re.search(rf"\b{name}\b", message):
                 return name
-        return "schema" if chat.schema and "schema" not in self.traits else None
+        blamed = not self.takes_schemas or re.search(r"schema|response_format|grammar", message)
+        return "schema" if chat.schema and "schema" not in left_out and blamed else None
 
-    async def _once(self, chat):
-        started, traits = time.monotonic(), set(self.traits)
-        api = self.openai
+    def _learn(self, chat, left_out):
+        """Remember what it was answered without, for good."""
+        self.takes_schemas |= chat.schema is not None and "schema" not in left_out
+        for trait in left_out - self.traits:
+            self.traits.add(trait)
+            self.store.learn(self.table.base_url, trait)
+
+    async def _once(self, chat, traits):
+        started, api = time.monotonic(), self.openai
         try:
             async with asyncio.timeout(self.table.timeout):
                 # The path by hand: to check the payload's types takes the client longer than all the rest.
@@ -144,8 +158,6 @@ class Endpoint:
             raise Passing("connection", self.clean(repr(error.__cause__))[:200]) from None
         except Unusable as error:
             return self._cut_off(chat, error)
-        for trait in traits - self.store.traits(self.table.base_url):
-            self.store.learn(self.table.base_url, trait)  # without what was left out it works
         return self._read(chat, response, time.monotonic() - started)
 
     def _cut_off(self, chat, cause):
