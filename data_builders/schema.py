@@ -50,6 +50,7 @@ class Qtsa:
 
     `answer` is the text between the answer tags (a letter for mcq), `operations` counts those of a calculation, `span`
     says where the source sentence stands ("file:node:start-end", characters of the node's text) for extracted facts.
+    `asked` holds the keys, in the store of replies, of what a model was asked for it; `operations` of its records is 0.
     """
 
     id: str
@@ -71,7 +72,8 @@ class Qtsa:
     span: str | None
     request: str
     teacher: str
-    prompt_version: int
+    prompt_version: int | str
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def make(job, step, done, fresh):
         inputs = step.given | {name: done[name] for name in step.reads}
         counts = counted(done["data"]) if done else {}
         expected = plan.forecast(module, step.name, step.spec, counts, inputs, reason, job.runs, job.runtime).predicted
-        job.runtime.predicted = expected
+        job.runtime.predicted, job.runtime.runs = expected, job.runs
         started, clock = artefact.now(), time.monotonic()
         with PeakMemory() as memory:
             metrics = module.run(step.spec, inputs, out, job.runtime)

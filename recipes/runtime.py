@@ -45,6 +45,8 @@ class Bar:
 class Runtime:
     """Where a stage runs. `predicted` is the stage's forecast ({"seconds", "memory_bytes"}) or None.
 
+    `runs` is the folder of all results, where recipes share what a teacher was paid for, or None.
+
     On a terminal `bar` draws a live line; elsewhere it writes a plain line at most every ten seconds, so that logs stay
     readable. `stream` is the text stream both write to.
     """
@@ -52,6 +54,7 @@ class Runtime:
     def __init__(self, stream=None, predicted=None):
         self.stream = stream or sys.stdout
         self.predicted = predicted
+        self.runs = None
         self._live = None
 
     def say(self, text):

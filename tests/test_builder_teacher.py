@@ -1,10 +1,5 @@
-"""The expert teacher and the store of replies: what a record says, and that nothing is asked twice."""
+"""The expert teacher and the protocol of teachers: what a record says, ids and order."""
 
-import json
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -15,11 +10,9 @@ from data_builders.corpus.reader import read_corpus
 from data_builders.quality.ledger import Ledger
 from data_builders.schema import DataError
 from data_builders.teacher.expert import Expert
-from data_builders.teacher.protocol import Reply, Request
-from data_builders.teacher.store import ask_stored
+from data_builders.teacher.protocol import Reply, Request, in_order
 
 SMALL = Path(__file__).parent / "fixtures" / "small_corpus"
-ROOT = Path(__file__).parents[1]
 
 
 def subjects():
@@ -90,114 +83,29 @@ def test_replies_keep_ids_and_order_and_follow_the_schema_of_the_request():
         Reply.model_validate({"request": "r", "answr": "x"})
 
 
-class Counting:
-    """Answers like the expert, counts the requests, and can stop after some."""
-
-    name, version = "counting", 1
-
-    def __init__(self, most=None):
-        self.asked, self.most = [], most
-
-    def ask(self, requests):
-        for reply in Expert().ask(requests):
-            if self.most is not None and len(self.asked) >= self.most:
-                raise KeyboardInterrupt
-            self.asked.append(reply.request)
-            yield reply
-
-
 def many():
     return [
         request(subject, "open", wording) for subject in ("divider-series", "capacitor-ramp") for wording in range(5)
     ]
 
 
-def test_an_interrupted_run_asks_only_what_is_missing(tmp_path):
-    path, requests, first = tmp_path / "replies.jsonl", many(), Counting(most=4)
-    with pytest.raises(KeyboardInterrupt):
-        ask_stored(first, requests, path, lambda reply: None)
-    assert len(path.read_text().splitlines()) == 4, "each reply is on disk as it arrives"
-    second, arrived = Counting(), []
-    replies = ask_stored(second, requests, path, arrived.append)
-    assert first.asked + second.asked == [item.id for item in requests]
-    assert [reply.request for reply in replies] == [item.id for item in requests]
-    assert len(arrived) == len(requests)
-    third = Counting()
-    assert ask_stored(third, requests, path, lambda reply: None) == replies and third.asked == []
+def test_every_reply_is_announced_once_as_it_arrives():
+    arrived = []
+    replies = in_order(Expert(), many(), arrived.append)
+    assert arrived == replies and [reply.request for reply in replies] == [item.id for item in many()]
 
 
-def test_a_last_line_cut_off_by_a_kill_is_asked_again(tmp_path):
-    path, requests = tmp_path / "replies.jsonl", many()
-    whole = ask_stored(Counting(), requests, path, lambda reply: None)
-    content = path.read_bytes()
-    path.write_bytes(content[:-30])
-    again = Counting()
-    assert ask_stored(again, requests, path, lambda reply: None) == whole
-    assert again.asked == [requests[-1].id]
-    assert path.read_bytes() == content
-
-
-def test_a_kill_9_in_the_middle_loses_at_most_the_line_in_flight(tmp_path):
-    script = f"""
-import sys, time
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
-from pathlib import Path
-import test_builder_teacher as tests
-class Slow(tests.Counting):
-    def ask(self, requests):
-        for reply in super().ask(requests):
-            time.sleep(0.05)
-            yield reply
-tests.ask_stored(Slow(), tests.many(), Path({str(tmp_path / "replies.jsonl")!r}), lambda reply: None)
-"""
-    path = tmp_path / "replies.jsonl"
-    process = subprocess.Popen([sys.executable, "-c", script])
-    while process.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") < 3):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    kept = path.read_bytes().count(b"\n")
-    assert 3 <= kept < 10
-    rest = Counting()
-    assert len(ask_stored(rest, many(), path, lambda reply: None)) == 10
-    assert len(rest.asked) == 10 - kept
-
-
-def test_another_teacher_does_not_get_the_first_ones_replies(tmp_path):
-    path, requests = tmp_path / "replies.jsonl", many()
-    ask_stored(Counting(), requests, path, lambda reply: None)
-    other = Counting()
-    other.version = 2
-    ask_stored(other, requests, path, lambda reply: None)
-    assert len(other.asked) == len(requests)
-
-
-def test_the_same_request_twice_is_asked_once(tmp_path):
-    teacher, item = Counting(), many()[0]
-    assert len(ask_stored(teacher, [item, item], tmp_path / "r.jsonl", lambda reply: None)) == 2
-    assert teacher.asked == [item.id]
-
-
-def test_a_damaged_line_and_a_teacher_that_mixes_up_ids_are_clear_errors(tmp_path):
-    path, requests = tmp_path / "replies.jsonl", many()
-    ask_stored(Counting(), requests, path, lambda reply: None)
-    lines = path.read_text().splitlines()
-    lines[1] = json.dumps({"key": "x", "reply": {"no": 1}})
-    path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(DataError, match="damaged") as error:
-        ask_stored(Counting(), requests, path, lambda reply: None)
-    assert "replies.jsonl:2" in str(error.value)
-
-    class Reversing(Counting):
-        def ask(self, requests):
-            return reversed(list(super().ask(requests)))
+def test_a_teacher_that_mixes_up_ids_or_leaves_some_out_is_a_clear_error():
+    class Reversing(Expert):
+        def ask(self, requests, arrived):
+            return reversed(list(super().ask(requests, arrived)))
 
     with pytest.raises(DataError, match="does not belong"):
-        ask_stored(Reversing(), requests, tmp_path / "other.jsonl", lambda reply: None)
+        in_order(Reversing(), many(), lambda reply: None)
 
-    class Lazy(Counting):
-        def ask(self, requests):
-            return list(super().ask(requests))[:-1]
+    class Lazy(Expert):
+        def ask(self, requests, arrived):
+            return list(super().ask(requests, arrived))[:-1]
 
     with pytest.raises(DataError, match="too few"):
-        ask_stored(Lazy(), requests, tmp_path / "lazy.jsonl", lambda reply: None)
+        in_order(Lazy(), many(), lambda reply: None)

@@ -1,40 +1,44 @@
-"""Question–thinking–solution–answer records about analog circuits, made from a textbook by an expert teacher.
+"""Question–thinking–solution–answer records about analog circuits, made from a textbook by a teacher.
 
 Source: the corpus of the recipe, either the mini-textbook shipped with it or any folder of Markdown, Quarto or plain
 text. A learning node is the cleaned text under one heading. Nodes with stated facts and formulas give multiple-choice,
-open and calculation records over five stances; other nodes give records taken from their sentences.
+open and calculation records over five stances; other nodes give records taken from their sentences. That is the expert
+teacher. A model as teacher is given every node as a document and makes open and multiple-choice records of it: one
+agent asks, one answers with its reasoning, one edits.
 
 Splits are by source group. *transfer* tests whole nodes that are held out; *knowledge* tests wordings of taught facts
-that never occur in training; *calculation* tests value combinations that occur in no training row. Training rows are
-checked against every test item (leaks.json), and every dropped piece stands in ledger.jsonl with its reason.
+that never occur in training (of a model: other questions on taught nodes); *calculation* tests value combinations that
+occur in no training row. Training rows are checked against every test item (leaks.json), and every dropped piece stands
+in ledger.jsonl with its reason.
 
 Limits: the expert teacher states what its sources state; it cannot judge truth, ask across two facts or derive.
 Questions taken from plain sentences test recall of a phrase, not understanding. Numbers are chosen for exact, short
-arithmetic, so difficulty is that of mental arithmetic. Right options are even over the letters by construction.
+arithmetic, so difficulty is that of mental arithmetic. Right options are even over the letters by construction. A
+model's records are as right as the model: nobody has checked its answers, tests included.
 """
 
-import re
 from collections import Counter
 from pathlib import Path
 
+from data_builders.analogseeker.agent_plan import AgentPlanner, bill, prompt_versions
+from data_builders.analogseeker.card import data_card
 from data_builders.analogseeker.plan import Planner
 from data_builders.analogseeker.rows import graded_row, sft_row
-from data_builders.corpus.reader import count_tokens, read_corpus
+from data_builders.analogseeker.teach import taught
+from data_builders.corpus.reader import read_corpus
 from data_builders.quality.duplicates import without_duplicates
 from data_builders.quality.gates import first_failed
-from data_builders.quality.leaks import leak_gate
+from data_builders.quality.leaks import leak_gate, without_leaks
 from data_builders.quality.ledger import Ledger
 from data_builders.quality.selection import first, in_turns
 from data_builders.schema import DataError, Qtsa, order, stable_id, write_json, write_jsonl
 from data_builders.teacher.arithmetic import operations, parse
-from data_builders.teacher.expert import Expert
 from data_builders.teacher.extractive import mine_facts
 from data_builders.teacher.protocol import PROMPT_VERSION
-from data_builders.teacher.store import ask_stored
+from data_builders.teacher.store import FILE
 
 VERSION = 1
 SHIPPED = Path(__file__).parent / "corpus"
-REPLIES = "replies.jsonl"
 ROW_TOKENS = 90  # of an sft row, counted as in the card; measured on the shipped corpus
 
 
@@ -46,17 +50,24 @@ def corpus_dir(spec):
 def _planned(spec, folder, seed, ledger):
     corpus = read_corpus(folder, spec.min_tokens, spec.max_tokens, ledger)
     usable = [node for node in corpus.nodes if not node.flags]
+    if spec.teacher.kind != "expert":
+        planner = AgentPlanner(usable, spec, seed)
+        return corpus, planner, planner.requests()
     mined = mine_facts([node for node in usable if node.node_id not in corpus.facts], corpus.terms, seed)
     planner = Planner(usable, corpus.facts | mined, spec, seed)
     return corpus, planner, planner.requests()
 
 
 def forecast(spec, corpus_dir):
-    """What a build will come to, without asking anyone: nodes, requests, rows before gates by use, tokens."""
+    """What a build will come to, without asking anyone: nodes, requests, rows before gates by use, tokens.
+
+    Of a model as teacher also its `bill`, replies that are stored already not taken off.
+    """
     corpus, _, requests = _planned(spec, corpus_dir, 0, Ledger())
     splits = Counter(request.split for request in requests)
     kinds = Counter(request.kind for request in requests if request.split == "sft")
-    sft = sum(_mix_counts(kinds, spec).values())
+    real = spec.teacher.kind != "expert"
+    sft = min(spec.sft_rows, splits["sft"]) if real else sum(_mix_counts(kinds, spec).values())
     rl = min(spec.rl_rows, splits["rl"])
     test = sum(min(size, splits[kind]) for kind, size in spec.tests.model_dump().items())
     return {
@@ -66,33 +77,26 @@ def forecast(spec, corpus_dir):
         "sft": sft,
         "rl": rl,
         "test": test,
-        "tokens": sft * ROW_TOKENS,
+        "tokens": sft * (spec.teacher.reply_tokens + ROW_TOKENS if real else ROW_TOKENS),
+        **({"bill": bill(requests, spec.teacher)} if real else {}),
     }
 
 
-def build(spec, corpus_dir, out, seed, bar, say):
+def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     """Build all rows under `out`, the same bytes every time. Returns the metrics.
 
     `bar(title, total, unit)` is a context manager whose `.advance(n, note)` counts; `say(text)` tells a person one
-    line. Goes on from an interrupted attempt in `out`. Raises DataError for a corpus that cannot be used, for test
-    sizes that cannot be reached, and for leaks above the threshold.
+    line. `replies` is the file of a model's stored replies (default: in `out`), from which an interrupted build goes
+    on. Raises DataError for a corpus that cannot be used, for test sizes that cannot be reached, for leaks above the
+    threshold, and where a model's endpoint or budget ends the run.
     """
     ledger = Ledger()
     corpus, planner, requests = _planned(spec, corpus_dir, seed, ledger)
-    say(
-        f"{len(corpus.nodes)} nodes, {len(planner.facts)} facts, {len(planner.formulas)} formulas, "
-        f"{len(planner.held)} nodes held out"
-    )
-    teacher, splits, tokens = Expert(), Counter(), Counter()
-    with bar("teacher", len({request.id for request in requests}), "requests") as progress:
-
-        def arrived(reply):
-            tokens["all"] += count_tokens(reply.question) + count_tokens(reply.thinking) + count_tokens(reply.solution)
-            splits["declined" if reply.declined else "kept"] += 1
-            progress.advance(1, f"{splits['declined']} declined, about {tokens['all']:,} tokens")
-
-        replies = ask_stored(teacher, requests, out / REPLIES, arrived)
-    records = without_duplicates(_records(requests, replies, teacher, ledger), ledger)
+    real = spec.teacher.kind != "expert"
+    made_of = f"{len(requests)} questions" if real else f"{len(planner.facts)} facts, {len(planner.formulas)} formulas"
+    say(f"{len(corpus.nodes)} nodes, {made_of}, {len(planner.held)} nodes held out")
+    teacher, answers, spent = taught(spec.teacher, requests, replies or out / FILE, bar, say)
+    records = without_duplicates(_records(requests, answers, teacher, ledger), ledger)
     by_split = {
         split: [record for record in records if record.split == split]
         for split in ("sft", "rl", "knowledge", "calculation", "transfer")
@@ -103,12 +107,15 @@ def build(spec, corpus_dir, out, seed, bar, say):
             for kind, size in spec.tests.model_dump().items()
             for record in _test_items(kind, size, by_split[kind], planner, spec, seed, ledger)
         ]
-        sft = [sft_row(record) for record in _mixed(by_split["sft"], spec, seed, ledger)]
-        spread = in_turns(by_split["rl"], lambda record: record.fact_id, seed)
+        sft = [sft_row(record) for record in _mixed(by_split["sft"], spec, seed, ledger, real)]
+        spread = in_turns(by_split["rl"], _group(real), seed)
         rl = [
             graded_row(record, "calculation" if record.kind == "calc" else "knowledge", spec.tolerance)
             for record in first(spread, spec.rl_rows, "rl", ledger)
         ]
+        if real:
+            # A model may well ask the same thing twice, once for training and once for the test.
+            sft, rl = without_leaks(sft, tests, ledger), without_leaks(rl, tests, ledger)
         kinds = Counter(row.kind for row in sft)
         progress.advance(
             len(tests) + len(sft) + len(rl),
@@ -125,9 +132,8 @@ def build(spec, corpus_dir, out, seed, bar, say):
     write_jsonl(out / "test.jsonl", tests)
     write_jsonl(out / "cpt.jsonl", ({"node_id": node.node_id, "text": node.text} for node in usable))
     write_jsonl(out / "ledger.jsonl", ledger.rows)
-    card = _card(spec, corpus, planner, requests, sft, rl, tests, leaks, ledger)
+    card = data_card(__doc__, VERSION, spec, corpus, planner, requests, (sft, rl, tests), leaks, ledger)
     write_json(out / "card.json", card)
-    (out / REPLIES).unlink()
     for step in ("nodes", "replies", "records"):
         for reason, count in card["ledger"].get(step, {"reasons": {}})["reasons"].items():
             say(f"{step}: {count} dropped, {reason}")
@@ -140,7 +146,13 @@ def build(spec, corpus_dir, out, seed, bar, say):
         "dropped": len(ledger.rows),
         "nodes": len(corpus.nodes),
         **card["rows"],
+        **spent,
     }
+
+
+def _group(real):
+    """What rows are spread over evenly: the facts of the expert, the nodes of a model."""
+    return (lambda record: record.node_id) if real else (lambda record: record.fact_id)
 
 
 def _records(requests, replies, teacher, ledger):
@@ -173,8 +185,9 @@ def _records(requests, replies, teacher, ledger):
             request.split,
             subject.get("span"),
             request.id,
-            teacher.name,
-            PROMPT_VERSION,
+            teacher,
+            prompt_versions() if reply.asked else PROMPT_VERSION,
+            reply.asked,
         )
         failed = first_failed(record)
         if failed:
@@ -216,7 +229,10 @@ def _mix_counts(available, spec):
     return {kind: min(available[kind], round(total * share / whole)) for kind, share in shares.items()}
 
 
-def _mixed(records, spec, seed, ledger):
+def _mixed(records, spec, seed, ledger, real):
+    if real:  # a model was asked in the shares of the mix, and every record was paid for
+        chosen = first(in_turns(records, _group(real), seed), spec.sft_rows, "sft", ledger)
+        return sorted(chosen, key=lambda record: order(seed, "sft", record.id))
     counts = _mix_counts(Counter(record.kind for record in records), spec)
     chosen = []
     for kind in ("mcq", "open", "calc"):
@@ -231,44 +247,3 @@ def _mixed(records, spec, seed, ledger):
             fix="set data.mix, or give a larger corpus",
         )
     return sorted(chosen, key=lambda record: order(seed, "sft", record.id))
-
-
-def _card(spec, corpus, planner, requests, sft, rl, tests, leaks, ledger):
-    """The data card: what this is, what is in it, what was left out, what to know before using it."""
-    notes = []
-    formulas = [item for item in planner.formulas if item[0].node_id not in planner.held]
-    if spec.tests.calculation and not formulas:
-        notes.append("The corpus states no formulas: no calculation test, and rl rows are multiple-choice questions.")
-    kinds = Counter(row.kind for row in tests)
-    families = Counter(node.family for node in corpus.nodes)
-    about, _, limits = re.sub(r"(?<!\n)\n(?!\n)", " ", __doc__.strip()).partition("Limits: ")
-    return {
-        "name": "analogseeker",
-        "version": VERSION,
-        "about": about.strip(),
-        "limits": limits,
-        "notes": notes,
-        "corpus": spec.corpus,
-        "teacher": {"kind": spec.teacher.kind, "version": Expert.version, "prompt_version": PROMPT_VERSION},
-        "rows": {"sft": len(sft), "rl": len(rl), "test": len(tests)}
-        | {f"test_{kind}": kinds[kind] for kind in sorted(kinds)},
-        "sft_kinds": dict(Counter(row.kind for row in sft)),
-        "tokens": {
-            "counted_as": "words, numbers and signs; no tokenizer",
-            "sft": sum(count_tokens(turn["content"]) for row in sft for turn in row.prompt + row.completion),
-            "nodes": sum(node.n_tokens for node in corpus.nodes),
-        },
-        "letters": dict(sorted(Counter(row.answer for row in tests if row.grader == "choice").items())),
-        "stances": dict(sorted(Counter(row.lineage["stance"] for row in sft).items())),
-        "families": dict(sorted(families.items())),
-        "held_out": [
-            {"node_id": node.node_id, "family": node.family, "title": node.title}
-            for node in corpus.nodes
-            if node.node_id in planner.held
-        ],
-        "facts": len(planner.facts),
-        "formulas": len(planner.formulas),
-        "requests": len(requests),
-        "leaks": {name: leaks[name] for name in ("passed", "threshold", "share_13_gram", "counts")},
-        "ledger": ledger.totals(),
-    }

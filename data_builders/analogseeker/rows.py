@@ -5,6 +5,7 @@ import re
 from data_builders.schema import GradedRow, SftRow, stable_id
 
 LETTERS = "ABCD"
+FILTERS = ("schema", "gates", "duplicates", "overlap with test items")  # what a model's record has passed
 GRADERS = {"mcq": "choice", "calc": "numeric", "open": "text"}
 REPLY = re.compile(r"<think>(.*?)</think>\n(.*?)\n<answer>(.*?)</answer>", re.S)
 
@@ -42,7 +43,10 @@ def parse_row(row):
 
 
 def _lineage(record):
-    lineage = {"draw": record.draw, "stance": record.stance, "wording": record.wording, "requests": [record.request]}
+    asked = list(record.asked) or [record.request]
+    lineage = {"draw": record.draw, "stance": record.stance, "wording": record.wording, "requests": asked}
+    if record.asked:
+        lineage |= {"teacher": record.teacher, "prompts": record.prompt_version, "filters": list(FILTERS)}
     return lineage | {"span": record.span} if record.span else lineage
 
 

@@ -1,8 +1,10 @@
 """What the analogseeker data are made from: the `[data]` table of a recipe. Light: no reading, no building."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from data_builders.teacher.table import Teacher
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -12,8 +14,8 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Teacher(Table):
-    kind: Literal["expert"] = Field("expert", description="who writes the records; expert: rules and formulas, offline")
+class AnalogTeacher(Teacher):
+    draws: int = Field(6, ge=1, le=100, description="training questions of each node that a model is asked for")
 
 
 class Tests(Table):
@@ -38,7 +40,7 @@ class Spec(Table):
     """The `[data]` table of an analogseeker recipe."""
 
     corpus: str = Field("shipped", min_length=1, description='"shipped" or a folder of .md, .qmd or .txt files')
-    teacher: Teacher = Teacher()
+    teacher: AnalogTeacher = AnalogTeacher()
     draws: int = Field(2, ge=1, le=24, description="multiple-choice rows for each fact and wording, options varied")
     test_wordings: int = Field(2, ge=1, description="last wordings of each fact that are kept for the test")
     calc_per_formula: Count = Field(24, description="value combinations of each formula that may become sft rows")

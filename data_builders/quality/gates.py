@@ -40,7 +40,8 @@ def _garbled(record):
 
 
 def _book(record):
-    return any(BOOK.search(field) for field in (record.question, record.thinking, *(record.options or ())))
+    fields = (record.question, record.thinking, record.solution, *(record.options or ()))
+    return any(BOOK.search(field) for field in fields)
 
 
 def _long(record):
@@ -64,6 +65,8 @@ def _one_answer(record):
         return False
     if record.answer not in "ABCD" or len(record.answer) != 1:
         return True
+    if record.asked:  # a model words its solution freely
+        return False
     return record.solution != f"So the right option is: {record.options['ABCD'.index(record.answer)]}."
 
 

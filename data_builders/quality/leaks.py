@@ -91,6 +91,17 @@ def find_leaks(training, tests):
     return found
 
 
+def without_leaks(rows, tests, ledger):
+    """The training rows that hold no test item; the ledger takes the others, with what overlaps."""
+    hits = {hit["row"]: hit for hit in find_leaks(rows, tests)}
+    for row in rows:
+        if hit := hits.get(row.id):
+            ledger.drop("overlap", f"{hit['kind']} overlap with a test item", row.id, hit["text"][:120])
+        else:
+            ledger.keep("overlap")
+    return [row for row in rows if row.id not in hits]
+
+
 def leak_report(training, tests, threshold):
     """What leaks.json holds.
 

@@ -21,9 +21,11 @@ class Expert:
     name = "expert"
     version = 1
 
-    def ask(self, requests):
+    def ask(self, requests, arrived=lambda reply: None):
         for request in requests:
-            yield self._calculate(request) if request.values is not None else self._recall(request)
+            reply = self._calculate(request) if request.values is not None else self._recall(request)
+            arrived(reply)
+            yield reply
 
     def _recall(self, request):
         fact = Fact.model_validate(request.subject)

@@ -1,73 +1,153 @@
-"""Replies kept as they arrive, so that an interrupted run asks nothing twice."""
+"""Replies that were paid for, in one SQLite file for all recipes of a runs folder: written the moment they arrive.
 
-import json
+A reply lies under the digest of its question. Before a question is sent its key is claimed, so that two processes never
+ask the same thing at once; the claims of a process that died are void. The file is in WAL mode: what is written
+survives `kill -9`; a power cut may take the last replies of a second or so. It needs a local disk.
+"""
 
-from data_builders.schema import DataError, encode, stable_id
-from data_builders.teacher.protocol import REPLY_SCHEMA, Reply
+import errno
+import os
+import socket
+import sqlite3
+import time
+import uuid
+from contextlib import contextmanager
 
+from data_builders.schema import DataError
+from data_builders.teacher.chat import Raw
 
-def key(teacher, request):
-    """What makes a question to a teacher the same question: who is asked, for what, in which form."""
-    return stable_id(teacher.name, teacher.version, request.id, sorted(REPLY_SCHEMA["properties"]))
-
-
-def ask_stored(teacher, requests, path, arrived):
-    """Replies to `requests` in order, from the file at `path` where it has them, else from the teacher and then stored.
-
-    Each new reply is one line, flushed as it arrives. A last line cut off by a kill is removed and asked again. Calls
-    `arrived(reply)` once for each reply. Raises DataError for a damaged file or a teacher that breaks its protocol.
-    """
-    known = _load(path)
-    keys = [key(teacher, request) for request in requests]
-    missing = list({k: request for k, request in zip(keys, requests, strict=True) if k not in known}.items())
-    for k in dict.fromkeys(k for k in keys if k in known):
-        arrived(known[k])
-    count = 0
-    with path.open("a", encoding="utf-8") as stream:
-        for (k, request), reply in zip(missing, teacher.ask([request for _, request in missing]), strict=False):
-            if reply.request != request.id:
-                raise DataError(
-                    "A teacher's reply does not belong to the request.",
-                    where=f"teacher {teacher.name}",
-                    got=reply.request,
-                    allowed=request.id,
-                    fix="make the teacher keep ids and order",
-                )
-            stream.write(encode({"key": k, "reply": reply.model_dump()}) + "\n")
-            stream.flush()
-            known[k] = reply
-            count += 1
-            arrived(reply)
-    if count < len(missing):
-        raise DataError(
-            "A teacher gave too few replies.",
-            where=f"teacher {teacher.name}",
-            got=f"{count} replies",
-            allowed=f"{len(missing)}, one a request",
-            fix="run again: the replies that came are kept",
-        )
-    return [known[k] for k in keys]
+FILE = ".replies.sqlite"
+FORMAT = 1
+STALE = 15.0  # seconds without a sign of life after which another machine's claims are void
+TABLES = """
+CREATE TABLE IF NOT EXISTS replies (
+  key TEXT PRIMARY KEY, root TEXT, agent TEXT, model TEXT, prompt_version TEXT, content TEXT, finish TEXT,
+  tokens_in INTEGER, tokens_out INTEGER, seconds REAL, arrived TEXT DEFAULT CURRENT_TIMESTAMP);
+CREATE INDEX IF NOT EXISTS by_root ON replies (root);
+CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, owner TEXT);
+CREATE TABLE IF NOT EXISTS owners (owner TEXT PRIMARY KEY, seen REAL);
+CREATE TABLE IF NOT EXISTS traits (endpoint TEXT, trait TEXT, PRIMARY KEY (endpoint, trait));
+"""
 
 
-def _load(path):
-    if not path.exists():
-        return {}
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        with path.open("r+b") as stream:
-            stream.truncate(whole)
-    known = {}
-    for number, line in enumerate(content[:whole].splitlines(), 1):
+class Store:
+    """Opens or makes the file at `path`. Raises DataError where it is damaged or of another format."""
+
+    def __init__(self, path):
+        self.path = path
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            row = json.loads(line)
-            known[row["key"]] = Reply.model_validate(row["reply"])
-        except (ValueError, KeyError, TypeError) as error:
+            self.db = sqlite3.connect(path, timeout=60, isolation_level=None)
+            self._open()
+        except sqlite3.DatabaseError as error:
             raise DataError(
-                "A stored reply is damaged.",
-                where=f"{path}:{number}",
-                got=str(error).splitlines()[0],
-                allowed="one stored reply a line",
-                fix="delete that line; it will be asked again",
+                "The store of replies cannot be used.",
+                where=str(path),
+                got=str(error),
+                allowed="an SQLite file made by this program, on a local disk",
+                fix="move it away; its replies will be asked, and paid for, again",
             ) from None
-    return known
+        self.seen = 0.0
+        self.beat()
+
+    def _open(self):
+        for attempt in range(50):
+            try:
+                self.db.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError:  # another process is switching the same new file
+                if attempt == 49:
+                    raise
+                time.sleep(0.1)
+        self.db.execute("PRAGMA synchronous = NORMAL")
+        with self._transaction():
+            found = self.db.execute("PRAGMA user_version").fetchone()[0]
+            if found not in (0, FORMAT):
+                raise sqlite3.DatabaseError(f"format {found}, this program reads {FORMAT}")
+            for statement in TABLES.split(";")[:-1]:
+                self.db.execute(statement)
+            self.db.execute(f"PRAGMA user_version = {FORMAT}")
+            host = socket.gethostname()
+            for (owner,) in self.db.execute("SELECT owner FROM owners").fetchall():
+                machine, pid, _ = owner.rsplit(":", 2)
+                if machine == host and not _alive(int(pid)):
+                    self.db.execute("DELETE FROM owners WHERE owner = ?", (owner,))
+            self.db.execute("DELETE FROM claims WHERE owner NOT IN (SELECT owner FROM owners)")
+
+    @contextmanager
+    def _transaction(self):
+        """All or nothing. A full disk is raised as what it is, so that the run says so."""
+        try:
+            self.db.execute("BEGIN IMMEDIATE")
+            yield
+            self.db.execute("COMMIT")
+        except BaseException as error:
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
+                raise OSError(errno.ENOSPC, "no space left for replies", str(self.path)) from error
+            raise
+
+    def close(self):
+        """Give up all claims and close the file."""
+        self.db.execute("DELETE FROM claims WHERE owner = ?", (self.owner,))
+        self.db.execute("DELETE FROM owners WHERE owner = ?", (self.owner,))
+        self.db.close()
+
+    def beat(self):
+        """A sign of life, written at most every second; without it the claims lapse after STALE seconds."""
+        if time.time() - self.seen >= 1:
+            self.seen = time.time()
+            self.db.execute("INSERT OR REPLACE INTO owners VALUES (?, ?)", (self.owner, self.seen))
+
+    def get(self, key):
+        """The `Raw` reply under a key, or None."""
+        row = self.db.execute(
+            "SELECT content, finish, tokens_in, tokens_out, seconds FROM replies WHERE key = ?", (key,)
+        ).fetchone()
+        return Raw(*row) if row else None
+
+    def claim(self, key):
+        """Whether the caller may ask this question now: nobody else is asking it, and it has no reply yet."""
+        self.beat()
+        done = self.db.execute(
+            "INSERT INTO claims SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM replies WHERE key = ?1) "
+            "ON CONFLICT (key) DO UPDATE SET owner = excluded.owner "
+            "WHERE claims.owner NOT IN (SELECT owner FROM owners WHERE seen > ?3)",
+            (key, self.owner, time.time() - STALE),
+        )
+        return done.rowcount == 1
+
+    def release(self, key):
+        """Give up a claim without a reply."""
+        self.db.execute("DELETE FROM claims WHERE key = ? AND owner = ?", (key, self.owner))
+
+    def put(self, chat, root, raw):
+        """Keep the reply to `chat`; `root` is the key of the question as it was asked first."""
+        row = (chat.key, root, chat.agent, chat.model, chat.prompt_version)
+        row += (raw.content, raw.finish, raw.tokens_in, raw.tokens_out, raw.seconds)
+        with self._transaction():
+            self.db.execute(
+                "INSERT OR IGNORE INTO replies (key, root, agent, model, prompt_version, content, finish, tokens_in, "
+                "tokens_out, seconds) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                row,
+            )
+            self.db.execute("DELETE FROM claims WHERE key = ?", (chat.key,))
+
+    def traits(self, endpoint):
+        """What an endpoint was found not to take, remembered from earlier runs."""
+        return {row[0] for row in self.db.execute("SELECT trait FROM traits WHERE endpoint = ?", (endpoint,))}
+
+    def learn(self, endpoint, trait):
+        self.db.execute("INSERT OR IGNORE INTO traits VALUES (?, ?)", (endpoint, trait))
+
+
+def _alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -1,6 +1,7 @@
 """Raw sources -> rows: run the recipe's builder, then prove that every gold answer scores 1.0 and silence 0.0."""
 
 import importlib
+import inspect
 import json
 import random
 from pathlib import Path
@@ -12,6 +13,7 @@ from recipes.plan import Work
 
 VERSION = 1
 READS = {"corpus": ["*"]}
+REPLIES = ".replies.sqlite"  # under the folder of all results: what a model was paid for once serves every recipe
 
 
 def builder_module(name: str):
@@ -22,17 +24,30 @@ def forecast(spec, counts: dict) -> Work:
     builder = builder_module(spec.builder)
     expected = builder.forecast(spec.data, builder.corpus_dir(spec.data))
     counts.update(expected)
+    bill, notes = expected.get("bill", {}), f"{expected['nodes']} nodes"
+    if bill:
+        notes += (
+            f", teacher: {bill['requests']:,} requests, {bill['tokens_in']:,} tokens in, {bill['tokens_out']:,} out"
+        )
     return Work(
         rows=expected["rows"],
         steps=expected["requests"],
         tokens=expected["tokens"],
-        notes=f"{expected['nodes']} nodes",
+        cost=bill.get("cost", 0.0),
+        notes=notes,
     )
 
 
 def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
-    """Build into `out`; metrics are the builder's counts, `gold` is the number of rows proven."""
-    metrics = builder_module(spec.builder).build(spec.data, inputs["corpus"], out, spec.seed, runtime.bar, runtime.say)
+    """Build into `out`; metrics are the builder's counts, `gold` is the number of rows proven.
+
+    A builder whose `build` takes `replies` gets the file of stored replies that all recipes share.
+    """
+    build = builder_module(spec.builder).build
+    shared = (
+        {"replies": runtime.runs / REPLIES} if runtime.runs and "replies" in inspect.signature(build).parameters else {}
+    )
+    metrics = build(spec.data, inputs["corpus"], out, spec.seed, runtime.bar, runtime.say, **shared)
     if spec.mix is not None:
         metrics |= mix_in(spec.mix, spec.seed, out)
     metrics["gold"] = prove_gold(out)

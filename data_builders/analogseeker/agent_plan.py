@@ -1,0 +1,95 @@
+"""Which records a model is asked for: nodes, points of view, draws; splits by node and draw are made here.
+
+A node's draws are numbered. Kind and point of view of a draw follow from the node's place in the corpus and its number
+alone, not from the seed of the run: another seed deals the same questions out to other uses and pays for few new ones.
+"""
+
+import math
+from collections import defaultdict
+
+from data_builders.analogseeker import agents
+from data_builders.analogseeker.prompts import prompt
+from data_builders.schema import STANCES, order, stable_id
+from data_builders.teacher.protocol import Request
+
+SPARE = 1.2  # test questions asked for each one wanted: some are dropped by the gates
+QUESTION_TOKENS = {"open": 60, "mcq": 130}  # of the question agent's reply, for the bill
+CHARACTERS = 4.2  # per token of English prose, for the bill
+
+
+class AgentPlanner:
+    """Makes the requests of one corpus. `facts` and `formulas` are empty: a model is given whole nodes."""
+
+    facts = formulas = ()
+
+    def __init__(self, nodes, spec, seed):
+        self.spec, self.seed, self.nodes = spec, seed, nodes
+        self.held = self._held_out() if spec.tests.transfer else set()
+
+    def _held_out(self):
+        """Ids of the nodes kept for the transfer test, one family after another."""
+        families = defaultdict(list)
+        for node in self.nodes:
+            families[node.family].append(node.node_id)
+        queue = [
+            (turn >= len(ids) // 2, turn, order(self.seed, "family", family), node_id)
+            for family, ids in families.items()
+            for turn, node_id in enumerate(sorted(ids, key=lambda node_id: order(self.seed, "held", node_id)))
+        ]
+        return {node_id for *_, node_id in sorted(queue)[: max(1, round(self.spec.transfer_share * len(queue)))]}
+
+    def requests(self):
+        """Every request: of each seen node `draws` for training, some for the test and for reinforcement; of each
+        node held out as many choices as the transfer test needs.
+        """
+        seen, draws, tests = len(self.nodes) - len(self.held), self.spec.teacher.draws, self.spec.tests
+        tested = math.ceil(SPARE * tests.knowledge / max(1, seen))
+        # Reinforcement has at most half as many questions as training: each of them costs the same.
+        rewarded = min(math.ceil(self.spec.rl_rows / max(1, seen)), max(1, draws // 2)) if self.spec.rl_rows else 0
+        transfer = math.ceil(SPARE * tests.transfer / max(1, len(self.held)))
+        found = []
+        for place, node in enumerate(self.nodes):
+            if node.node_id in self.held:
+                found += [self._request(node, "mcq", draws + draw, "transfer") for draw in range(transfer)]
+                continue
+            found += [self._request(node, self._kind(place * draws + draw), draw, "sft") for draw in range(draws)]
+            extra = [*["knowledge"] * tested, *["rl"] * rewarded]
+            found += [self._request(node, "mcq", draws + number, split) for number, split in enumerate(extra)]
+        return found
+
+    def _kind(self, number):
+        """Open or multiple choice, so that any first part of the draws keeps the shares of the mix."""
+        mix = self.spec.mix
+        share = mix.open / (mix.open + mix.mcq) if mix.open + mix.mcq else 0.5
+        return "open" if math.floor((number + 1) * share) > math.floor(number * share) else "mcq"
+
+    def _request(self, node, kind, draw, split):
+        stance = STANCES[(draw + order("stance", node.node_id)) % len(STANCES)]
+        subject = {"id": stable_id(node.node_id, stance, kind, draw), "title": ", ".join(node.path), "text": node.text}
+        return Request(node.node_id, node.family, stance, kind, 0, draw, split, subject, None, 0)
+
+
+def bill(requests, table):
+    """What the requests will come to: {"requests", "tokens_in", "tokens_out", "cost"}, cost in dollars.
+
+    Prompts are counted from their own text; of replies the size is assumed: QUESTION_TOKENS, and for a worked answer
+    `reply_tokens` of the table. A second chance for an unusable reply is not in it.
+    """
+    sent = written = 0
+    for request in requests:
+        question, worked = QUESTION_TOKENS[request.kind], table.reply_tokens
+        sent += size(agents.question_chat(request, "")) + size(agents.answer_chat(request, "", "", None)) + question
+        sent += size(agents.post_chat(request, "", "", None, "")) + question + worked
+        written += question + worked + worked + (60 if request.kind == "mcq" else question)
+    cost = (sent * table.price_in + written * table.price_out) / 1e6
+    return {"requests": 3 * len(requests), "tokens_in": sent, "tokens_out": written, "cost": cost}
+
+
+def size(chat):
+    """Tokens of a question, by its characters."""
+    return round((len(chat.system) + len(chat.user)) / CHARACTERS)
+
+
+def prompt_versions():
+    """The versions of every prompt that a record goes through."""
+    return " ".join(prompt(name).id for name in ("question_open", "question_mcq", "stances", "answer", "post"))

@@ -1,0 +1,189 @@
+"""The agents that turn a learning node into a record: one asks, one answers with thinking, one edits.
+
+After the pipeline of a successor of arXiv 2508.10409 as the recipe's sheet describes it; the paper's own prompts are
+not known, and those in `prompts/` are ours. The node's text stands in the prompts as a quoted document.
+"""
+
+import re
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from data_builders.analogseeker.prompts import prompt, quoted
+from data_builders.schema import order
+from data_builders.teacher.chat import Chat, Unusable
+from data_builders.teacher.protocol import Reply
+
+LETTERS = "ABCD"
+FORMS = {"mcq": "the letter of the right option alone", "open": "the final answer, at most 20 words"}
+TAGGED = re.compile(r"\s*<think>(.*?)</think>\s*(.*?)\s*<answer>(.*?)</answer>\s*", re.S)
+QUESTION = {"temperature": 1.0, "max_tokens": 500}
+ANSWER = {"temperature": 1.0, "max_tokens": 10_000}
+POST = {"temperature": 0.0, "max_tokens": 11_000}
+
+Line = Annotated[str, Field(min_length=1, max_length=1200)]
+Option = Annotated[str, Field(min_length=1, max_length=300)]
+Part = Annotated[str, Field(min_length=1, max_length=40_000)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class OpenQuestion(Strict):
+    """The reply of the question agent."""
+
+    question: Line
+
+    @field_validator("question")
+    @classmethod
+    def _one_line(cls, text):
+        return " ".join(text.split())
+
+
+class ChoiceQuestion(OpenQuestion):
+    """The same with four options."""
+
+    options: list[Option] = Field(min_length=4, max_length=4)
+
+    @field_validator("options")
+    @classmethod
+    def _bare(cls, options):
+        """One line each, without the letter that some models put in front all the same."""
+        return [re.sub(r"^\(?[A-Da-d][).:]\s+", "", " ".join(option.split())) for option in options]
+
+
+class Record(Strict):
+    """The reply of the post-processor."""
+
+    question: Line
+    thinking: Part
+    solution: Part
+    answer: Line
+
+
+def tagged(text):
+    """The reply of the answer agent as it came, if it has one think block, a solution and one answer block, in order.
+
+    Raises Unusable.
+    """
+    match = TAGGED.fullmatch(text)
+    counts = [text.count(tag) for tag in ("<think>", "</think>", "<answer>", "</answer>")]
+    if match is None or counts != [1, 1, 1, 1]:
+        raise Unusable("wrong form", "it is not one think block, a solution and one answer block, in this order.")
+    if not all(part.strip() for part in match.groups()):
+        raise Unusable("wrong form", "the reasoning, the solution or the answer is empty.")
+    return text
+
+
+class Agents:
+    """A teacher of kind openai or transformers; `asker` asks its questions. The subject of a request is a node."""
+
+    version = 1
+
+    def __init__(self, table, asker):
+        self.table, self.asker, self.name = table, asker, f"{table.kind}:{table.model}"
+
+    def ask(self, requests, arrived=lambda reply: None):
+        """One Reply a request, in their order. Raises DataError where the run has to end early."""
+        return self.asker.each(requests, self._record, arrived)
+
+    async def _record(self, request):
+        node, keys = request.subject, []
+
+        async def ask(chat):
+            answer = await self.asker.ask(chat)
+            keys.append(answer.key)
+            return answer
+
+        asked = await ask(question_chat(request, self.asker.model))
+        if asked.dropped:
+            return self._declined(request, asked.dropped, keys)
+        options = None
+        if request.kind == "mcq":
+            # Models like some letters better than others; here the content of the options decides their places.
+            options = tuple(sorted(asked.value.options, key=lambda text: order(node["id"], request.draw, text)))
+        question = asked.value.question
+        answered = await ask(answer_chat(request, self.table.reasoner or self.asker.model, question, options))
+        if answered.dropped:
+            return self._declined(request, answered.dropped, keys)
+        edited = await ask(post_chat(request, self.asker.model, question, options, answered.value))
+        if edited.dropped:
+            return self._declined(request, edited.dropped, keys)
+        return self._reply(request, edited.value, options, answered.value, keys)
+
+    def _reply(self, request, record, options, answered, keys):
+        answer = record.answer.strip()
+        if options is not None:
+            letter = letter_of(TAGGED.fullmatch(answered)[3], options)
+            if letter is None or letter_of(answer, options) != letter:
+                reason = "answer: names no option" if letter is None else "post: changed the answer"
+                return self._declined(request, reason, keys)
+            answer = letter
+        if answer.casefold().rstrip(".") == "not stated":
+            return self._declined(request, "answer: not stated in the node", keys)
+        return Reply(
+            request=request.id,
+            question=" ".join(record.question.split()),
+            thinking=record.thinking.strip(),
+            solution=record.solution.strip(),
+            answer=answer,
+            options=options,
+            asked=tuple(keys),
+        )
+
+    def _declined(self, request, reason, keys):
+        return Reply(request=request.id, declined=reason, asked=tuple(keys))
+
+
+def question_chat(request, model):
+    """Question agent: one question about the node from one point of view."""
+    source, node = prompt(f"question_{request.kind}"), request.subject
+    user = source.fill(
+        "user",
+        stance=prompt("stances").parts[request.stance],
+        title=quoted(node["title"]),
+        document=quoted(node["text"]),
+        draw=str(request.draw + 1),
+    )
+    schema = ChoiceQuestion if request.kind == "mcq" else OpenQuestion
+    version = f"{source.id} {prompt('stances').id}"
+    return Chat("question", model, source.fill("system"), user, schema, **QUESTION, prompt_version=version)
+
+
+def answer_chat(request, model, question, options):
+    """Answer agent: reasoning, solution and answer in tags."""
+    source, node = prompt("answer"), request.subject
+    user = source.fill(
+        "user",
+        title=quoted(node["title"]),
+        document=quoted(node["text"]),
+        question=quoted(shown(question, options)),
+    )
+    system = source.fill("system", form=FORMS[request.kind])
+    return Chat("answer", model, system, user, None, **ANSWER, prompt_version=source.id, read=tagged)
+
+
+def post_chat(request, model, question, options, reply):
+    """Post-processor: the smallest edits, and strict JSON."""
+    source = prompt("post")
+    user = source.fill("user", question=quoted(shown(question, options)), reply=quoted(reply))
+    system = source.fill("system", form=FORMS[request.kind])
+    return Chat("post", model, system, user, Record, **POST, prompt_version=source.id)
+
+
+def shown(question, options):
+    lines = [f"{letter}) {option}" for letter, option in zip(LETTERS, options or ())]
+    return "\n".join([question, *lines])
+
+
+def letter_of(answer, options):
+    """The letter that an answer names, by letter or by an option's own words; None where it names none."""
+    text = " ".join(re.sub(r"[*_`$]", "", answer).split())
+    match = re.fullmatch(r"(?:option\s+)?\(?([A-D])\)?[.:)]?(?:\s+(.*))?", text, re.I)
+    same = [letter for letter, option in zip(LETTERS, options) if option.casefold() == text.casefold()]
+    if same:
+        return same[0]
+    if match and (not match[2] or match[2].casefold() == options[LETTERS.index(match[1].upper())].casefold()):
+        return match[1].upper()
+    return None

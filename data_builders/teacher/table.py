@@ -1,0 +1,67 @@
+"""The `[data.teacher]` table: who writes the records, at what price, how fast. Light: nothing is imported for it."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Limit = Annotated[int, Field(ge=0)]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def how(default, description, **limits):
+    """A field about execution, not identity: it never enters a fingerprint (see `recipes.config.how`)."""
+    return Field(default, description=description, json_schema_extra={"identity": False}, **limits)
+
+
+class Teacher(BaseModel):
+    """Who writes the records. What decides the records is `kind` and the models; all else may change on the way."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["expert", "openai", "transformers"] = Field(
+        "expert",
+        description="expert: rules and formulas, offline; openai: any OpenAI-compatible endpoint; "
+        "transformers: a local model",
+    )
+    model: str = Field("", description="the endpoint's name of the model, or for transformers a folder or hub id")
+    reasoner: str = Field("", description="model of the answer agent, a reasoning model; empty: the same model")
+    base_url: str = how("", "of the endpoint, as in http://localhost:8000/v1; without key or password")
+    api_key_env: str = how("", "NAME of the environment variable that holds the key; empty: the endpoint needs none")
+    concurrency: int = how(64, "most requests at once; for transformers, prompts per batch", ge=1, le=4096)
+    concurrency_start: int = how(8, "requests at once to begin with", ge=1)
+    timeout: float = how(600.0, "seconds for one request in all", gt=0)
+    patience: float = how(120.0, "seconds with nothing but failures until the endpoint counts as down", gt=0)
+    max_reply_bytes: int = how(4 * 2**20, "a longer reply is cut off and not used", ge=1024)
+    max_requests: Limit = how(0, "budget of this data set; 0: none")
+    max_tokens: Limit = how(0, "budget of this data set, in and out together; 0: none")
+    max_cost: Price = how(0.0, "dollars, budget of this data set; 0: none")
+    price_in: Price = how(0.0, "dollars per million tokens read")
+    price_out: Price = how(0.0, "dollars per million tokens written")
+    price_date: str = how("", "the day of the two prices, YYYY-MM-DD")
+    reply_tokens: int = how(1500, "tokens of one worked answer, for the bill of `plan`", ge=1)
+
+    @model_validator(mode="after")
+    def _fits_together(self):
+        if self.kind == "expert":
+            if self.model or self.base_url:
+                raise ValueError('the expert has no model; set teacher.kind to "openai" or "transformers"')
+            return self
+        if not self.model:
+            raise ValueError(f'teacher.model is missing for kind "{self.kind}"')
+        if self.kind == "transformers" and (self.reasoner or self.base_url):
+            raise ValueError("one local model answers everything: leave out teacher.reasoner and teacher.base_url")
+        if self.kind == "openai" and not re.fullmatch(r"https?://[^\s@?#]+", self.base_url):
+            raise ValueError(
+                "teacher.base_url must be http(s)://HOST[:PORT]/PATH without password, ? and #; the key goes into the "
+                "environment variable named by teacher.api_key_env"
+            )
+        if self.api_key_env and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.api_key_env):
+            raise ValueError("teacher.api_key_env is the NAME of an environment variable, not a key")
+        if self.api_key_env and re.match(r"(sk|pk|hf|gsk)[-_]", self.api_key_env):
+            raise ValueError("teacher.api_key_env looks like a key itself; give the NAME of an environment variable")
+        if (self.price_in or self.price_out) and not re.fullmatch(r"\d{4}-\d\d-\d\d", self.price_date):
+            raise ValueError("teacher.price_date must say of which day the prices are, as YYYY-MM-DD")
+        if self.max_cost and not (self.price_in or self.price_out):
+            raise ValueError("teacher.max_cost needs teacher.price_in and teacher.price_out")
+        return self
