@@ -1,7 +1,8 @@
 """Question–thinking–solution–answer records about analog circuits, made from a textbook by an expert teacher.
 
-Source: the corpus of the recipe, either the mini-textbook shipped with it or any folder of Markdown, Quarto or plain
-text. A learning node is the cleaned text under one heading. Nodes with stated facts and formulas give multiple-choice,
+Source: the corpus of the recipe, either the mini-textbook shipped with it or any folder of Markdown, Quarto, HTML,
+LaTeX, PDF, JSONL or plain text.
+A learning node is the cleaned text under one heading. Nodes with stated facts and formulas give multiple-choice,
 open and calculation records over five stances; other nodes give records taken from their sentences.
 
 Splits are by source group. *transfer* tests whole nodes that are held out; *knowledge* tests wordings of taught facts
@@ -43,7 +44,8 @@ def corpus_dir(spec):
 
 
 def _planned(spec, folder, seed, ledger):
-    corpus = read_corpus(folder, spec.min_tokens, spec.max_tokens, ledger)
+    settings = {"text_field": spec.text_field, "unreadable": spec.unreadable}
+    corpus = read_corpus(folder, spec.min_tokens, spec.max_tokens, ledger, **settings)
     usable = [node for node in corpus.nodes if not node.flags]
     mined = mine_facts([node for node in usable if node.node_id not in corpus.facts], corpus.terms, seed)
     planner = Planner(usable, corpus.facts | mined, spec, seed)
@@ -136,7 +138,7 @@ def build(spec, corpus_dir, out, seed, bar, say):
     card = _card(spec, corpus, planner, requests, sft, rl, tests, leaks, ledger)
     write_json(out / "card.json", card)
     (out / REPLIES).unlink()
-    for step in ("nodes", "replies", "records"):
+    for step in ("documents", "pages", "nodes", "replies", "records"):
         for reason, count in card["ledger"].get(step, {"reasons": {}})["reasons"].items():
             say(f"{step}: {count} dropped, {reason}")
     for note in card["notes"]:

@@ -37,7 +37,9 @@ class Mix(Table):
 class Spec(Table):
     """The `[data]` table of an analogseeker recipe."""
 
-    corpus: str = Field("shipped", min_length=1, description='"shipped" or a folder of .md, .qmd or .txt files')
+    corpus: str = Field("shipped", min_length=1, description='"shipped" or a folder of documents')
+    text_field: str = Field("text", min_length=1, description="the field of .jsonl rows that holds the text")
+    unreadable: Literal["stop", "leave out"] = Field("stop", description="what to do with documents that do not read")
     teacher: Teacher = Teacher()
     draws: int = Field(2, ge=1, le=24, description="multiple-choice rows for each fact and wording, options varied")
     test_wordings: int = Field(2, ge=1, description="last wordings of each fact that are kept for the test")
