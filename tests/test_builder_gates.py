@@ -127,7 +127,9 @@ def test_repeats_go_and_wordings_of_one_fact_stay():
         replace(CALC, id="8", question="With I = 2 mA and R = 4 kOhm find V.", answer="8 V"),
     ]
     ledger = Ledger()
-    assert [record.id for record in without_duplicates(records, ledger)] == ["1", "3", "5", "6", "7", "8"]
+    kept, similarity = without_duplicates(records, ledger)
+    assert [record.id for record in kept] == ["1", "3", "5", "6", "7", "8"]
+    assert (similarity["threshold"], similarity["compared"], sum(similarity["bins"])) == (0.8, 5, 5)
     totals = ledger.totals()["records"]
     assert totals == {"in": 8, "kept": 6, "dropped": 2, "reasons": {"exact duplicate": 1, "near duplicate": 1}}
 

@@ -21,10 +21,11 @@ from pathlib import Path
 from data_builders.analogseeker.plan import Planner, in_turns
 from data_builders.analogseeker.rows import graded_row, sft_row
 from data_builders.corpus.reader import count_tokens, read_corpus
+from data_builders.quality.benchmarks import read_benchmark, without_leaks
 from data_builders.quality.duplicates import without_duplicates
 from data_builders.quality.gates import first_failed
 from data_builders.quality.leaks import leak_report
-from data_builders.quality.ledger import Ledger
+from data_builders.quality.ledger import Ledger, prove
 from data_builders.schema import DataError, Qtsa, order, stable_id, write_json, write_jsonl
 from data_builders.teacher.arithmetic import operations, parse
 from data_builders.teacher.expert import Expert
@@ -32,7 +33,7 @@ from data_builders.teacher.extractive import mine_facts
 from data_builders.teacher.protocol import PROMPT_VERSION
 from data_builders.teacher.store import ask_stored
 
-VERSION = 1
+VERSION = 2
 SHIPPED = Path(__file__).parent / "corpus"
 REPLIES = "replies.jsonl"
 ROW_TOKENS = 90  # of an sft row, counted as in the card; measured on the shipped corpus
@@ -93,7 +94,7 @@ def build(spec, corpus_dir, out, seed, bar, say):
             progress.advance(1, f"{splits['declined']} declined, about {tokens['all']:,} tokens")
 
         replies = ask_stored(teacher, requests, out / REPLIES, arrived)
-    records = without_duplicates(_records(requests, replies, teacher, ledger), ledger)
+    records, similarity = without_duplicates(_records(requests, replies, teacher, ledger), ledger, spec.similar)
     by_split = {
         split: [record for record in records if record.split == split]
         for split in ("sft", "rl", "knowledge", "calculation", "transfer")
@@ -117,7 +118,11 @@ def build(spec, corpus_dir, out, seed, bar, say):
             + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
             + f"), {len(rl)} rl, {len(tests)} test",
         )
-    leaks = leak_report([*sft, *rl], tests, spec.leak_threshold)
+    outside = {name: read_benchmark(corpus_dir / name) for name in spec.benchmarks}
+    sft, hits = without_leaks(sft, outside, spec.leak_phrases, ledger)
+    rl, hits_rl = without_leaks(rl, outside, spec.leak_phrases, ledger)
+    leaks = leak_report([*sft, *rl], tests, spec.leak_threshold, spec.leak_phrases)
+    leaks["benchmarks"] = {name: {"sft": hits[name], "rl": hits_rl[name]} for name in outside}
     write_json(out / "leaks.json", leaks)
     if not leaks["passed"]:
         raise DataError(
@@ -135,8 +140,9 @@ def build(spec, corpus_dir, out, seed, bar, say):
     write_jsonl(out / "test.jsonl", tests)
     write_jsonl(out / "cpt.jsonl", ({"node_id": node.node_id, "text": node.text} for node in usable))
     write_jsonl(out / "ledger.jsonl", ledger.rows)
-    card = _card(spec, corpus, planner, requests, sft, rl, tests, leaks, ledger)
+    card = _card(spec, corpus, planner, requests, sft, rl, tests, leaks, ledger) | {"similarity": similarity}
     write_json(out / "card.json", card)
+    prove(out)
     (out / REPLIES).unlink()
     for step in ("documents", "pages", "nodes", "replies", "records"):
         for reason, count in card["ledger"].get(step, {"reasons": {}})["reasons"].items():

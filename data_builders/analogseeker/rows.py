@@ -5,6 +5,7 @@ import re
 from data_builders.schema import GradedRow, SftRow, stable_id
 
 LETTERS = "ABCD"
+FILTERS = ["gates", "exact duplicates", "near duplicates", "test items", "benchmarks"]  # what every row has passed
 GRADERS = {"mcq": "choice", "calc": "numeric", "open": "text"}
 REPLY = re.compile(r"<think>(.*?)</think>\n(.*?)\n<answer>(.*?)</answer>", re.S)
 
@@ -43,6 +44,7 @@ def parse_row(row):
 
 def _lineage(record):
     lineage = {"draw": record.draw, "stance": record.stance, "wording": record.wording, "requests": [record.request]}
+    lineage |= {"record": record.id, "filters": FILTERS}
     return lineage | {"span": record.span} if record.span else lineage
 
 

@@ -53,4 +53,7 @@ class Spec(Table):
     tolerance: float = Field(0.01, gt=0, lt=1, description="relative error a numeric answer may have")
     min_tokens: int = Field(30, ge=1, description="tokens; a shorter node is flagged and not asked about")
     max_tokens: int = Field(10000, ge=1, description="tokens; a longer node is flagged and not asked about")
-    leak_threshold: float = Field(0.005, ge=0, le=1, description="share of test items with 13 tokens found in training")
+    similar: float = Field(0.8, gt=0, le=1, description="word-triple similarity from which another fact's row goes")
+    benchmarks: tuple[str, ...] = Field((), description="test sets (.jsonl, .json, .csv) that no row may hold items of")
+    leak_phrases: tuple[str, ...] = Field((), description="textbook phrases that count as no leak")
+    leak_threshold: float = Field(0.005, ge=0, le=1, description="share of test items found in part in training")
