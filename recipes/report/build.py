@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from recipes.report import sections
+from recipes.report import review, sections
 from recipes.report.items import BUCKETS, Entry, sort_items, trace
 from recipes.report.load import Evaluation, load_evaluation, load_manifest
 from recipes.report.render import render
@@ -46,6 +46,7 @@ def write_report(run_dirs: dict[str, Path], out: Path, context: dict[str, Any]) 
         "curves": sections.curves(run_dirs),
         "sampled": sections.sampled(evaluation),
         "data": sections.data_section(run_dirs.get("data")),
+        "review": review.kept(run_dirs.get("data")),
         "costs": sections.costs(manifests.values()),
         "provenance": sections.provenance(evaluation, manifests),
         "command": sections.command(evaluation, context),
