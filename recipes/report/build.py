@@ -140,6 +140,7 @@ def _as_json(values: dict[str, Any]) -> dict[str, Any]:
         ],
         "sampled": [asdict(row) for row in values["sampled"]],
         "data": asdict(values["data"]) if values["data"] else None,
+        "review": asdict(values["review"]) | {"sentence": values["review"].sentence} if values["review"] else None,
         "costs": [asdict(cost) for cost in values["costs"]],
         "provenance": values["provenance"],
         "prompt": evaluation.prompt,

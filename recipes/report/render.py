@@ -37,4 +37,5 @@ def render(template: str, **values: Any) -> str:
     )
     environment.filters |= {f.__name__: f for f in FILTERS}
     environment.globals |= {"bar": charts.bar, "interval_bar": charts.interval_bar, "line_chart": charts.line_chart}
+    environment.globals |= {"funnel_bar": charts.funnel_bar, "histogram": charts.histogram}
     return environment.get_template(template).render(**values)

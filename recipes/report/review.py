@@ -26,6 +26,7 @@ ANSWERS = "answers.json"
 VERDICTS = ("right", "wrong", "unclear")
 FILES = ("sft.jsonl", "rl.jsonl", "test.jsonl")
 REPLY = re.compile(r"\s*(?:<think>(.*?)</think>)?\s*(.*?)\s*(?:<answer>(.*?)</answer>)?\s*", re.S)
+ASKED = re.compile(r"\n[^\n]*<answer>[^\n]*\Z")  # how the model is to write its answer: of no interest to the expert
 PLACE = re.compile(r"(\d+)-(\d+)$")
 
 
@@ -50,9 +51,10 @@ class Item:
 class Review:
     """What the answers of a sheet say of the teacher.
 
-    `error` is the share of wrong rows among those judged right or wrong, `interval` its 95 % Wilson interval. `agreement`
-    is the probability that the judge scored a right row above a wrong one (ties count half; 0.5 is chance); None where
-    no judge's scores are in the rows, or the rows are all right or all wrong. `remarks` are (row id, verdict, comment).
+    `error` is the share of wrong rows among those judged right or wrong, `interval` its 95 % Wilson interval.
+    `agreement` is the probability that the judge scored a right row above a wrong one (ties count half; 0.5 is
+    chance); None where no judge's scores are in the rows, or the rows are all right or all wrong. `remarks` are (row
+    id, verdict, comment).
     """
 
     items: int
@@ -90,8 +92,12 @@ def draw(data: Path, count: int, seed: int) -> list[Item]:
     Rows of one file and kind are drawn from different nodes as far as there are such.
     """
     groups: dict[tuple[str, str], list[dict]] = defaultdict(list)
+    known = set()
     for name in FILES:
         for row in read_rows(data / name):
+            if row["id"] in known:
+                continue
+            known.add(row["id"])
             groups[name, str(row.get("kind", ""))].append(row)
     if not groups:
         raise RecipeError(
@@ -127,7 +133,7 @@ def hand_in(file: Path, data: Path) -> Review:
     out = folder_of(data)
     out.mkdir(parents=True, exist_ok=True)
     part = out / f"{ANSWERS}.part"
-    part.write_text(json.dumps(read_json(file), indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+    part.write_text(json.dumps(read_json(file), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     part.replace(out / ANSWERS)
     return found
 
@@ -238,7 +244,7 @@ def _item(file: str, row: dict[str, Any], nodes: dict[str, dict]) -> Item:
         id=row["id"],
         file=file.removesuffix(".jsonl"),
         kind=str(row.get("kind", "")),
-        question=row["prompt"][-1]["content"],
+        question=ASKED.sub("", row["prompt"][-1]["content"]),
         thinking=(thinking or "").strip(),
         solution=solution.strip(),
         answer=(answer if answer is not None else str(row.get("answer", ""))).strip(),
