@@ -206,13 +206,25 @@ def test_rows_that_hold_items_of_a_benchmark_go_with_its_name(tmp_path):
     asked = training("IS THIS A VERY SHORT ONE", name="asked")
     good = training("What else is there to ask about mirrors?", name="good")
     ledger = Ledger()
-    kept, found = without_leaks([guilty, good, asked], benchmarks, (), ledger)
+    kept, found = without_leaks([guilty, good, asked], [], benchmarks, (), ledger)
     assert [row.id for row in kept] == ["good"]
     assert ledger.totals()["decontamination"]["reasons"] == {
         "holds an item of a.jsonl (13-gram)": 1,
         "holds an item of b.json (normalised)": 1,
     }
     assert found["a.jsonl"] == {"items": 1, "items_hit": 1, "rows_removed": 1} and found["c.csv"]["rows_removed"] == 0
+
+
+def test_rows_that_share_fifty_letters_with_an_own_test_item_go_and_worse_is_left_to_the_gate():
+    words, ledger = KNOWN.split(), Ledger()
+    shared = [training(" ".join(words[at : at + 12]), name=f"s{at}") for at in range(len(words) - 11)]
+    rows = [*shared, training(choice(KNOWN), name="whole")]
+    kept, _ = without_leaks(rows, [KNOWLEDGE], {}, (), ledger)
+    assert len(kept) < len(rows) and kept[-1].id == "whole"
+    assert leak_report(kept[:-1], [KNOWLEDGE], 0.0)["passed"] and not leak_report(kept, [KNOWLEDGE], 0.0)["passed"]
+    assert ledger.totals()["decontamination"]["reasons"] == {
+        "holds an item of the test (50 characters)": len(rows) - len(kept)
+    }
 
 
 @pytest.mark.parametrize(

@@ -119,8 +119,8 @@ def build(spec, corpus_dir, out, seed, bar, say):
             + f"), {len(rl)} rl, {len(tests)} test",
         )
     outside = {name: read_benchmark(corpus_dir / name) for name in spec.benchmarks}
-    sft, hits = without_leaks(sft, outside, spec.leak_phrases, ledger)
-    rl, hits_rl = without_leaks(rl, outside, spec.leak_phrases, ledger)
+    sft, hits = without_leaks(sft, tests, outside, spec.leak_phrases, ledger)
+    rl, hits_rl = without_leaks(rl, tests, outside, spec.leak_phrases, ledger)
     leaks = leak_report([*sft, *rl], tests, spec.leak_threshold, spec.leak_phrases)
     leaks["benchmarks"] = {name: {"sft": hits[name], "rl": hits_rl[name]} for name in outside}
     write_json(out / "leaks.json", leaks)
