@@ -39,9 +39,9 @@ def solved(current, ratio):
     )
 
 
-def training(prompt, reply="<think>Because.</think>\nSo: yes.\n<answer>yes</answer>", name="row"):
+def training(prompt, reply="<think>Because.</think>\nSo: yes.\n<answer>yes</answer>", name="row", fact="other"):
     return SftRow(
-        name, [{"role": "user", "content": prompt}], [{"role": "assistant", "content": reply}], "open", "n", "f", "x"
+        name, [{"role": "user", "content": prompt}], [{"role": "assistant", "content": reply}], "open", "n", fact, "x"
     )
 
 
@@ -174,6 +174,13 @@ def test_fifty_letters_of_a_question_are_a_hit_whatever_stands_between_them():
     spaced = " ".join(KNOWN.replace(" ", ""))  # no word is left to count
     assert counts(training(spaced)) == (False, {"exact": 0, "normalised": 0, "13-gram": 0})
     assert pieces(training("Which voltage do both transistors of a simple mirror share at every moment?"))[0] == 0
+
+
+def test_a_row_of_the_same_fact_may_share_fifty_letters_but_not_thirteen_words():
+    words = KNOWN.split()
+    parts = [" ".join(words[start : start + 12]) for start in range(len(words) - 11)]
+    assert sum(pieces(training(part, fact="f"))[0] for part in parts) == 0 < sum(pieces(training(p))[0] for p in parts)
+    assert not leak_report([training(KNOWN[:-20], fact="f")], [KNOWLEDGE], 0.0)["passed"]
 
 
 def test_a_piece_of_a_calculation_holds_all_its_numbers_and_cuts_none():

@@ -71,25 +71,27 @@ def near_duplicates(ids, texts, threshold, blocks=None, apart=None):
     return [gone[row] for row in sorted(gone)], histogram
 
 
+class Known(dict):
+    """Words with their 64-bit hashes, made where a word is first asked for; the same in every process."""
+
+    def __missing__(self, word):
+        value = self[word] = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "big")
+        return value
+
+
 def shingles(texts):
     """(uint64 hashes of all texts, one text after the other, each sorted and without repeats; int64 starts [n + 1])."""
     import numpy as np
 
-    known, parts, sizes = {}, [], [0]
+    known, parts, sizes = Known(), [], [0]
     for begin in range(0, len(texts), BATCH):
         flat, counts = [], []
         for text in texts[begin : begin + BATCH]:
             tokens = words(text)
             counts.append(len(tokens))
-            for token in tokens:
-                value = known.get(token)
-                if value is None:
-                    if len(known) >= KNOWN:
-                        known.clear()
-                    value = known[token] = int.from_bytes(
-                        hashlib.blake2b(token.encode(), digest_size=8).digest(), "big"
-                    )
-                flat.append(value)
+            flat += map(known.__getitem__, tokens)
+        if len(known) > KNOWN:
+            known.clear()
         hashes, owner = triples(np.array(flat, dtype=np.uint64), np.array(counts))
         order = np.lexsort((hashes, owner))
         hashes, owner = hashes[order], owner[order]
