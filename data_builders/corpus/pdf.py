@@ -1,6 +1,7 @@
 """PDF to runs of text with their places, through PDFium. Called in a reading process, which has limits (worker.py)."""
 
 import ctypes
+import math
 import re
 from dataclasses import dataclass
 
@@ -74,46 +75,67 @@ def read_pages(path, limits, drop):
 
 
 def runs_of(textpage, turned):
-    """The runs of one page in the order of the file."""
-    page, box, runs, run = textpage.raw, pdfium.FS_RECTF(), [], None
-    pointer = ctypes.byref(box)
-    for index in range(min(pdfium.FPDFText_CountChars(page), PAGE_CHARACTERS)):
-        code = pdfium.FPDFText_GetUnicode(page, index)
-        if code in (10, 13):
+    """The runs of one page in the order of the file. `turned(text)` takes what does not stand upright.
+
+    Only the first and the last letter of a word are asked for their places: asking is what costs time.
+    """
+    page, runs, run, word, first, space = textpage.raw, [], None, [], 0, False
+    count = min(pdfium.FPDFText_CountChars(page), PAGE_CHARACTERS)
+    unicode = pdfium.FPDFText_GetUnicode
+    for index in range(count + 1):
+        code = unicode(page, index) if index < count else 10
+        if code not in (10, 13, 32):
+            if not word:
+                first = index
+            if code in HYPHENS:
+                code = 0xAD
+            word.append(LIGATURES.get(code) or (chr(code) if code >= 32 and not 0xD800 <= code < 0xE000 else "\ufffd"))
+            continue
+        if word:
+            run = with_word(page, first, index - 1, "".join(word), runs, run, space)
+            word.clear()
+        space = code == 32
+        if not space:
             run = None
-            continue
-        if code == 32:
-            if run is not None:
-                run.text += " "
-            continue
-        if not pdfium.FPDFText_GetLooseCharBox(page, index, pointer):
-            continue
-        x0, y0, x1, y1 = box.left, box.bottom, box.right, box.top
-        if code in HYPHENS:
-            code = 0xAD
-        letter = LIGATURES.get(code) or (chr(code) if code >= 32 and not 0xD800 <= code < 0xE000 else "\ufffd")
-        size = y1 - y0
-        if (
-            run is None
-            or not -size < x0 - run.x1 < 1.2 * max(size, run.size)
-            or abs((y0 + y1) - (run.y0 + run.y1)) > run.size
-            or (size > 1.3 * run.size and x0 - run.x1 > 0.2 * size)
-        ):
-            if abs(angle := pdfium.FPDFText_GetCharAngle(page, index)) > UPRIGHT and abs(angle - 6.2832) > UPRIGHT:
-                run = Run(x0, y0, x1, y1, size, False, letter)  # gathered, and left out as a whole
-                runs.append((run, True))
-                continue
-            run = Run(x0, y0, x1, y1, size, bold(page, index), letter)
-            runs.append((run, False))
-        else:
-            run.text += letter
-            run.x1 = max(run.x1, x1)
-            if size > run.size:
-                run.y0, run.y1, run.size = y0, y1, size
     left_out = " ".join(run.text for run, is_turned in runs if is_turned)
     if left_out:
         turned(left_out)
     return [tidy(run) for run, is_turned in runs if not is_turned and run.text.strip()]
+
+
+def with_word(page, first, last, text, runs, run, space):
+    """The run that now holds the word of characters first to last: `run`, or a new one, which joins `runs`."""
+    box = place_of(page, first)
+    if box is None:
+        return run
+    x0, y0, x1, y1 = box
+    if last > first and (end := place_of(page, last)):
+        x1 = max(x1, end[2])
+    size = y1 - y0
+    if (
+        run is None
+        or not -size < x0 - run.x1 < 1.2 * max(size, run.size)
+        or abs((y0 + y1) - (run.y0 + run.y1)) > run.size
+        or (size > 1.3 * run.size and x0 - run.x1 > 0.2 * size)
+    ):
+        angle = pdfium.FPDFText_GetCharAngle(page, first)
+        is_turned = abs(angle) > UPRIGHT and abs(angle - 2 * math.pi) > UPRIGHT
+        run = Run(x0, y0, x1, y1, size, not is_turned and bold(page, first), text)
+        runs.append((run, is_turned))
+        return run
+    run.text += (" " if space else "") + text
+    run.x1 = max(run.x1, x1)
+    if size > run.size:
+        run.y0, run.y1, run.size = y0, y1, size
+    return run
+
+
+def place_of(page, index):
+    """(left, bottom, right, top) of a character's line box, or None."""
+    box = pdfium.FS_RECTF()
+    if not pdfium.FPDFText_GetLooseCharBox(page, index, box):
+        return None
+    return box.left, box.bottom, box.right, box.top
 
 
 def tidy(run):
