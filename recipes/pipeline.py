@@ -225,7 +225,7 @@ def report(job, done, always=False):
         write_report(done, fresh, context)
         written = json.loads((fresh / "report.json").read_text(encoding="utf-8"))
         sentence = written["verdict"]["sentence"]
-        if written["review"]:
+        if written.get("review"):
             sentence += f"\n\n{written['review']['sentence']}"
         (fresh / mark.name).write_text(made_of)
         shutil.rmtree(out, ignore_errors=True)

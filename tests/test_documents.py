@@ -7,8 +7,8 @@ from dataclasses import asdict
 import pytest
 
 from data_builders.corpus import pool
-from data_builders.corpus.document import Limits
-from data_builders.corpus.nodes import CHUNK, Settings, Shared
+from data_builders.corpus.document import Limits, Settings, Shared
+from data_builders.corpus.nodes import CHUNK
 from data_builders.corpus.reader import read_corpus
 from data_builders.corpus.sources import Unit
 from data_builders.quality.ledger import Ledger

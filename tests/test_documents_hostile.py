@@ -83,7 +83,7 @@ def test_a_file_or_jsonl_line_over_the_limit_is_not_read_into_memory(tmp_path, m
     with pytest.raises(DataError, match="larger than one document"):
         read(tmp_path, limits=Limits(file_bytes=4000))
     (tmp_path / "a.md").unlink()
-    monkeypatch.setattr("data_builders.corpus.nodes.ROW", 2**16)
+    monkeypatch.setattr("data_builders.corpus.formats.ROW", 2**16)
     long = json.dumps({"text": "x" * 300_000})
     good = json.dumps({"text": "Some words that are long enough."})
     (tmp_path / "a.jsonl").write_text("\n".join([good, long, good]), encoding="utf-8")

@@ -19,6 +19,26 @@ class Limits:
     memory_bytes: int = 2 * 2**30  # address space of a reading process
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How a corpus is read. `books` maps a document's path to its book id."""
+
+    folder: str
+    min_tokens: int
+    max_tokens: int
+    text_field: str
+    limits: Limits
+    books: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What documents know of each other: LaTeX macros, and titles by section label."""
+
+    macros: dict[str, tuple]
+    titles: dict[str, str]
+
+
 @dataclass
 class Part:
     """One heading and the clean paragraphs below it.

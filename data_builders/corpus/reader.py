@@ -13,13 +13,12 @@ import re
 from dataclasses import dataclass
 
 from data_builders.corpus import latex, markdown, pool, sources
-from data_builders.corpus.document import Limits, read_text
+from data_builders.corpus.document import Limits, Settings, Shared, read_text
 from data_builders.corpus.facts import SidecarNode
-from data_builders.corpus.nodes import Settings, Shared
+from data_builders.corpus.nodes import size_of
 from data_builders.schema import DataError, Node
 
 LABEL = re.compile(r"^#{1,6}\s+(.*?)\s*\{[^{}]*#(sec-[\w-]+)[^{}]*\}", re.M)
-UNREADABLE = ("stop", "leave out")
 SHOWN = 8  # documents that cannot be read, in the words of the error
 
 
@@ -34,7 +33,7 @@ class Corpus:
 
 def count_tokens(text):
     """Words, numbers and signs: a stand-in for a tokenizer that needs none."""
-    return len(re.findall(r"\w+|[^\w\s]", text))
+    return size_of(text)
 
 
 def read_corpus(folder, min_tokens, max_tokens, ledger, **settings):

@@ -8,8 +8,8 @@ from dataclasses import asdict
 def main():
     opening = json.loads(sys.stdin.buffer.readline())
     bound_memory(opening["settings"]["limits"]["memory_bytes"])
-    from data_builders.corpus.document import Limits
-    from data_builders.corpus.nodes import Settings, Shared, read_unit
+    from data_builders.corpus.document import Limits, Settings, Shared
+    from data_builders.corpus.nodes import read_unit
     from data_builders.corpus.sources import Unit
 
     settings = Settings(**opening["settings"] | {"limits": Limits(**opening["settings"]["limits"])})
