@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from data_builders.quality.benchmarks import read_benchmark, without_leaks
-from data_builders.quality.leaks import leak_report
+from data_builders.quality.leaks import find_leaks, leak_report
+from data_builders.quality.leaks import pieces as cut_pieces
 from data_builders.quality.ledger import Ledger
 from data_builders.schema import DataError, GradedRow, SftRow
 
@@ -184,14 +185,14 @@ def test_a_row_of_the_same_fact_may_share_fifty_letters_but_not_thirteen_words()
 
 
 def test_a_piece_of_a_calculation_holds_all_its_numbers_and_cuts_none():
-    short = replace(
-        NUMERIC,
-        prompt=[{"role": "user", "content": "With Iref = 20 uA and a size ratio of K = 3 find the output current."}],
-    )
-    same = training("Somebody asked: with Iref = 20 uA, and a size ratio of K = 3, find the output current!")
-    other = training("Somebody asked: with Iref = 20 uA, and a size ratio of K = 35, find the output current!")
-    assert pieces(same, tests=[short])[0] == 1 or counts(same, tests=[short])[1]["13-gram"] == 1
-    assert pieces(other, tests=[short])[0] == 0
+    prompt = [{"role": "user", "content": "Find the output of a mirror with Iref = 20 uA and a ratio of K = 3"}]
+    item = replace(NUMERIC, prompt=prompt)
+    same = training("Please, find the output of a mirror with: Iref = 20 uA, and a ratio of K = 3, and say why.")
+    other = training("Please, find the output of a mirror with: Iref = 20 uA, and a ratio of K = 35, and say why.")
+    longer = training("Please, find the output of a mirror with: Iref = 20 uA, and a ratio of K = 3.5, and say why.")
+    assert leak_report([same], [item], 0.0)["counts"]["13-gram"]["pairs"] == 1
+    hits = [find_leaks([row], [replace(item, id="x")]) for row in (other, longer)]
+    assert hits == [[], []] and len(cut_pieces(item)) >= 1
 
 
 def test_a_whitelisted_phrase_is_excused_and_counted_and_more_than_it_is_not():

@@ -100,6 +100,16 @@ def test_a_crowd_of_copies_leaves_one_and_costs_no_pairs_of_all(monkeypatch):
         assert len(removals) == count - 1 and {removal.like for removal in removals} == {0}
 
 
+def test_what_is_like_a_text_that_goes_but_not_like_one_that_stays_stays():
+    words = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t"]
+    chain = [" ".join([*words[:18], "x"]), " ".join([*words[:17], "y", "z"]), " ".join([*words[2:17], "y", "z"])]
+    near = jaccard(chain[0], chain[1]), jaccard(chain[1], chain[2]), jaccard(chain[0], chain[2])
+    threshold = min(near[:2])
+    assert near[2] < threshold
+    for ids in ("abc", "cba"):
+        assert [removal.index for removal in near_duplicates(list(ids), chain, threshold)[0]] == [1]
+
+
 def test_no_texts_and_empty_texts_are_no_trouble():
     assert near_duplicates([], [], 0.8) == ([], [0] * BINS)
     assert len(near_duplicates(list("ab"), ["", ""], 0.8)[0]) == 1

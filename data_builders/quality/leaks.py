@@ -73,8 +73,9 @@ def pieces(row):
     question = squeezed(question_of(row.prompt[-1]["content"]))
     if len(question) < SHORTEST:
         return []
-    question = question[: SHORTEST + 5 * ((len(question) - SHORTEST) // 5)] if len(question) < PIECE else question
-    places = range(max(1, len(question) - PIECE + 1))  # short questions have one of five lengths: each costs a pass
+    if len(question) < PIECE and row.grader != "numeric":
+        question = question[: len(question) // 5 * 5]  # each length costs a pass over the training rows
+    places = range(max(1, len(question) - PIECE + 1))
     if row.grader == "numeric":
         digits = [match.start() for match in re.finditer(r"\d", question)]
         places = [at for at in places if digits and at <= digits[0] and digits[-1] < at + PIECE]
