@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -73,9 +74,15 @@ class Crew:
     def __exit__(self, *_):
         self.threads.shutdown(wait=False, cancel_futures=True)
         with self.lock:
-            for process in self.all:
+            for process, _ in self.all:
                 process.kill()
         self.threads.shutdown(wait=True)
+        for process, errors in self.all:
+            process.wait()
+            process.stdout.close()
+            errors.close()
+            with suppress(OSError):  # what was not sent yet is of no use any more
+                process.stdin.close()
 
     def submit(self, unit):
         return self.threads.submit(self.ask, unit)
@@ -94,7 +101,7 @@ class Crew:
                 env=environment,
             )
             with self.lock:
-                self.all.append(process)
+                self.all.append((process, self.own.errors))
             process.stdin.write(self.opening)
         return process
 
