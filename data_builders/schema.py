@@ -26,7 +26,9 @@ class Node:
     """A learning node: the cleaned text under one heading. `path` holds the headings above it and its own title.
 
     `n_tokens` counts words, numbers and signs, a stand-in for a tokenizer. `flags` is empty, or names why the node is
-    kept out of questions ("short", "long").
+    kept out of questions ("short", "long"). `source` is the document's path in the corpus, for JSONL with `:line`;
+    `pages` the first and last page of a PDF, from 1; `span` [start, end) in the document's text, see
+    `corpus.document.Part`.
     """
 
     node_id: str
@@ -38,6 +40,8 @@ class Node:
     n_tokens: int
     source: str
     flags: tuple[str, ...] = ()
+    pages: tuple[int, int] | None = None
+    span: tuple[int, int] | None = None
 
     @property
     def title(self):

@@ -59,9 +59,15 @@ def parser():
     report.add_argument(
         "name", nargs="?", help="recipe whose newest run to report (default: a leaderboard over all runs)"
     )
-    diff = add("diff", run_diff, "which inputs changed between two runs, which scores moved significantly", runs_option)
+    diff = add("diff", run_diff, "which inputs, rows and scores differ between two runs or artefacts", runs_option)
     for side in ("a", "b"):
         diff.add_argument(side, metavar="RUN", help="RECIPE, RECIPE/PROFILE, or the folder of an artefact")
+    review = add("review", run_review, "a sheet for an expert who judges rows of the data; reads the answers", *one)
+    review.add_argument("--items", type=int, default=40, metavar="N", help="rows on the sheet (default: 40)")
+    review.add_argument("--data", type=Path, metavar="DIR", help="a data artefact (default: the newest of the recipe)")
+    review.add_argument(
+        "--read", type=Path, metavar="FILE", help="answers saved from the sheet: check, keep and sum up"
+    )
     chat = add("chat", run_chat, "talk to the newest result of a recipe", *one, model_option)
     chat.add_argument("--once", metavar="QUESTION", help="answer one question and stop")
     export = add("export", run_export, "write a merged, standard transformers folder", *one, model_option)
@@ -203,6 +209,12 @@ def run_diff(options):
     from recipes.commands.diff import diff
 
     print(diff(options.a, options.b, options.runs))
+
+
+def run_review(options):
+    from recipes.commands.review import run
+
+    print(run(job_of(options), options.data, options.items, options.read))
 
 
 def run_chat(options):

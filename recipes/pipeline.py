@@ -211,7 +211,8 @@ def report(job, done, always=False):
     context = {"summary": job.recipe.summary, "command": job.command}
     manifests = {stage: (folder / artefact.MANIFEST).read_text(encoding="utf-8") for stage, folder in done.items()}
     code = job.digests.tree(ROOT / "recipes" / "report")
-    made_of = fingerprint([context, as_toml(job.recipe), manifests, code])
+    reviewed = {path.parent.name: job.digests.of(path) for path in job.home.glob("review-*/answers.json")}
+    made_of = fingerprint([context, as_toml(job.recipe), manifests, code, reviewed])
     mark = out / ".made_of"
     if not always and mark.is_file() and mark.read_text() == made_of:
         job.say("report", f"unchanged {out / 'index.html'}")
@@ -223,7 +224,10 @@ def report(job, done, always=False):
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
         write_report(done, fresh, context)
-        sentence = json.loads((fresh / "report.json").read_text(encoding="utf-8"))["verdict"]["sentence"]
+        written = json.loads((fresh / "report.json").read_text(encoding="utf-8"))
+        sentence = written["verdict"]["sentence"]
+        if written.get("review"):
+            sentence += f"\n\n{written['review']['sentence']}"
         (fresh / mark.name).write_text(made_of)
         shutil.rmtree(out, ignore_errors=True)
         fresh.rename(out)

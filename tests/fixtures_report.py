@@ -94,6 +94,7 @@ def _data(folder: Path, rng: random.Random, nodes: int) -> None:
     steps = {
         "sft": {"in": 520, "kept": 504, "dropped": 16, "reasons": {"more than asked for": 16}},
         "nodes": {"in": nodes + 3, "kept": nodes, "dropped": 3, "reasons": {"heading without text": 3}},
+        "documents": {"in": 6, "kept": 6, "dropped": 0, "reasons": {}},
         "replies": {"in": 900, "kept": 840, "dropped": 60, "reasons": {"answer too long": 31, "cites a figure": 29}},
     }
     _json(
@@ -106,6 +107,11 @@ def _data(folder: Path, rng: random.Random, nodes: int) -> None:
             "rows": {"sft": len(rows), "rl": 200, "test": 700},
             "held_out": [{"node_id": "n007", "title": "Phase margin"}],
             "ledger": steps,
+            "similarity": {
+                "threshold": 0.8,
+                "compared": 840,
+                "bins": [12, 80, 300, 310, 90, 20, *[0] * 7, 4, 9, 6, 5, 4, 0, 0],
+            },
             "leaks": {"passed": True},
         },
     )

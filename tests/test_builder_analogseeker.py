@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -14,7 +15,8 @@ import pytest
 from data_builders.analogseeker import builder
 from data_builders.analogseeker.rows import parse_row
 from data_builders.analogseeker.spec import Spec
-from data_builders.schema import DataError, SftRow, read_jsonl
+from data_builders.quality.ledger import prove
+from data_builders.schema import DataError, SftRow, read_jsonl, write_json, write_jsonl
 from data_builders.teacher.expert import Expert
 from eval.graders import grade
 
@@ -63,8 +65,13 @@ def build(spec, out, seed=42, say=lambda text: None):
 
 
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory):
-    out = tmp_path_factory.mktemp("shipped")
+def shipped_files(tmp_path_factory):
+    return tmp_path_factory.mktemp("shipped")
+
+
+@pytest.fixture(scope="module")
+def shipped(shipped_files):
+    out = shipped_files
     metrics, rows = build(Spec(), out)
     return metrics, rows, json.loads((out / "card.json").read_text())
 
@@ -169,6 +176,48 @@ def test_the_ledger_accounts_for_every_request_and_row(shipped):
     for row in rows["ledger"]:
         written[row["step"]] += row["count"]
     assert written == {step: total["dropped"] for step, total in card["ledger"].items() if total["dropped"]}
+
+
+def test_every_record_is_proved_to_be_one_row_or_to_have_been_dropped_once(shipped, shipped_files):
+    assert prove(shipped_files) == len(read_jsonl(shipped_files / "qtsa.jsonl")) > 6000
+
+
+@pytest.mark.parametrize("fault", ["row lost", "row twice", "reason lost", "row from nowhere", "sum"])
+def test_a_ledger_that_does_not_add_up_is_found(shipped, shipped_files, tmp_path, fault):
+    for name in ("card.json", "ledger.jsonl", "qtsa.jsonl", "sft.jsonl", "rl.jsonl", "test.jsonl"):
+        (tmp_path / name).write_bytes((shipped_files / name).read_bytes())
+    sft, ledger = (read_jsonl(tmp_path / f"{name}.jsonl") for name in ("sft", "ledger"))
+    if fault == "row lost":
+        write_jsonl(tmp_path / "sft.jsonl", sft[1:])
+    elif fault == "row twice":
+        write_jsonl(tmp_path / "sft.jsonl", [*sft[1:], sft[1]])
+    elif fault == "row from nowhere":
+        write_jsonl(tmp_path / "sft.jsonl", [*sft[1:], sft[0] | {"lineage": {"record": "nobody"}}])
+    elif fault == "reason lost":
+        write_jsonl(tmp_path / "ledger.jsonl", [row for row in ledger if row["step"] != "sft"])
+    else:
+        card = json.loads((tmp_path / "card.json").read_text())
+        card["ledger"]["records"]["kept"] -= 1
+        write_json(tmp_path / "card.json", card)
+    with pytest.raises(DataError, match="does not add up"):
+        prove(tmp_path)
+
+
+def test_a_benchmark_named_in_the_table_takes_its_items_out_of_training(shipped, tmp_path):
+    taught = next(row for row in shipped[1]["sft"] if row["kind"] == "open" and len(contents(row).split()) > 16)
+    corpus = tmp_path / "corpus"
+    shutil.copytree(builder.SHIPPED, corpus)
+    (corpus / "_tests").mkdir()
+    question = contents(taught).split("\n")[0]
+    (corpus / "_tests" / "mine.jsonl").write_text(json.dumps({"question": question}))
+    spec = Spec(corpus=str(corpus), benchmarks=("_tests/mine.jsonl",))
+    _, rows = build(spec, tmp_path / "out")
+    assert question in {contents(row).split("\n")[0] for row in shipped[1]["sft"]}
+    assert question not in {contents(row).split("\n")[0] for row in rows["sft"]}
+    drops = [row for row in rows["ledger"] if row["step"] == "decontamination"]
+    assert drops and all(row["reason"].startswith("holds an item of _tests/mine.jsonl") for row in drops)
+    leaks = json.loads((tmp_path / "out" / "leaks.json").read_text())
+    assert leaks["passed"] and leaks["benchmarks"]["_tests/mine.jsonl"]["sft"]["rows_removed"] == len(drops)
 
 
 def test_records_survive_the_way_to_sft_and_back(shipped):

@@ -76,6 +76,18 @@ FAULTS = [
         replace(OPEN, question="As in Table 2.1, what flows?"),
         "refers to a figure, equation, table or other place in the book",
     ),
+    (replace(OPEN, stance="maths"), "not of the schema"),
+    (replace(OPEN, answer=6), "not of the schema"),
+    (replace(OPEN, question="According to the passage, what flows?"), "speaks of the text it was made from"),
+    (replace(OPEN, thinking="The author says that charge moves."), "speaks of the text it was made from"),
+    (replace(OPEN, solution="As an AI I can only say: a current."), "speaks as an assistant, or refuses"),
+    (replace(OPEN, answer="I cannot answer that."), "speaks as an assistant, or refuses"),
+    (replace(OPEN, question="What flows?"), "question too short"),
+    (replace(OPEN, answer="a current; a voltage"), "several answers in one"),
+    (replace(MCQ, options=("heat", "a current", "light", "None of the above")), "several answers in one"),
+    (replace(CALC, answer="6 mV"), "unit of the answer is not the unit asked for"),
+    (replace(CALC, answer="6"), "unit of the answer is not the unit asked for"),
+    (replace(CALC, solution="The voltage is 60 V."), "solution does not come to the answer"),
     (replace(OPEN, answer="word " * 40), "question or answer too long"),
     (replace(OPEN, question="word " * 200), "question or answer too long"),
     (replace(MCQ, options=("heat", "a current", "Heat", "sound")), "not four distinct options"),
@@ -106,8 +118,8 @@ def test_every_gate_has_a_planted_fault():
         CALC,
         replace(OPEN, question="Which drawing shows how a table of 16 sine values sets the figure of merit?"),
         replace(OPEN, question="With A = 1 + R2 / R1 and Pc = D*I**2*Ron, what doubles the loss?"),
-        replace(CALC, answer="-2.5 uA/V^2"),
-        replace(CALC, answer="12"),
+        replace(CALC, answer="-2.5 uA/V^2", unit="uA/V^2", solution="The transconductance is -2.5 uA/V^2."),
+        replace(CALC, answer="12", unit="", solution="The ratio is 12."),
     ],
 )
 def test_a_good_record_passes_every_gate(record):
@@ -127,7 +139,9 @@ def test_repeats_go_and_wordings_of_one_fact_stay():
         replace(CALC, id="8", question="With I = 2 mA and R = 4 kOhm find V.", answer="8 V"),
     ]
     ledger = Ledger()
-    assert [record.id for record in without_duplicates(records, ledger)] == ["1", "3", "5", "6", "7", "8"]
+    kept, similarity = without_duplicates(records, ledger)
+    assert [record.id for record in kept] == ["1", "3", "5", "6", "7", "8"]
+    assert (similarity["threshold"], similarity["compared"], sum(similarity["bins"])) == (0.8, 5, 5)
     totals = ledger.totals()["records"]
     assert totals == {"in": 8, "kept": 6, "dropped": 2, "reasons": {"exact duplicate": 1, "near duplicate": 1}}
 

@@ -18,7 +18,7 @@ from recipes.errors import RecipeError
 from recipes.report import compare, leaderboard
 from tests.fake_pipeline import Place
 
-COMMANDS = ["list", "show", "check", "plan", "run", "report", "diff", "chat", "export", "new", "doctor"]
+COMMANDS = ["list", "show", "check", "plan", "run", "report", "diff", "review", "chat", "export", "new", "doctor"]
 
 
 def recipes(*words, **more):

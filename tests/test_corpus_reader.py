@@ -248,7 +248,7 @@ def test_a_broken_sidecar_is_a_clear_error(tmp_path, sidecar, words):
 def test_missing_empty_and_unusable_corpora_are_clear_errors(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         read(tmp_path / "none")
-    (tmp_path / "notes.pdf").write_bytes(b"x")
+    (tmp_path / "notes.docx").write_bytes(b"x")
     with pytest.raises(DataError, match="holds no text"):
         read(tmp_path)
     (tmp_path / "a.md").write_text("# Only a heading\n", encoding="utf-8")

@@ -1,14 +1,19 @@
 """The leak gate finds planted test items in training rows, leaves templates alone, and is fast."""
 
+import json
 import time
 from dataclasses import replace
 
 import pytest
 
-from data_builders.quality.leaks import leak_report
-from data_builders.schema import GradedRow, SftRow
+from data_builders.quality.benchmarks import read_benchmark, without_leaks
+from data_builders.quality.leaks import find_leaks, leak_report
+from data_builders.quality.leaks import pieces as cut_pieces
+from data_builders.quality.ledger import Ledger
+from data_builders.schema import DataError, GradedRow, SftRow
 
 OPTIONS = ("the gate current", "the gate-source voltage", "the drain current", "the bulk voltage")
+PIECES = "50 characters"
 KNOWN = (
     "Two matched transistors share gates and sources in a simple mirror, so which quantity must be equal in both "
     "of them at every moment?"
@@ -35,9 +40,9 @@ def solved(current, ratio):
     )
 
 
-def training(prompt, reply="<think>Because.</think>\nSo: yes.\n<answer>yes</answer>", name="row"):
+def training(prompt, reply="<think>Because.</think>\nSo: yes.\n<answer>yes</answer>", name="row", fact="other"):
     return SftRow(
-        name, [{"role": "user", "content": prompt}], [{"role": "assistant", "content": reply}], "open", "n", "f", "x"
+        name, [{"role": "user", "content": prompt}], [{"role": "assistant", "content": reply}], "open", "n", fact, "x"
     )
 
 
@@ -76,7 +81,7 @@ NUMERIC = GradedRow(
 
 def counts(*rows, tests=(KNOWLEDGE, NUMERIC), threshold=0.0):
     report = leak_report(list(rows), list(tests), threshold)
-    return report["passed"], {kind: value["pairs"] for kind, value in report["counts"].items()}
+    return report["passed"], {kind: value["pairs"] for kind, value in report["counts"].items() if kind != PIECES}
 
 
 def test_a_verbatim_question_is_an_exact_hit_whatever_its_options():
@@ -156,3 +161,85 @@ def test_thousands_of_rows_are_checked_in_seconds():
     start = time.perf_counter()
     assert leak_report(rows, tests, 0.0)["passed"]
     assert time.perf_counter() - start < 3
+
+
+def pieces(*rows, tests=(KNOWLEDGE, NUMERIC), phrases=()):
+    report = leak_report(list(rows), list(tests), 0.0, phrases)
+    return report["counts"][PIECES]["pairs"], report["excused"]
+
+
+def test_fifty_letters_of_a_question_are_a_hit_whatever_stands_between_them():
+    words = KNOWN.split()
+    parts = [" / ".join(words[start : start + 12]) for start in range(len(words) - 11)]  # too short for a run of 13
+    assert sum(pieces(training(f"Here: {part.upper()}!"))[0] for part in parts) >= 3
+    spaced = " ".join(KNOWN.replace(" ", ""))  # no word is left to count
+    assert counts(training(spaced)) == (False, {"exact": 0, "normalised": 0, "13-gram": 0})
+    assert pieces(training("Which voltage do both transistors of a simple mirror share at every moment?"))[0] == 0
+
+
+def test_a_row_of_the_same_fact_may_share_fifty_letters_but_not_thirteen_words():
+    words = KNOWN.split()
+    parts = [" ".join(words[start : start + 12]) for start in range(len(words) - 11)]
+    assert sum(pieces(training(part, fact="f"))[0] for part in parts) == 0 < sum(pieces(training(p))[0] for p in parts)
+    assert not leak_report([training(KNOWN[:-20], fact="f")], [KNOWLEDGE], 0.0)["passed"]
+
+
+def test_a_piece_of_a_calculation_holds_all_its_numbers_and_cuts_none():
+    prompt = [{"role": "user", "content": "Find the output of a mirror with Iref = 20 uA and a ratio of K = 3"}]
+    item = replace(NUMERIC, prompt=prompt)
+    same = training("Please, find the output of a mirror with: Iref = 20 uA, and a ratio of K = 3, and say why.")
+    other = training("Please, find the output of a mirror with: Iref = 20 uA, and a ratio of K = 35, and say why.")
+    longer = training("Please, find the output of a mirror with: Iref = 20 uA, and a ratio of K = 3.5, and say why.")
+    assert leak_report([same], [item], 0.0)["counts"]["13-gram"]["pairs"] == 1
+    hits = [find_leaks([row], [replace(item, id="x")]) for row in (other, longer)]
+    assert hits == [[], []] and len(cut_pieces(item)) >= 1
+
+
+def test_a_whitelisted_phrase_is_excused_and_counted_and_more_than_it_is_not():
+    phrase = " ".join(KNOWN.split()[2:18])
+    inside, beyond = training(phrase), training(" ".join(KNOWN.split()[:22]))
+    assert not leak_report([inside], [KNOWLEDGE], 0.0)["passed"]
+    report = leak_report([inside], [KNOWLEDGE], 0.0, [phrase.upper()])
+    assert report["passed"] and report["excused"] >= 4
+    assert not leak_report([beyond], [KNOWLEDGE], 0.0, [phrase])["passed"]
+
+
+def test_rows_that_hold_items_of_a_benchmark_go_with_its_name(tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"question": KNOWN, "options": ["x"]}) + "\n", encoding="utf-8")
+    (tmp_path / "b.json").write_text(json.dumps([{"prompt": "Is this a very short one?"}, {"prompt": "Other?"}]))
+    (tmp_path / "c.csv").write_text('problem,answer\n"How long is a piece of string, in metres and feet?",2\n')
+    benchmarks = {name: read_benchmark(tmp_path / name) for name in ("a.jsonl", "b.json", "c.csv")}
+    assert [len(items) for items in benchmarks.values()] == [1, 2, 1]
+    guilty = training("Tell me: " + " ".join(KNOWN.split()[3:18]), name="guilty")
+    asked = training("IS THIS A VERY SHORT ONE", name="asked")
+    good = training("What else is there to ask about mirrors?", name="good")
+    ledger = Ledger()
+    kept, found = without_leaks([guilty, good, asked], [], benchmarks, (), ledger)
+    assert [row.id for row in kept] == ["good"]
+    assert ledger.totals()["decontamination"]["reasons"] == {
+        "holds an item of a.jsonl (13-gram)": 1,
+        "holds an item of b.json (normalised)": 1,
+    }
+    assert found["a.jsonl"] == {"items": 1, "items_hit": 1, "rows_removed": 1} and found["c.csv"]["rows_removed"] == 0
+
+
+def test_rows_that_share_fifty_letters_with_an_own_test_item_go_and_worse_is_left_to_the_gate():
+    words, ledger = KNOWN.split(), Ledger()
+    shared = [training(" ".join(words[at : at + 12]), name=f"s{at}") for at in range(len(words) - 11)]
+    rows = [*shared, training(choice(KNOWN), name="whole")]
+    kept, _ = without_leaks(rows, [KNOWLEDGE], {}, (), ledger)
+    assert len(kept) < len(rows) and kept[-1].id == "whole"
+    assert leak_report(kept[:-1], [KNOWLEDGE], 0.0)["passed"] and not leak_report(kept, [KNOWLEDGE], 0.0)["passed"]
+    assert ledger.totals()["decontamination"]["reasons"] == {
+        "holds an item of the test (50 characters)": len(rows) - len(kept)
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [("x.jsonl", '{"a": 1}', "no question"), ("x.json", "{", "cannot be read"), ("x.txt", "", "cannot be found")],
+)
+def test_a_benchmark_that_cannot_be_read_stops_the_build(tmp_path, name, text, words):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=words):
+        read_benchmark(tmp_path / name)

@@ -1,10 +1,10 @@
 """Question–thinking–solution–answer records about analog circuits, made from a textbook by a teacher.
 
-Source: the corpus of the recipe, either the mini-textbook shipped with it or any folder of Markdown, Quarto or plain
-text. A learning node is the cleaned text under one heading. Nodes with stated facts and formulas give multiple-choice,
-open and calculation records over five stances; other nodes give records taken from their sentences. That is the expert
-teacher. A model as teacher is given every node as a document and makes open and multiple-choice records of it: one
-agent asks, one answers with its reasoning, one edits.
+Source: the corpus of the recipe, either the mini-textbook shipped with it or any folder of Markdown, Quarto, HTML,
+LaTeX, PDF, JSONL or plain text. A learning node is the cleaned text under one heading. Nodes with stated facts and
+formulas give multiple-choice, open and calculation records over five stances; other nodes give records taken from their
+sentences. That is the expert teacher. A model as teacher is given every node as a document and makes open and
+multiple-choice records of it: one agent asks, one answers with its reasoning, one edits.
 
 Splits are by source group. *transfer* tests whole nodes that are held out; *knowledge* tests wordings of taught facts
 that never occur in training (of a model: other questions on taught nodes); *calculation* tests value combinations that
@@ -26,10 +26,11 @@ from data_builders.analogseeker.plan import Planner
 from data_builders.analogseeker.rows import graded_row, sft_row
 from data_builders.analogseeker.teach import taught
 from data_builders.corpus.reader import read_corpus
+from data_builders.quality.benchmarks import read_benchmark, without_leaks
 from data_builders.quality.duplicates import without_duplicates
 from data_builders.quality.gates import first_failed
-from data_builders.quality.leaks import leak_gate, without_leaks
-from data_builders.quality.ledger import Ledger
+from data_builders.quality.leaks import KINDS, leak_gate
+from data_builders.quality.ledger import Ledger, prove
 from data_builders.quality.selection import first, in_turns
 from data_builders.schema import DataError, Qtsa, order, stable_id, write_json, write_jsonl
 from data_builders.teacher.arithmetic import operations, parse
@@ -37,7 +38,7 @@ from data_builders.teacher.extractive import mine_facts
 from data_builders.teacher.protocol import PROMPT_VERSION
 from data_builders.teacher.store import FILE
 
-VERSION = 1
+VERSION = 2
 SHIPPED = Path(__file__).parent / "corpus"
 ROW_TOKENS = 90  # of an sft row, counted as in the card; measured on the shipped corpus
 
@@ -48,7 +49,8 @@ def corpus_dir(spec):
 
 
 def _planned(spec, folder, seed, ledger):
-    corpus = read_corpus(folder, spec.min_tokens, spec.max_tokens, ledger)
+    settings = {"text_field": spec.text_field, "unreadable": spec.unreadable}
+    corpus = read_corpus(folder, spec.min_tokens, spec.max_tokens, ledger, **settings)
     usable = [node for node in corpus.nodes if not node.flags]
     if spec.teacher.kind != "expert":
         planner = AgentPlanner(usable, spec, seed)
@@ -96,7 +98,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     made_of = f"{len(requests)} questions" if real else f"{len(planner.facts)} facts, {len(planner.formulas)} formulas"
     say(f"{len(corpus.nodes)} nodes, {made_of}, {len(planner.held)} nodes held out")
     teacher, answers, spent = taught(spec.teacher, requests, replies or out / FILE, bar, say)
-    records = without_duplicates(_records(requests, answers, teacher, ledger), ledger)
+    records, similarity = without_duplicates(_records(requests, answers, teacher, ledger), ledger, spec.similar)
     by_split = {
         split: [record for record in records if record.split == split]
         for split in ("sft", "rl", "knowledge", "calculation", "transfer")
@@ -113,9 +115,6 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
             graded_row(record, "calculation" if record.kind == "calc" else "knowledge", spec.tolerance)
             for record in first(spread, spec.rl_rows, "rl", ledger)
         ]
-        if real:
-            # A model may well ask the same thing twice, once for training and once for the test.
-            sft, rl = without_leaks(sft, tests, ledger), without_leaks(rl, tests, ledger)
         kinds = Counter(row.kind for row in sft)
         progress.advance(
             len(tests) + len(sft) + len(rl),
@@ -123,7 +122,13 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
             + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
             + f"), {len(rl)} rl, {len(tests)} test",
         )
-    leaks = leak_gate([*sft, *rl], tests, spec.leak_threshold, out)
+    outside = {name: read_benchmark(corpus_dir / name) for name in spec.benchmarks}
+    # A model may well ask the same thing twice, once for training and once for the test; the expert may not.
+    kinds = KINDS if real else KINDS[-1:]
+    sft, hits = without_leaks(sft, tests, outside, spec.leak_phrases, ledger, kinds)
+    rl, hits_rl = without_leaks(rl, tests, outside, spec.leak_phrases, ledger, kinds)
+    removed = {name: {"sft": hits[name], "rl": hits_rl[name]} for name in outside}
+    leaks = leak_gate([*sft, *rl], tests, spec.leak_threshold, out, spec.leak_phrases, removed)
     usable = [node for node in corpus.nodes if not node.flags and node.node_id not in planner.held]
     write_jsonl(out / "nodes.jsonl", corpus.nodes)
     write_jsonl(out / "qtsa.jsonl", records)
@@ -133,8 +138,9 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     write_jsonl(out / "cpt.jsonl", ({"node_id": node.node_id, "text": node.text} for node in usable))
     write_jsonl(out / "ledger.jsonl", ledger.rows)
     card = data_card(__doc__, VERSION, spec, corpus, planner, requests, (sft, rl, tests), leaks, ledger)
-    write_json(out / "card.json", card)
-    for step in ("nodes", "replies", "records"):
+    write_json(out / "card.json", card | {"similarity": similarity})
+    prove(out)
+    for step in ("documents", "pages", "nodes", "replies", "records"):
         for reason, count in card["ledger"].get(step, {"reasons": {}})["reasons"].items():
             say(f"{step}: {count} dropped, {reason}")
     for note in card["notes"]:

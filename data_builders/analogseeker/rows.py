@@ -5,7 +5,7 @@ import re
 from data_builders.schema import GradedRow, SftRow, stable_id
 
 LETTERS = "ABCD"
-FILTERS = ("schema", "gates", "duplicates", "overlap with test items")  # what a model's record has passed
+FILTERS = ["gates", "exact duplicates", "near duplicates", "test items", "benchmarks"]  # what every row has passed
 GRADERS = {"mcq": "choice", "calc": "numeric", "open": "text"}
 REPLY = re.compile(r"<think>(.*?)</think>\n(.*?)\n<answer>(.*?)</answer>", re.S)
 
@@ -45,8 +45,9 @@ def parse_row(row):
 def _lineage(record):
     asked = list(record.asked) or [record.request]
     lineage = {"draw": record.draw, "stance": record.stance, "wording": record.wording, "requests": asked}
+    lineage |= {"record": record.id, "filters": FILTERS}
     if record.asked:
-        lineage |= {"teacher": record.teacher, "prompts": record.prompt_version, "filters": list(FILTERS)}
+        lineage |= {"teacher": record.teacher, "prompts": record.prompt_version}
     return lineage | {"span": record.span} if record.span else lineage
 
 

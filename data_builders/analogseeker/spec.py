@@ -1,6 +1,6 @@
 """What the analogseeker data are made from: the `[data]` table of a recipe. Light: no reading, no building."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -39,7 +39,9 @@ class Mix(Table):
 class Spec(Table):
     """The `[data]` table of an analogseeker recipe."""
 
-    corpus: str = Field("shipped", min_length=1, description='"shipped" or a folder of .md, .qmd or .txt files')
+    corpus: str = Field("shipped", min_length=1, description='"shipped" or a folder of documents')
+    text_field: str = Field("text", min_length=1, description="the field of .jsonl rows that holds the text")
+    unreadable: Literal["stop", "leave out"] = Field("stop", description="what to do with documents that do not read")
     teacher: AnalogTeacher = AnalogTeacher()
     draws: int = Field(2, ge=1, le=24, description="multiple-choice rows for each fact and wording, options varied")
     test_wordings: int = Field(2, ge=1, description="last wordings of each fact that are kept for the test")
@@ -53,4 +55,7 @@ class Spec(Table):
     tolerance: float = Field(0.01, gt=0, lt=1, description="relative error a numeric answer may have")
     min_tokens: int = Field(30, ge=1, description="tokens; a shorter node is flagged and not asked about")
     max_tokens: int = Field(10000, ge=1, description="tokens; a longer node is flagged and not asked about")
-    leak_threshold: float = Field(0.005, ge=0, le=1, description="share of test items with 13 tokens found in training")
+    similar: float = Field(0.8, gt=0, le=1, description="word-triple similarity from which another fact's row goes")
+    benchmarks: tuple[str, ...] = Field((), description="test sets (.jsonl, .json, .csv) that no row may hold items of")
+    leak_phrases: tuple[str, ...] = Field((), description="textbook phrases that count as no leak")
+    leak_threshold: float = Field(0.005, ge=0, le=1, description="share of test items found in part in training")

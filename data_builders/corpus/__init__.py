@@ -1,1 +1,1 @@
-"""Reading: a folder of Markdown, Quarto or plain text, with optional sidecar facts, becomes cleaned learning nodes."""
+"""Reading: a folder of documents, with optional sidecar facts, becomes cleaned learning nodes."""

@@ -7,6 +7,7 @@ commands that are no symbol) becomes `UNREADABLE`, which the gates refuse in que
 import re
 
 UNREADABLE = "[…]"
+EXPANSIONS = 500  # macros expanded in one formula; definitions that multiply each other end here
 
 GREEK = {
     "alpha": "α",
@@ -142,32 +143,37 @@ DEFINITION = re.compile(
 )
 
 
-def braced(text, start):
-    """The content of the brace group that opens at `start`, and the position after it; None where it never closes."""
-    depth = 0
-    for position in range(start, len(text)):
-        if text[position] == "{" and text[position - 1 : position] != "\\":
-            depth += 1
-        elif text[position] == "}" and text[position - 1 : position] != "\\":
-            depth -= 1
-            if depth == 0:
-                return text[start + 1 : position], position + 1
-    return None
+BRACE = re.compile(r"(?<!\\)[{}]")
+
+
+def closings(text):
+    """{place of an opening brace: place of the one that closes it}, in one pass."""
+    pairs, opened = {}, []
+    for match in BRACE.finditer(text):
+        if match.group() == "{":
+            opened.append(match.start())
+        elif opened:
+            pairs[opened.pop()] = match.start()
+    return pairs
 
 
 def definitions(text):
-    """Macros defined in a text, {name: (number of arguments, default of the first or None, body)}, and the rest."""
+    """Macros defined in a text, {name: (number of arguments, default of the first or None, body)}, and the text.
+
+    In that text, as long as before, spaces stand where the definitions stood.
+    """
     macros, kept, position = {}, [], 0
+    pairs = closings(text) if DEFINITION.search(text) else {}
     for match in DEFINITION.finditer(text):
-        group = braced(text, match.end()) if match.start() >= position else None
-        if group is None:
+        close = pairs.get(match.end()) if match.start() >= position else None
+        if close is None:
             continue
-        body, end = group
+        body, end = text[match.end() + 1 : close], close + 1
         if match.group(1):
             macros[match.group(1)] = (int(match.group(2) or 0), match.group(3), body)
         else:
             macros[match.group(4)] = (match.group(5).count("#"), None, body)
-        kept.append(text[position : match.start()])
+        kept += text[position : match.start()], re.sub(r"[^\n]", " ", text[match.start() : end])
         position = end
     return macros, "".join(kept) + text[position:]
 
@@ -176,11 +182,11 @@ class Renderer:
     """Renders math with the macros of one corpus. `unknown` counts undefined commands by name."""
 
     def __init__(self, macros):
-        self.macros, self.unknown = macros, {}
+        self.macros, self.unknown, self.expanded = macros, {}, 0
 
     def render(self, math):
         """One line of plain text without backslashes, dollars or braces; UNREADABLE where there is no plain form."""
-        parser = Parser(self, TOKEN.findall(math))
+        parser, self.expanded = Parser(self, TOKEN.findall(math)), 0
         try:
             shown = parser.sequence(())
         except (RecursionError, Unreadable):
@@ -301,6 +307,9 @@ class Parser:
         return self.undefined(name)
 
     def expand(self, count, default, body):
+        self.renderer.expanded += 1
+        if self.renderer.expanded > EXPANSIONS:
+            raise Unreadable
         arguments = []
         for index in range(count):
             option = self.raw_option() if index == 0 and default is not None else None

@@ -1,4 +1,8 @@
-"""Markdown and Quarto to sections of clean prose. Whatever is left out is counted through `drop(reason, detail)`."""
+"""Markdown and Quarto to sections of clean prose. Whatever is left out is counted through `drop(reason, detail)`.
+
+Code and comments are masked, not cut out, so that a line's place in the file stays known: masked characters are
+COMMENT or CODE, which no text holds after `document.clean_controls`.
+"""
 
 import re
 from dataclasses import dataclass, field
@@ -9,7 +13,9 @@ PLAIN_HEADING = re.compile(r"^\d+(?:\.\d+)*\.?\s+[A-Z][^.!?]{2,80}$")
 FENCE = re.compile(r"^\s*(```+|~~~+)")
 DIV = re.compile(r"^\s*:::+\s*(.*?)\s*$")
 TITLE = re.compile(r'title="((?:[^"\\]|\\.)*)"')
-DISPLAY = re.compile(r"\$\$(.+?)\$\$[ \t]*(\{#[^}]*\})?|\\\[(.+?)\\\]", re.S)
+DISPLAY = re.compile(r"\$\$(.+?)\$\$[ \t]*(\{#[^}]*\})?|\\\[((?:(?!\\\[).)+?)\\\]", re.S)
+COMMENTS = re.compile(r"<!--(?:(?!<!--).)*?-->", re.S)  # the guard keeps a file of openings linear
+COMMENT, CODE = "\x00", "\x01"
 INLINE = re.compile(r"(?<![\\$])\$(?!\s)((?:[^$\\]|\\.)+?)(?<!\s)\$(?!\d)")
 CAPTION = re.compile(r"^\s*(?::\s|(?:\*\*|_|\*)?(?:Figure|Fig\.|Table|Listing)\s*\d+[^a-z]{0,4}[:.\s])")
 REFERENCE = re.compile(r"@(fig|eq|sec|tbl|lst|nte|imp|tip|wrn|cau|thm|exm)-[\w-]*\w")
@@ -21,12 +27,14 @@ BOLD = re.compile(r"\*\*([^*\n]{3,60}?)\*\*")
 
 @dataclass
 class Section:
-    """One heading with the raw lines below it; `parents` are the titles above."""
+    """One heading with the raw lines below it; `parents` are the titles above, [start, end) its place in the file."""
 
     level: int
     title: str
     number: str
     parents: tuple[str, ...]
+    start: int = 0
+    end: int = 0
     lines: list[str] = field(default_factory=list)
 
 
@@ -36,36 +44,52 @@ def split_number(title):
 
 
 def without_code(text, drop):
-    """The text without front matter, comments and fenced code (computed chunks included)."""
-    text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.S)
-    text, count = re.subn(r"<!--.*?-->", "", text, flags=re.S)
+    """The text, as long as before, with front matter, comments and fenced code (computed chunks included) masked."""
+    text = re.sub(r"\A---\n.*?\n---\n", lambda match: COMMENT * (len(match.group()) - 1) + "\n", text, flags=re.S)
+    text, count = COMMENTS.subn(lambda match: COMMENT * len(match.group()), text)
     if count:
         drop("comment", f"{count} comments", count)
-    kept, fence = [], None
+    kept, fence, masked = [], None, 0
     for line in text.split("\n"):
         match = FENCE.match(line)
         if fence is None and match:
-            fence = match.group(1)
+            fence, masked = match.group(1), len(line)
             drop("code block", line.strip())
         elif fence is not None:
+            masked += 1 + len(line)
             if match and match.group(1).startswith(fence) and not line.strip().strip("`~"):
+                kept.append(CODE * masked)
                 fence = None
         else:
             kept.append(line)
+    if fence is not None:
+        kept.append(CODE * masked)
     return "\n".join(kept)
 
 
-def sections(text, plain, drop):
-    """The sections of one file in order. Titled callouts become sections of their own below the heading around them."""
+def lines_of(text):
+    """(place in the text, line without masked characters) for every line that is not masked code."""
+    place = 0
+    for line in text.split("\n"):
+        if not line or line.strip(CODE):
+            yield place, line.replace(COMMENT, "").replace(CODE, "") if line and min(line) < "\t" else line
+        place += len(line) + 1
+
+
+def sections(lines, plain, drop):
+    """The sections of one file in order, from (place, line) pairs.
+
+    Titled callouts become sections of their own below the heading around them.
+    """
     found = [Section(0, "", "", ())]
     stack, divs, heading = [], [], found[0]
 
-    def open_section(level, title):
+    def open_section(level, title, place):
         number, title = split_number(re.sub(r"\s*\{[^{}]*\}\s*$", "", title).strip())
-        found.append(Section(level, title, number, tuple(item.title for item in stack)))
+        found.append(Section(level, title, number, tuple(item.title for item in stack), place, place))
         return found[-1]
 
-    for line in text.split("\n"):
+    for place, line in lines:
         hidden = "hidden" in divs
         div, match = DIV.match(line), HEADING.match(line)
         if div:
@@ -78,7 +102,7 @@ def sections(text, plain, drop):
                 drop("hidden block", attributes)
             else:
                 title = TITLE.search(attributes) if "callout" in attributes else None
-                divs.append(open_section(7, title.group(1)) if title and not hidden else "open")
+                divs.append(open_section(7, title.group(1), place) if title and not hidden else "open")
         elif hidden:
             continue
         elif match or (plain and PLAIN_HEADING.match(line)):
@@ -86,16 +110,20 @@ def sections(text, plain, drop):
             level = len(match.group(1)) if match else 1 + number.count(".")
             while stack and stack[-1].level >= level:
                 stack.pop()
-            heading = open_section(level, match.group(2) if match else line)
+            heading = open_section(level, match.group(2) if match else line, place)
             stack.append(heading)
         else:
             owner = next((item for item in reversed(divs) if isinstance(item, Section)), heading)
             owner.lines.append(line)
+            if line.strip():
+                owner.end = max(owner.end, place + len(line))
     return found
 
 
-def prose(lines, renderer, titles, drop):
+def prose(lines, renderer, titles, drop, longest=20_000):
     """(clean paragraphs, key terms) of a section's raw lines. `titles` maps section labels to their titles.
+
+    A paragraph of more than `longest` characters is no prose: it is dropped and counted.
 
     A list item is a paragraph marked "- "; inline code keeps its backquotes; an equation is a paragraph of its own.
     """
@@ -137,6 +165,10 @@ def prose(lines, renderer, titles, drop):
         else:
             current.append(bare.removeprefix("> "))
     close()
+    for paragraph in paragraphs:
+        if len(paragraph) > longest:
+            drop(f"paragraph of more than {longest:,} characters", paragraph)
+    paragraphs = [paragraph for paragraph in paragraphs if len(paragraph) <= longest]
     terms = [term for paragraph in paragraphs for term in BOLD.findall(paragraph)]
     clean = [inline(paragraph, renderer, titles, drop) for paragraph in paragraphs]
     return [part for part in clean if re.search(r"\w", part)], [inline(term, renderer, titles, drop) for term in terms]

@@ -1,45 +1,53 @@
 """Duplicates: the same prompt twice, and different facts that ask almost the same for the same answer."""
 
 from data_builders.quality.gates import words
+from data_builders.quality.similar import BINS, near_duplicates
 
-SHINGLE = 3
 SIMILAR = 0.8
-
-
-def shingles(text):
-    tokens = words(text)
-    return {tuple(tokens[index : index + SHINGLE]) for index in range(max(1, len(tokens) - SHINGLE + 1))}
 
 
 def right_option(record):
     return record.options["ABCD".index(record.answer)] if record.options else record.answer
 
 
-def without_duplicates(records, ledger):
-    """The records in order without exact repeats (question and options), and without near repeats of other facts.
+def without_duplicates(records, ledger, threshold=SIMILAR):
+    """(records without exact repeats and near repeats of other facts, similarity), in order.
 
-    Near means: another fact, the same kind and right answer, and a Jaccard similarity of word triples of at least
-    SIMILAR. Wordings of one fact are alike on purpose and stay; calculations differ in their numbers and are compared
-    exactly.
+    To be called once, after all batches have joined. An exact repeat has the same split, question and options. Near
+    means: another fact, the same kind and right answer, and a Jaccard similarity of word triples of at least
+    `threshold`. Wordings of one fact are alike on purpose and stay; calculations differ in their numbers and are
+    compared exactly. Of two that are alike the one with the smaller id stays, so what stays does not depend on the
+    order of the records. `similarity` is what card.json holds: {"threshold", "compared", "bins": one count for each
+    1 / len(bins) of the similarity of a record to the most similar one of another fact}.
     """
-    seen, kept, alike = set(), [], {}
+    first = {}
     for record in records:
         exact = (record.split, record.question, record.options)
-        if exact in seen:
+        first[exact] = min(first.get(exact, record.id), record.id)
+    unique, seen = [], set()
+    for record in records:
+        exact = (record.split, record.question, record.options)
+        if record.id != first[exact] or exact in seen:
             ledger.drop("records", "exact duplicate", record.id, record.question[:120])
-            continue
-        seen.add(exact)
-        if record.kind != "calc" and record.operations == 0:
-            group = alike.setdefault((record.kind, " ".join(words(right_option(record)))), {})
-            own = shingles(record.question)
-            if any(
-                fact != record.fact_id and len(own & other) / len(own | other) >= SIMILAR
-                for fact, others in group.items()
-                for other in others
-            ):
-                ledger.drop("records", "near duplicate", record.id, record.question[:120])
-                continue
-            group.setdefault(record.fact_id, []).append(own)
-        ledger.keep("records")
-        kept.append(record)
-    return kept
+        else:
+            seen.add(exact)
+            unique.append(record)
+    compared = [record for record in unique if record.kind != "calc" and record.operations == 0]
+    removals, bins = near_duplicates(
+        [record.id for record in compared],
+        [record.question for record in compared],
+        threshold,
+        [(record.kind, " ".join(words(right_option(record)))) for record in compared],
+        [record.fact_id for record in compared],
+    )
+    like = {compared[removal.index].id: removal for removal in removals}
+    kept = []
+    for record in unique:
+        removal = like.get(record.id)
+        if removal is None:
+            ledger.keep("records")
+            kept.append(record)
+        else:
+            detail = f"{removal.similarity:.2f} like {compared[removal.like].id}: {record.question}"
+            ledger.drop("records", "near duplicate", record.id, detail[:160])
+    return kept, {"threshold": threshold, "compared": len(compared), "bins": bins if compared else [0] * BINS}

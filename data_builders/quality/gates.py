@@ -1,10 +1,26 @@
-"""Gates: what a record must be before it may become a row. Each gate is a name and a test that a bad record fails."""
+"""Gates: what a record must be before it may become a row. Each gate is a name and a test that a bad record fails.
+
+They look at the form alone, and in the same way whoever the teacher is; whether an answer is true they cannot tell.
+"""
 
 import re
+
+from data_builders.schema import KINDS, STANCES
 
 ANSWER_WORDS = 30
 QUESTION_WORDS = 120
 GARBLED = re.compile(r"[\\$\x00\ufffd]|\[…\]|@\w|[{}]|~~|\]\(")
+SOURCE = re.compile(
+    r"\b(?:according to|based on|stated in|mentioned in) (?:the|this) (?:passage|context|excerpt|document|material)"
+    r"|\b(?:the|this) (?:passage|excerpt|author|(?:given|provided) (?:context|material|information))\b",
+    re.I,
+)
+ASSISTANT = re.compile(
+    r"\bas an ai\b|\blanguage model\b|\bi(?:'m| am) (?:sorry|unable)\b|\bi (?:cannot|can't) (?:answer|help|assist)\b"
+    r"|\bhere is (?:the|your|a) (?:question|answer)\b",
+    re.I,
+)
+SEVERAL = re.compile(r";|\n|\bboth [A-D] and [A-D]\b|\b(?:all|none|any) of the (?:above|options)\b", re.I)
 TAGS = re.compile(r"</?(?:think|answer)\b", re.I)
 BOOK = re.compile(
     r"\b(?:fig(?:ure|s?\.)|tab(?:le|\.)|equations?|eqs?\.|sections?|chapters?|listing|appendix)\s*[(\[]?\d"
@@ -26,6 +42,13 @@ def words(text):
     return re.findall(r"[^\W_]+(?:\.\d+)?", text.casefold())
 
 
+def _schema(record):
+    """A teacher's reply may have passed a looser schema than a record's."""
+    texts = (record.question, record.thinking, record.solution, record.answer, *(record.options or ()))
+    kinds = record.kind in KINDS and record.stance in STANCES
+    return not kinds or not all(isinstance(text, str) for text in texts)
+
+
 def _empty(record):
     return not all(field.strip() for field in (record.question, record.thinking, record.solution, record.answer))
 
@@ -42,6 +65,22 @@ def _garbled(record):
 def _book(record):
     fields = (record.question, record.thinking, record.solution, *(record.options or ()))
     return any(BOOK.search(field) for field in fields)
+
+
+def _source(record):
+    return any(SOURCE.search(field) for field in (record.question, record.thinking, record.solution))
+
+
+def _assistant(record):
+    return any(ASSISTANT.search(field) for field in (record.question, record.thinking, record.solution, record.answer))
+
+
+def _several(record):
+    return any(SEVERAL.search(field) for field in (record.answer, *(record.options or ())))
+
+
+def _short(record):
+    return len(words(record.question)) < 3
 
 
 def _long(record):
@@ -79,16 +118,35 @@ def _open_ended(record):
     return record.kind == "calc" and not re.fullmatch(r"-?\d+(?:\.\d+)?(?: \S+)?", record.answer)
 
 
+def _unit(record):
+    """The unit of a calculated answer is the one that the grader will ask for."""
+    if record.kind != "calc":
+        return False
+    return (record.answer.split(" ", 1)[1] if " " in record.answer else None) != (record.unit or None)
+
+
+def _not_derived(record):
+    """A calculation whose solution does not end at its answer contradicts itself."""
+    return record.kind == "calc" and record.answer.split(" ")[0] not in re.findall(r"-?\d+(?:\.\d+)?", record.solution)
+
+
 GATES = (
+    ("not of the schema", _schema),
     ("empty field", _empty),
     ("think or answer tag inside a field", _tags),
     ("garbled markup or math", _garbled),
     ("refers to a figure, equation, table or other place in the book", _book),
+    ("speaks of the text it was made from", _source),
+    ("speaks as an assistant, or refuses", _assistant),
     ("question or answer too long", _long),
+    ("question too short", _short),
+    ("several answers in one", _several),
     ("not four distinct options", _options),
     ("option reads like a letter", _like_a_letter),
     ("not exactly one right option", _one_answer),
     ("calculated answer is not a number with a unit", _open_ended),
+    ("unit of the answer is not the unit asked for", _unit),
+    ("solution does not come to the answer", _not_derived),
     ("answer stands in the question", _given_away),
 )
 

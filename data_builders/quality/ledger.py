@@ -1,6 +1,13 @@
 """The ledger: at every step what came in equals what was kept plus what was dropped, and each drop has a reason."""
 
+import json
 from collections import Counter
+
+from data_builders.schema import DataError, read_jsonl
+
+FLOW = {"replies": ("records",), "records": ("sft", "rl", "knowledge", "calculation", "transfer")}
+USES = {"sft.jsonl": ("sft",), "rl.jsonl": ("rl",), "test.jsonl": ("knowledge", "calculation", "transfer")}
+CLEANED = "decontamination"  # takes training rows out after they were chosen
 
 
 class Ledger:
@@ -30,3 +37,61 @@ class Ledger:
                 "reasons": dict(sorted(reasons.items())),
             }
         return table
+
+
+def prove(folder):
+    """Prove from the files of a data artefact that no row's fate is unknown; the number of records accounted for.
+
+    Read are card.json, ledger.jsonl, qtsa.jsonl and the three files of rows. It holds that (1) the drops of
+    ledger.jsonl sum to the card's, step by step and reason by reason; (2) what a step keeps is what the next ones take
+    in (FLOW); (3) the files hold exactly the rows that were kept; (4) every record is either one row of one file or
+    was dropped once, after it was made, and no row comes from anything else. Raises DataError with all that fails.
+    """
+    totals = json.loads((folder / "card.json").read_text(encoding="utf-8"))["ledger"]
+    drops = read_jsonl(folder / "ledger.jsonl")
+    counted = {}
+    for row in drops:
+        counted.setdefault(row["step"], Counter())[row["reason"]] += row["count"]
+    faults = []
+    for step, total in totals.items():
+        if total["in"] != total["kept"] + total["dropped"]:
+            faults.append(f"{step}: {total['in']} in, {total['kept']} kept, {total['dropped']} dropped")
+    for step in totals.keys() | counted.keys():
+        told = totals.get(step, {"reasons": {}})["reasons"]
+        if told != counted.get(step, {}):
+            faults.append(f"{step}: the card tells {told}, ledger.jsonl {dict(counted.get(step, {}))}")
+    for step, following in FLOW.items():
+        kept, taken = (
+            totals.get(step, {"kept": 0})["kept"],
+            sum(totals[name]["in"] for name in following if name in totals),
+        )
+        if kept != taken:
+            faults.append(f"{step} keeps {kept}, {', '.join(following)} take in {taken}")
+    records = [record["id"] for record in read_jsonl(folder / "qtsa.jsonl")]
+    fates = Counter(row["source"] for row in drops if row["step"] in (*FLOW["records"], CLEANED))
+    cleaned = Counter()
+    for row in drops:
+        if row["step"] == CLEANED:
+            cleaned["all"] += row["count"]
+    written = 0
+    for file, steps in USES.items():
+        rows = read_jsonl(folder / file)
+        written += len(rows)
+        fates.update(row["lineage"].get("record") for row in rows)
+        kept = sum(totals[name]["kept"] for name in steps if name in totals)
+        if file == "test.jsonl" and len(rows) != kept:
+            faults.append(f"{file} holds {len(rows)} rows, {kept} were kept")
+    kept = sum(totals[name]["kept"] for name in FLOW["records"] if name in totals) - cleaned["all"]
+    if written != kept:
+        faults.append(f"the files hold {written} rows, {kept} were kept")
+    faults += [f"record {record} has {fates[record]} fates" for record in records if fates[record] != 1]
+    faults += [f"record {record} was never made" for record in sorted(set(map(str, fates)) - set(records))]
+    if faults:
+        raise DataError(
+            "The ledger does not add up.",
+            where=str(folder),
+            got="\n".join(faults[:8]) + (f"\n… {len(faults)} in all" if len(faults) > 8 else ""),
+            allowed="one known fate for every record",
+            fix="this is a fault of the builder; nothing has been trained",
+        )
+    return len(records)

@@ -1,4 +1,4 @@
-"""`diff`: what made two runs different, and whether their scores are."""
+"""`diff`: what made two runs different, which rows of their data are, and whether their scores are."""
 
 from pathlib import Path
 
@@ -20,6 +20,8 @@ def diff(a, b, runs):
         changes = [] if before["fingerprint"] == after["fingerprint"] else key.differences(before)
         lines.append(f"{stage}: {left[stage].name} -> {right[stage].name}" + ("" if changes else ": same"))
         lines += [f"  {change}" for change in changes]
+    if "data" in shared and left["data"] != right["data"]:
+        lines += rows(left["data"], right["data"], whole=shared == ["data"])
     if "evaluate" in shared and left["evaluate"] != right["evaluate"]:
         lines += ["", *scores(left["evaluate"], right["evaluate"])]
     return "\n".join(lines)
@@ -35,6 +37,14 @@ def artefacts(text, runs):
             return latest(home)
     known = sorted(str(home.relative_to(runs)) for home in runs.glob("*/*") if latest(home))
     raise RecipeError(f"no run {text!r}", where=runs, allowed=", ".join([*known, "the folder of an artefact"]))
+
+
+def rows(a, b, whole):
+    """Rows of two data artefacts that were added, removed and changed; only the totals unless `whole`."""
+    from recipes.report.data_diff import as_text, compare_data
+
+    lines = as_text(compare_data(a, b))
+    return lines if whole else lines[: lines.index("", 1)] if "" in lines[1:] else lines
 
 
 def scores(a, b):

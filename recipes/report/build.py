@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from recipes.report import sections
+from recipes.report import review, sections
 from recipes.report.items import BUCKETS, Entry, sort_items, trace
 from recipes.report.load import Evaluation, load_evaluation, load_manifest
 from recipes.report.render import render
@@ -47,6 +47,7 @@ def write_report(run_dirs: dict[str, Path], out: Path, context: dict[str, Any]) 
         "sampled": sections.sampled(evaluation),
         "observed": sections.observed(evaluation),
         "data": sections.data_section(run_dirs.get("data")),
+        "review": review.kept(run_dirs.get("data")),
         "costs": sections.costs(manifests.values()),
         "provenance": sections.provenance(evaluation, manifests),
         "command": sections.command(evaluation, context),
@@ -141,6 +142,7 @@ def _as_json(values: dict[str, Any]) -> dict[str, Any]:
         "sampled": [asdict(row) for row in values["sampled"]],
         "observed": [asdict(row) for row in values["observed"]],
         "data": asdict(values["data"]) if values["data"] else None,
+        "review": asdict(values["review"]) | {"sentence": values["review"].sentence} if values["review"] else None,
         "costs": [asdict(cost) for cost in values["costs"]],
         "provenance": values["provenance"],
         "prompt": evaluation.prompt,

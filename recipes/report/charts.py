@@ -61,6 +61,35 @@ def heat_map(groups: list[str], rows: dict[str, list[list[float]]], top: float, 
     ).format(text, head, lines)
 
 
+def funnel_bar(kept: int, dropped: int, scale: int, text: str) -> Markup:
+    """What a step kept and, paler, what it dropped, on a track of `scale`."""
+    left, right = (100 * value / scale if scale else 0.0 for value in (kept, dropped))
+    return Markup(
+        '<svg class="bar" height="14" role="img" aria-label="{}"><rect width="100%" height="14" rx="3" class="track"/>'
+        '<rect width="{}%" height="14" rx="3" class="fill"/><rect x="{}%" width="{}%" height="14" class="gone"/></svg>'
+    ).format(text, f"{left:.2f}", f"{left:.2f}", f"{right:.2f}")
+
+
+def histogram(counts: list[int], mark: float) -> Markup:
+    """Counts in equal bins from 0 to 1 as columns, their heights by the logarithm, with a line at `mark`."""
+    top = math.log1p(max(counts, default=0)) or 1.0
+    wide = 1000 / max(1, len(counts))
+    columns = ""
+    for place, n in enumerate(counts):
+        high, low, up = 200 * math.log1p(n) / top, place / len(counts), (place + 1) / len(counts)
+        columns += (
+            f'<rect class="fill" x="{place * wide + 4:.1f}" width="{wide - 8:.1f}" y="{200 - high:.1f}" '
+            f'height="{high:.1f}"><title>{low:.2f} to {up:.2f}: {n:,}</title></rect>'
+        )
+    ticks = "".join(f'<span style="left:{100 * x:g}%">{x:g}</span>' for x in (0, 0.25, 0.5, 0.75, 1))
+    return Markup(
+        '<figure class="chart histogram"><svg viewBox="0 0 1000 200" preserveAspectRatio="none" role="img" '
+        f'aria-label="{{}}"><line class="grid" x1="0" x2="1000" y1="200" y2="200"/>{columns}'
+        f'<line class="mark" x1="{1000 * mark:.1f}" x2="{1000 * mark:.1f}" y1="0" y2="200"/></svg>'
+        f'<div class="ticks">{ticks}</div></figure>'
+    ).format("counts by similarity: " + ", ".join(map(str, counts)))
+
+
 def line_chart(curve: Curve) -> Markup:
     """A curve over steps: faint raw values, and their moving mean where there are enough of them."""
     xs, ys = [x for x, _ in curve.points], [y for _, y in curve.points]

@@ -36,6 +36,6 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {f.__name__: f for f in FILTERS}
-    drawn = (charts.bar, charts.heat_map, charts.interval_bar, charts.line_chart)
+    drawn = (charts.bar, charts.funnel_bar, charts.heat_map, charts.histogram, charts.interval_bar, charts.line_chart)
     environment.globals |= {chart.__name__: chart for chart in drawn}
     return environment.get_template(template).render(**values)

@@ -14,7 +14,23 @@ from recipes.report.jsonfiles import read_json, read_rows
 from recipes.report.load import Evaluation, Manifest
 
 TRAINING_STAGES = {"cpt": "Continued pre-training", "sft": "Supervised tuning", "rl": "Reinforcement"}
-FLOW = ("nodes", "replies", "records")  # the ledger's steps that feed each other, in order; then the files of rows
+TEXT = ("documents", "pages", "pieces", "nodes")  # steps of the ledger that count pieces of text, each of its own kind
+ROWS = ("replies", "records", "sft", "rl", "knowledge", "calculation", "transfer", "decontamination")
+FEEDS = {"replies": ("records",), "records": ("sft", "rl", "knowledge", "calculation", "transfer")}
+STEP_NAMES = {
+    "documents": "documents read",
+    "pages": "pages of PDF",
+    "pieces": "pieces of text",
+    "nodes": "learning nodes",
+    "replies": "replies of the teacher, through the gates",
+    "records": "records, without duplicates",
+    "sft": "chosen for supervised tuning",
+    "rl": "chosen for reinforcement",
+    "knowledge": "chosen for the knowledge test",
+    "calculation": "chosen for the calculation test",
+    "transfer": "chosen for the transfer test",
+    "decontamination": "training rows, without items of other test sets",
+}
 QUANTITIES = {  # key of training.jsonl -> title, note, is a share
     "loss": ("Loss", "per trained token", False),
     "reward": ("Reward", "mean of a step", False),
@@ -62,21 +78,32 @@ class Observed:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the data's way: what came in, what was kept, and how much was dropped for which reason."""
+    """One step of the data's way: what came in, what was kept, and how much was dropped for which reason.
+
+    `scale` is the most that came into a step of the same unit: the full width of the step's bar.
+    """
 
     name: str
     came: int
     kept: int
     reasons: dict[str, int]
+    scale: int
+    rows: bool  # counts rows, as the steps beside it do; else pieces of text of its own kind
 
 
 @dataclass(frozen=True)
 class DataSection:
-    """The data artefact: its card, the ledger's steps, and what the leak gate found."""
+    """The data artefact: its card, the ledger's steps, and what the leak gate found.
+
+    `adds_up` tells whether every step's sums, and what one step hands to the next, agree. `similarity` is the card's:
+    threshold, number of records compared, and their number by the similarity of the nearest; empty where there is none.
+    """
 
     card: dict[str, str]
     steps: list[Step]
     leaks: dict[str, Any]  # leaks.json as it is; empty where there is none
+    adds_up: bool
+    similarity: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -150,11 +177,31 @@ def data_section(folder: Path | None) -> DataSection | None:
         return None
     card, leaks = (read_json(folder / f) if (folder / f).is_file() else {} for f in ("card.json", "leaks.json"))
     ledger = card.get("ledger", {})
+    order = {name: place for place, name in enumerate((*TEXT, *ROWS))}
+    most = max((ledger[name]["in"] for name in ledger if name not in TEXT), default=0)
     steps = [
-        Step(name, ledger[name]["in"], ledger[name]["kept"], ledger[name]["reasons"])
-        for name in sorted(ledger, key=lambda name: (FLOW.index(name) if name in FLOW else len(FLOW), name))
+        Step(
+            STEP_NAMES.get(name, name),
+            ledger[name]["in"],
+            ledger[name]["kept"],
+            ledger[name]["reasons"],
+            ledger[name]["in"] if name in TEXT else most,
+            name not in TEXT,
+        )
+        for name in sorted(ledger, key=lambda name: (order.get(name, len(order)), name))
     ]
-    return DataSection(flatten({k: v for k, v in card.items() if k not in ("ledger", "leaks")}), steps, leaks)
+    shown = flatten({k: v for k, v in card.items() if k not in ("ledger", "leaks", "similarity")})
+    return DataSection(shown, steps, leaks, adds_up(ledger), card.get("similarity", {}))
+
+
+def adds_up(ledger: dict[str, dict]) -> bool:
+    """Whether in = kept + dropped with a reason at each step, and each step takes in what the one before it kept."""
+    sums = all(step["in"] == step["kept"] + sum(step["reasons"].values()) for step in ledger.values())
+    return sums and all(
+        ledger[step]["kept"] == sum(ledger[name]["in"] for name in following if name in ledger)
+        for step, following in FEEDS.items()
+        if step in ledger and any(name in ledger for name in following)
+    )
 
 
 def costs(manifests: Iterable[Manifest]) -> list[Cost]:
