@@ -118,12 +118,12 @@ def _tokens(row):
     return sum(count_tokens(turn["content"]) for turn in row.prompt + row.completion)
 
 
-def build(spec, corpus_dir, out, seed, bar, say):
+def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     """Build all rows under `out`, the same bytes every time. Returns the metrics.
 
     `bar(title, total, unit)` is a context manager whose `.advance(n, note)` counts; `say(text)` tells a person one
-    line. Raises DataError for a source that cannot be used, for test sizes that cannot be reached, and for leaks above
-    the threshold.
+    line. No teacher is asked, so `replies` is not used. Raises DataError for a source that cannot be used, for test
+    sizes that cannot be reached, and for leaks above the threshold.
     """
     ledger = Ledger()
     with bar("problems", None, "rows") as progress:

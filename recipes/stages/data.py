@@ -1,7 +1,6 @@
 """Raw sources -> rows: run the recipe's builder, then prove that every gold answer scores 1.0 and silence 0.0."""
 
 import importlib
-import inspect
 import json
 import random
 from pathlib import Path
@@ -41,13 +40,11 @@ def forecast(spec, counts: dict) -> Work:
 def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     """Build into `out`; metrics are the builder's counts, `gold` is the number of rows proven.
 
-    A builder whose `build` takes `replies` gets the file of stored replies that all recipes share.
+    Replies of a model as teacher lie in one file that all recipes share.
     """
+    replies = (runtime.runs or out) / REPLIES
     build = builder_module(spec.builder).build
-    shared = (
-        {"replies": runtime.runs / REPLIES} if runtime.runs and "replies" in inspect.signature(build).parameters else {}
-    )
-    metrics = build(spec.data, inputs["corpus"], out, spec.seed, runtime.bar, runtime.say, **shared)
+    metrics = build(spec.data, inputs["corpus"], out, spec.seed, runtime.bar, runtime.say, replies)
     if spec.mix is not None:
         metrics |= mix_in(spec.mix, spec.seed, out)
     metrics["gold"] = prove_gold(out)
