@@ -11,6 +11,7 @@ import pytest
 from recipes.errors import RecipeError
 from recipes.report.build import write_report
 from recipes.report.compare import compare_models
+from recipes.report.frontier import frontiers
 from recipes.report.leaderboard import write_leaderboard
 from recipes.report.load import load_evaluation
 from recipes.report.seeds import as_text
@@ -384,3 +385,29 @@ def test_distance_from_the_base_and_routing_are_shown(run):
     assert found["model"] == "sft" and found["routing"]["layers"]["0 up_proj"] == [[0.3, 0.7], [0.75, 0.25]]
     html = page.read_text(encoding="utf-8")
     assert 'title="1 up_proj, general, expert 1: 75.0 %"' in html and "0.200 nats" in html
+
+
+def test_settings_that_were_asked_the_same_stand_on_one_frontier(tmp_path):
+    skill = {
+        "demo_recall": ("domain", 40, (0.2, 0.2, 0.5, 0.6)),
+        "general_facts": ("general", 50, (0.9, 0.9, 0.6, 0.5)),
+    }
+    for seed in (7, 8):
+        fabricate(tmp_path / "runs", skill=skill, seed=seed)
+    other = fabricate(tmp_path / "runs", skill=skill, seed=9)
+    sft = json.loads((other["sft"] / "manifest.json").read_text(encoding="utf-8"))
+    sft["spec"]["other"] = "setting"
+    (other["sft"] / "manifest.json").write_text(json.dumps(sft), encoding="utf-8")
+    page, _ = write_leaderboard(tmp_path / "runs", tmp_path / "board")
+    runs = [load_evaluation(folder) for folder in sorted((tmp_path / "runs").glob("*/*/evaluate-*"))]
+    (frontier,) = frontiers(runs)
+    assert frontier.tasks == ("demo_recall", "general_facts")
+    assert sorted(len(point.gains) for point in frontier.points) == [1, 2]
+    score = {
+        (run.manifest.seed, t.name, m): t.answers[m].mean for run in runs for t in run.tasks for m in ("base", "rl")
+    }
+    alone = next(point for point in frontier.points if len(point.gains) == 1)
+    assert alone.gain == pytest.approx(score[9, "demo_recall", "rl"] - score[9, "demo_recall", "base"])
+    assert alone.kept == pytest.approx(score[9, "general_facts", "rl"] / score[9, "general_facts", "base"])
+    assert page.read_text(encoding="utf-8").count('class="dot"') >= 2
+    assert frontiers(runs[:1]) == []

@@ -90,6 +90,42 @@ def histogram(counts: list[int], mark: float) -> Markup:
     ).format("counts by similarity: " + ", ".join(map(str, counts)))
 
 
+def scatter(points: list[tuple[str, tuple[float, ...], tuple[float, ...]]], across: str, up: str) -> Markup:
+    """Named points (shares) with the range of their seeds: the mean of the first values across, of the second up."""
+    every_x, every_y = [x for _, xs, _ in points for x in xs], [y for _, _, ys in points for y in ys]
+    x_ticks, y_ticks = _ticks(min(0.0, *every_x), max(every_x)), _ticks(min(every_y), max(1.0, *every_y))
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return (
+            100 * (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]),
+            100 - 100 * (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]),
+        )
+
+    lines, names = Markup(""), Markup("")
+    for tick in x_ticks:
+        x, _ = place(tick, y_ticks[0])
+        lines += Markup('<line class="grid" x1="{}%" x2="{}%" y1="0" y2="100%"/>').format(f"{x:.1f}", f"{x:.1f}")
+        names += Markup('<span class="x" style="left:{}%">{}</span>').format(f"{x:.1f}", _short(100 * tick))
+    for tick in y_ticks:
+        _, y = place(x_ticks[0], tick)
+        lines += Markup('<line class="grid" x1="0" x2="100%" y1="{}%" y2="{}%"/>').format(f"{y:.1f}", f"{y:.1f}")
+        names += Markup('<span class="y" style="top:{}%">{}</span>').format(f"{y:.1f}", _short(100 * tick))
+    for name, xs, ys in points:
+        x, y = place(sum(xs) / len(xs), sum(ys) / len(ys))
+        (left, low), (right, high) = place(min(xs), min(ys)), place(max(xs), max(ys))
+        for x1, x2, y1, y2 in ((left, right, y, y), (x, x, low, high)):
+            lines += Markup('<line class="range" x1="{}%" x2="{}%" y1="{}%" y2="{}%"/>').format(
+                f"{x1:.2f}", f"{x2:.2f}", f"{y1:.2f}", f"{y2:.2f}"
+            )
+        lines += Markup('<circle class="dot" cx="{}%" cy="{}%" r="5"/>').format(f"{x:.2f}", f"{y:.2f}")
+        side = "right" if x < 70 else "left"
+        names += Markup('<b class="{}" style="left:{}%;top:{}%">{}</b>').format(side, f"{x:.2f}", f"{y:.2f}", name)
+    return Markup(
+        '<figure class="scatter"><div class="field"><svg role="img" aria-label="{} against {}">{}</svg>{}</div>'
+        "<figcaption>across: {} · up: {}</figcaption></figure>"
+    ).format(up, across, lines, names, across, up)
+
+
 def line_chart(curve: Curve) -> Markup:
     """A curve over steps: faint raw values, and their moving mean where there are enough of them."""
     xs, ys = [x for x, _ in curve.points], [y for _, y in curve.points]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from recipes.errors import RecipeError
 from recipes.report.answers import Model
+from recipes.report.frontier import frontiers
 from recipes.report.jsonfiles import read_json
 from recipes.report.load import Evaluation, load_evaluation
 from recipes.report.render import render
@@ -64,7 +65,8 @@ def write_leaderboard(runs: Path, out: Path) -> tuple[Path, list[Repetition]]:
     out.mkdir(parents=True, exist_ok=True)
     page = out / "index.html"
     repeated = repetitions(evaluations)
-    page.write_text(render("leaderboard.html.jinja", boards=boards, repeated=repeated, broken=broken), encoding="utf-8")
+    shown = {"boards": boards, "repeated": repeated, "frontiers": frontiers(evaluations), "broken": broken}
+    page.write_text(render("leaderboard.html.jinja", **shown), encoding="utf-8")
     return page, repeated
 
 

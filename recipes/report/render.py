@@ -36,6 +36,14 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {f.__name__: f for f in FILTERS}
-    drawn = (charts.bar, charts.funnel_bar, charts.heat_map, charts.histogram, charts.interval_bar, charts.line_chart)
+    drawn = (
+        charts.bar,
+        charts.funnel_bar,
+        charts.heat_map,
+        charts.histogram,
+        charts.interval_bar,
+        charts.line_chart,
+        charts.scatter,
+    )
     environment.globals |= {chart.__name__: chart for chart in drawn}
     return environment.get_template(template).render(**values)

@@ -58,7 +58,7 @@ def repetitions(evaluations: list[Evaluation]) -> list[Repetition]:
     """
     groups: dict[str, dict[int, Evaluation]] = defaultdict(dict)
     for evaluation in sorted(evaluations, key=lambda e: e.date or 0):
-        if (setting := _setting(evaluation)) is not None:
+        if (setting := setting_of(evaluation)) is not None:
             groups[setting][evaluation.manifest.seed] = evaluation
     found = []
     for runs in groups.values():
@@ -69,7 +69,7 @@ def repetitions(evaluations: list[Evaluation]) -> list[Repetition]:
     return sorted(found, key=lambda r: r.name)
 
 
-def _setting(evaluation: Evaluation) -> str | None:
+def setting_of(evaluation: Evaluation) -> str | None:
     """Everything that decided the run but the seed: the spec and the outside inputs of every stage."""
     home, described = evaluation.manifest.path.parent, {}
     waiting = [evaluation.manifest.path.name]
