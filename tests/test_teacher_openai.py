@@ -492,8 +492,8 @@ def test_the_ledger_of_a_build_adds_up(clean):
     assert steps["replies"]["in"] == metrics["requests"] and steps["records"]["in"] == steps["replies"]["kept"]
     splits = ("sft", "rl", "knowledge", "transfer")
     assert steps["records"]["kept"] == sum(steps[split]["in"] for split in splits) == len(rows["qtsa"])
-    assert steps["overlap"]["in"] == steps["sft"]["kept"] + steps["rl"]["kept"]
-    assert steps["overlap"]["kept"] == len(rows["sft"]) + len(rows["rl"])
+    assert steps["decontamination"]["in"] == steps["sft"]["kept"] + steps["rl"]["kept"]
+    assert steps["decontamination"]["kept"] == len(rows["sft"]) + len(rows["rl"])
 
 
 def test_the_bill_before_is_within_a_fifth_of_what_is_used(clean):
@@ -549,7 +549,7 @@ build(spec(sys.argv[1], concurrency=4), Path({str(tmp_path / "out")!r}))
 
 def test_the_data_stage_shares_replies_between_recipes_and_plan_shows_the_bill(tmp_path):
     def stage(seed, url, **teacher):
-        return DataStage(builder="analogseeker", data=spec(url, **teacher), seed=seed)
+        return DataStage(builder="analogseeker", data=spec(url, **teacher), mix=None, seed=seed)
 
     server, runtime = Server(), Runtime(io.StringIO())
     runtime.runs = tmp_path
