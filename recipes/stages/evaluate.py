@@ -16,16 +16,17 @@ from recipes.plan import Work
 VERSION = 2
 READS = {"data": ["test.jsonl", "sft.jsonl"], "sft": ["adapter/*", "model/*"], "rl": ["adapter/*", "model/*"]}
 TASKS = ROOT / "eval" / "tasks"
-REQUEST_TOKENS = 200  # prompt and reply with their padding, a first guess until a run is known
+REQUEST_TOKENS, SHOT_TOKENS = 200, 150  # prompt and reply, and an example, with padding: guesses until a run is known
 
 
 def forecast(spec, counts: dict) -> Work:
-    models = counts.get("models", 3)
-    requests = counts["test"] * models + counts.get("general", 450) * models + counts["test"] * (spec.eval.fewshot > 0)
+    models, test, shots = counts.get("models", 3), counts["test"], spec.eval.fewshot
+    sampled = sum(name.endswith("_sampled") for name in spec.eval.tasks) * counts.get("test_calculation", test // 2)
+    requests = (test + counts.get("general", 450)) * models + sampled * (models - 1) + test * (shots > 0)
     return Work(
         rows=requests,
         steps=-(-requests // spec.eval.batch_size),
-        tokens=requests * REQUEST_TOKENS,
+        tokens=requests * REQUEST_TOKENS + test * shots * SHOT_TOKENS,
         notes=f"{requests} replies",
     )
 
