@@ -15,6 +15,7 @@ UNREAD = {  # settings of [rl] that an algorithm does not look at; they may not 
     "rloo": ("ppo", "loss_type", "scale_rewards"),
     "ppo": ("loss_type", "scale_rewards"),
     "online_self_training": ("ppo", "loss_type", "scale_rewards", "beta"),
+    "offline_self_training": ("ppo", "loss_type", "scale_rewards", "beta", "partial", "format_weight", "use_vllm"),
 }
 
 

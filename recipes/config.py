@@ -156,9 +156,10 @@ class Ppo(Table):
 class Rl(Table):
     """Reinforcement with the grader as reward."""
 
-    algorithm: Literal["grpo", "rloo", "ppo", "online_self_training"] = Field(
+    algorithm: Literal["grpo", "rloo", "ppo", "online_self_training", "offline_self_training"] = Field(
         "grpo",
-        description="replies count against their group, the others in it or a value head; or right ones are learnt",
+        description="replies count against their group, the others in it or a value head; or right ones are learnt, "
+        "sampled at every step (online) or once (offline)",
     )
     ppo: Ppo = Field(Ppo(), description="settings of PPO alone")
     steps: int = Field(100, ge=1, description="optimizer steps")

@@ -50,7 +50,9 @@ def inputs(tmp_path_factory):
     model = Model(name=str(home / "base"))
     training.save_result(get_peft_model(models.load_base(model), lora()), home / "sft" / "adapter")
     (home / "data").mkdir()
-    (home / "data" / "rl.jsonl").write_text("".join(json.dumps(row(n)) + "\n" for n in range(12)))
+    (home / "data" / "rl.jsonl").write_text(
+        "".join(json.dumps(row(n, reply=f"<answer>{n + 1}</answer>")) + "\n" for n in range(12))
+    )
     return model, {"data": home / "data", "sft": home / "sft"}
 
 
@@ -94,6 +96,34 @@ def test_each_algorithm_leaves_an_adapter_that_learnt_and_loads_on_the_base(name
     assert ("sequence_kl" in history[0], "partial" in history[0]) == (name == "ppo", name == "ppo")
     merged = models.load_adapters(models.load_base(inputs[0]), {"rl": tmp_path / "adapter"}).merge_and_unload()
     assert torch.allclose(merged(ids).logits, found[1], atol=1e-4)
+
+
+def test_offline_self_training_samples_once_and_learns_from_gold_and_right_replies(inputs, tmp_path, monkeypatch):
+    rl = Rl(algorithm="offline_self_training", group_size=4).model_copy(update=SHORT | {"prompts_per_step": 2})
+    spec = RlStage(model=inputs[0], rl=rl, seed=3)
+    for name in ("whole", "again"):
+        (tmp_path / name).mkdir()
+    # every second reply counts as right, whatever it says
+    monkeypatch.setattr("recipes.rl.offline.grade", lambda row, reply: float(len(reply) % 2))
+    metrics = stage.run(spec, inputs[1], tmp_path / "whole", Runtime())
+    replies = [json.loads(line) for line in (tmp_path / "whole" / "replies.jsonl").read_text().splitlines()]
+    assert metrics["completions"] == len(replies) == stage.completions_of(rl) == 32
+    right = {(entry["id"], entry["reply"].strip()) for entry in replies if len(entry["reply"].strip()) % 2}
+    assert 0 < metrics["own_replies"] <= len(right) and metrics["rows"] == 12 + metrics["own_replies"]
+    history = [json.loads(line) for line in (tmp_path / "whole" / "training.jsonl").read_text().splitlines()]
+    assert len(history) == 4 and all(entry["loss"] > 0 for entry in history)
+    assert weights(tmp_path / "whole") != weights(inputs[1]["sft"])
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(training, "train", stop)
+        stage.run(spec, inputs[1], tmp_path / "again", Runtime())
+    with monkeypatch.context() as patch:
+        patch.setattr(Qwen3ForCausalLM, "generate", lambda *_, **__: pytest.fail("a reply was sampled twice"))
+        stage.run(spec, inputs[1], tmp_path / "again", Runtime())
+    assert weights(tmp_path / "again") == weights(tmp_path / "whole")
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ def form(row: dict) -> int:
 
 
 def drawn(rows: list[dict], order: str, prompts: int, seed: int) -> list[dict]:
-    """The `prompts` rows that a run meets, in that order, by rising `difficulty` or by `form` ("kind").
+    """The `prompts` rows that a run meets, in that order: by rising `difficulty`, by `form` ("kind"), or "random".
 
     Rows are drawn at random, all of them before any a second time, and sorted afterwards, so that a short run goes from
     easy to hard too and a long one has one ascent. Rows that are equally hard stay in random order.
@@ -38,4 +38,6 @@ def drawn(rows: list[dict], order: str, prompts: int, seed: int) -> list[dict]:
     shuffled, source = [], random.Random(seed)
     while len(shuffled) < prompts:
         shuffled += source.sample(rows, min(len(rows), prompts - len(shuffled)))
+    if order == "random":
+        return shuffled
     return sorted(shuffled, key=(lambda row: row["difficulty"]) if order == "difficulty" else form)

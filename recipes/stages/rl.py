@@ -115,8 +115,13 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             fix="drop the [rl] table, or add facts that can be graded",
         )
     tokenizer = models.load_tokenizer(spec.model)
+    policy, found = load_policy(spec, inputs["sft"]), {}
+    if spec.rl.algorithm == "offline_self_training":
+        from recipes.rl.offline import self_trained
+
+        rows, found = self_trained(spec, policy, tokenizer, rows, out, runtime)
     with runtime.bar("rl", spec.rl.steps, "steps") as bar:
-        trainer = make_trainer(spec, load_policy(spec, inputs["sft"]), tokenizer, rows, out)
+        trainer = make_trainer(spec, policy, tokenizer, rows, out)
         trainer.add_callback(training.Watch(bar, "rl"))
         seconds = training.train(trainer, out)
     forget_reference(trainer.model)
@@ -124,8 +129,13 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     training.save_result(trainer.model, target)
     if target.name == "model":
         tokenizer.save_pretrained(str(target))
-    history = training.write_history(trainer, out, KEYS)
     completions = completions_of(spec.rl)
+    if found:
+        training.write_history(trainer, out, {"loss": "loss", **KEYS})
+        training.forget_checkpoints(out)
+        done = {"steps": trainer.state.global_step, "completions": completions, "train_seconds": round(seconds, 1)}
+        return {"rows": len(rows), **done, **found}
+    history = training.write_history(trainer, out, KEYS)
     tokens = round(completions * (PROMPT_TOKENS + sum(h["completion_length"] for h in history) / max(1, len(history))))
     last = history[-10:]
     training.forget_checkpoints(out)
@@ -170,6 +180,10 @@ def make_trainer(spec, policy, tokenizer, rows: list[dict], out: Path):
     rl, iterations = spec.rl, iterations_of(spec.rl)
     batch = rl.prompts_per_step * rl.group_size
     micro = next(n for n in range(min(rl.micro_batch, batch), 0, -1) if batch % n == 0)
+    if rl.algorithm == "offline_self_training":
+        from recipes.rl.offline import offline_trainer
+
+        return offline_trainer(spec, policy, tokenizer, rows, out, micro, batch // micro)
     if rl.order != "random":
         rows = drawn(rows, rl.order, completions_of(rl) // rl.group_size, spec.seed)
     columns = ("prompt", "grader", "answer", "options", "unit", "tolerance")
@@ -232,7 +246,10 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     )
     policy = load_policy(spec, inputs["sft"]) if "sft" in inputs else models.load_base(spec.model)
     steps = 2 * iterations_of(spec.rl)
-    short = spec.model_copy(update={"rl": spec.rl.model_copy(update={"steps": steps, "order": "random"})})
+    changes = {"steps": steps, "order": "random"}
+    if spec.rl.algorithm == "offline_self_training":
+        changes["algorithm"] = "online_self_training"  # the same work in another order
+    short = spec.model_copy(update={"rl": spec.rl.model_copy(update=changes)})
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(short, policy, tokenizer, rows, Path(folder))
         trainer.args.save_strategy = "no"
