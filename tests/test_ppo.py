@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from transformers import Qwen3ForCausalLM
 
 from recipes import models, training
+from recipes.adapters.loramoe.config import LoraMoeConfig
 from recipes.config import ROOT
 from recipes.errors import RecipeError
 from recipes.rl.gae import gae, moments, terminal_rewards, whiten
@@ -403,7 +404,7 @@ def test_two_ranks_end_with_the_same_weights(tmp_path):
     assert sum(HEAD in name and bool(tensor.any()) for name, tensor in first.items()) == 2
 
 
-@pytest.mark.parametrize("make", [LoHaConfig, IA3Config])
+@pytest.mark.parametrize("make", [LoHaConfig, IA3Config, LoraMoeConfig])
 def test_any_adapter_with_modules_to_save_can_carry_the_head(make, tmp_path):
     base = saved(tiny(), tmp_path / "base")
     parts = {"feedforward_modules": ["down_proj"]} if make is IA3Config else {}
