@@ -219,6 +219,7 @@ def test_evaluation_goes_on_with_the_models_that_are_left(finished, tmp_path):
     folder.mkdir()
     for name in ("base", "few-shot", "sft"):
         (folder / name).symlink_to(stages["evaluate"] / "lm_eval" / name)
+    (tmp_path / "observed_sft.json").symlink_to(stages["evaluate"] / "observed_sft.json")
     (folder / "rl.partial").mkdir()
     (folder / "rl.partial" / "half written").write_text("{")
     module.run(step.spec, {n: stages[n] for n in ("data", "sft", "rl")}, tmp_path, whole.runtime)
