@@ -50,7 +50,9 @@ def row(length, learnt, seed):
 ROWS = [row(length, learnt, n) for n, (length, learnt) in enumerate([(9, 3), (14, 8), (7, 2), (20, 5)] * 2)]
 
 
-def make_trainer(folder, weight, *, lora=True, per_device=8, accumulation=1, direction="policy", dropout=0.0, **more):
+def make_trainer(
+    folder, weight, *, lora=True, per_device=8, accumulation=1, direction="policy", dropout=0.0, bf16=False, **more
+):
     model = tiny()
     adapter = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", lora_dropout=dropout)
     frozen = None if lora else deepcopy(model)
@@ -61,7 +63,7 @@ def make_trainer(folder, weight, *, lora=True, per_device=8, accumulation=1, dir
         gradient_accumulation_steps=accumulation,
         report_to="none",
         use_cpu=True,
-        bf16=False,
+        bf16=bf16,
         seed=3,
         save_strategy="no",
         logging_steps=1,
@@ -116,6 +118,13 @@ def test_at_the_start_it_changes_nothing(tmp_path, lora):
     same_loss, same_slope = gradient(constrained, [batch_of(constrained)])
     assert same_loss == pytest.approx(loss, abs=1e-6) and torch.allclose(same_slope, slope, atol=1e-6)
     assert constrained._metrics["train"]["kl/mean"][-1] == pytest.approx(0.0, abs=1e-7)
+
+
+def test_the_start_is_read_in_the_precision_of_the_model_that_learns(tmp_path):
+    trainer = make_trainer(tmp_path, 1.0, max_steps=1, bf16=True)
+    trainer.train()
+    (first,) = [entry for entry in trainer.state.log_history if "kl/mean" in entry]
+    assert first["kl/mean"] == 0.0
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,9 @@ class TermTrainer(SFTTrainer):
         note, shares = self._metrics["train"], self._shares(inputs, num_items_in_batch)
         note["ce"].append(loss.item() / shares[1] / max(1, self._learnt(inputs)))
         for term in self.terms:
-            part, metrics = term.loss(model, inputs | ({} if types is None else {"sample_type": types}), *shares)
+            # Accelerate casts inside the model's own forward only; a reference pass has to compute as that one did.
+            with self.accelerator.autocast():
+                part, metrics = term.loss(model, inputs | ({} if types is None else {"sample_type": types}), *shares)
             loss = loss if part is None else loss + part
             for key, value in metrics.items():
                 note[f"{term.name}/{key}"].append(value)
