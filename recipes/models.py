@@ -193,6 +193,17 @@ def keep_differentiable(base) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
+def unwrapped(model):
+    """The model inside a DDP wrapper."""
+    return model.module if isinstance(model, torch.nn.parallel.DistributedDataParallel) else model
+
+
+def causal_lm(model):
+    """The causal language model inside DDP and peft wrappers."""
+    model = unwrapped(model)
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
 def load_adapters(base: PreTrainedModel, folders: dict[str, Path], trainable: bool = False) -> PreTrainedModel:
     """`base` with the named adapters on it; the first one is active.
 

@@ -52,16 +52,19 @@ def test_a_pdf_bomb_is_a_clear_error_within_memory(tmp_path, content, words):
     """In a process of its own: the peak of children counts what their parent held when it forked."""
     (tmp_path / "a.pdf").write_bytes(content)
     code = (
-        "import resource, sys; from pathlib import Path; from tests.test_documents_hostile import DataError, read\n"
+        "import resource, sys, time; from pathlib import Path\n"
+        "from tests.test_documents_hostile import DataError, read\n"
+        "started = time.monotonic()\n"
         "try: read(Path(sys.argv[1]), workers=1)\n"
         "except DataError as error: print(error)\n"
+        "print(time.monotonic() - started)\n"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
     )
-    started = time.monotonic()
     apart = [sys.executable, "-c", code, str(tmp_path)]
     said = subprocess.run(apart, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    assert re.search(words, said) and time.monotonic() - started < LIMITS.seconds + 10
-    assert int(said.splitlines()[-1]) < 2 * MEMORY
+    seconds, largest = said.splitlines()[-2:]
+    assert re.search(words, said) and float(seconds) < LIMITS.seconds
+    assert int(largest) < 2 * MEMORY
 
 
 def test_a_bomb_does_not_cost_the_documents_beside_it(tmp_path):

@@ -16,9 +16,10 @@ from recipes import models, training
 from recipes.adapters.loramoe.config import LoraMoeConfig
 from recipes.config import ROOT
 from recipes.errors import RecipeError
+from recipes.models import causal_lm
 from recipes.rl.gae import gae, moments, terminal_rewards, whiten
 from recipes.rl.ppo import PPOTrainer
-from recipes.rl.value_head import HEAD, causal_model, forget_reference, policy_with_value_head
+from recipes.rl.value_head import HEAD, forget_reference, policy_with_value_head
 from tests.tiny_letters import config, logits, lora, saved, tiny, trainer_of
 
 MASK = torch.tensor([[1] * n + [0] * (7 - n) for n in (7, 4, 1)])
@@ -200,7 +201,7 @@ def test_beta_changes_the_returns_by_the_k1_penalty_and_not_the_loss(fixed):
 
 def test_values_are_those_of_the_state_before_each_token(fixed):
     trainer, output = fixed
-    causal = causal_model(trainer.model)
+    causal = causal_lm(trainer.model)
     head = getattr(causal, HEAD)
     ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
     mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
@@ -353,11 +354,11 @@ def test_the_result_loads_on_a_base_without_a_head_with_the_same_logits(finished
 
 def test_the_head_is_in_the_file_and_comes_back_equal(finished, sft_adapter):
     model, folder = finished
-    head = getattr(causal_model(model), HEAD).modules_to_save["default"]
+    head = getattr(causal_lm(model), HEAD).modules_to_save["default"]
     stored = load_file(folder / "adapter_model.safetensors")
     assert torch.equal(stored[f"base_model.model.{HEAD}.weight"], head.weight) and head.weight.any()
     again = policy_with_value_head(Qwen3ForCausalLM.from_pretrained(sft_adapter[0]), folder)
-    reloaded = getattr(causal_model(again), HEAD).modules_to_save["default"]
+    reloaded = getattr(causal_lm(again), HEAD).modules_to_save["default"]
     assert torch.equal(reloaded.weight, head.weight) and torch.equal(reloaded.bias, head.bias)
 
 

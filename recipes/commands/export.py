@@ -7,7 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
-from recipes import results, training
+from recipes import results
 from recipes.config import model_folder
 from recipes.errors import RecipeError
 
@@ -79,6 +79,8 @@ def run(*, recipe, runs, model=None, to):
     if base is None:
         write_merged(loaded, unfinished)
     else:
+        from recipes import training
+
         loaded.peft_config["default"].base_model_name_or_path = base
         training.save_result(loaded, unfinished)
     tokenizer.save_pretrained(unfinished)
@@ -111,9 +113,9 @@ def mergeable(model) -> bool:
 
 
 def write_merged(model, folder: Path) -> None:
-    merged = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
     from recipes.rl.value_head import HEAD
 
+    merged = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
     if hasattr(merged, HEAD):
         delattr(merged, HEAD)  # PPO's value head has no part in the answers
     merged.generation_config.do_sample = False

@@ -9,11 +9,11 @@ the gold tokens. Logits are never kept for more than `CHUNK` positions at once.
 from contextlib import contextmanager
 
 import torch
-from peft import PeftModel
 from torch.utils.checkpoint import checkpoint
 from trl.trainer.utils import use_adapter
 
 from recipes.errors import RecipeError
+from recipes.models import causal_lm, unwrapped
 
 CHUNK = 2048  # positions whose logits exist at once; at 152,000 words that is 1.2 GB in float32
 
@@ -156,14 +156,3 @@ def mean_divergence(model, batches, frozen=None) -> tuple[float, int]:
             total += sum_of_divergence(hidden, start, heads, "policy").item()
         tokens += len(hidden)
     return total / max(1, tokens), tokens
-
-
-def unwrapped(model):
-    """The model inside a DDP wrapper."""
-    return model.module if hasattr(model, "module") and not isinstance(model, PeftModel) else model
-
-
-def causal_lm(model):
-    """The causal language model inside DDP and peft wrappers."""
-    model = unwrapped(model)
-    return model.get_base_model() if isinstance(model, PeftModel) else model

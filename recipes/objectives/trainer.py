@@ -18,8 +18,7 @@ class TermTrainer(SFTTrainer):
     def __init__(self, *args, terms=(), b_rate: float = 1.0, **kwargs):
         super().__init__(*args, **kwargs)
         self.terms, self.b_rate = terms, b_rate
-        self.typed = "sample_type" in self.train_dataset.column_names
-        if self.typed:
+        if "sample_type" in self.train_dataset.column_names:
             self.data_collator = with_types(self.data_collator)
         self.add_callback(StepEnd(terms))
 

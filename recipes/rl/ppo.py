@@ -15,8 +15,9 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 
 from recipes.errors import RecipeError
+from recipes.models import causal_lm
 from recipes.rl.gae import gae, moments, terminal_rewards, whiten
-from recipes.rl.value_head import HEAD, attach_value_head, causal_model, with_head_saved
+from recipes.rl.value_head import HEAD, attach_value_head, with_head_saved
 
 
 @dataclass
@@ -120,7 +121,7 @@ class PPOTrainer(GRPOTrainer):
         if not hasattr(model, "peft_config"):
             attach_value_head(model)
             peft_config = peft_config and with_head_saved(peft_config)
-        elif not hasattr(getattr(causal_model(model), HEAD, None), "modules_to_save"):
+        elif not hasattr(getattr(causal_lm(model), HEAD, None), "modules_to_save"):
             raise RecipeError(
                 "the adapter has no value head",
                 where="PPOTrainer",
@@ -129,7 +130,7 @@ class PPOTrainer(GRPOTrainer):
             )
         self._values = None  # a list while values are being read, see `_reading_values`
         super().__init__(model, *args, peft_config=peft_config, **kwargs)
-        causal = causal_model(self.model)
+        causal = causal_lm(self.model)
         causal.base_model.register_forward_hook(
             lambda backbone, given, output: self._read_values(causal, output.last_hidden_state)
         )

@@ -31,11 +31,6 @@ class ValueHead(nn.Module):
             return F.linear(hidden.float(), self.weight.float(), self.bias.float()).squeeze(-1)
 
 
-def causal_model(model):
-    """The causal language model itself, under its adapters if it has any."""
-    return model.get_base_model() if hasattr(model, "peft_config") else model
-
-
 def attach_value_head(base) -> None:
     """Hang a zero value head on a causal model that has none."""
     if not hasattr(base, HEAD):

@@ -6,13 +6,13 @@ import random
 from pathlib import Path
 
 from data_builders.schema import read_jsonl, write_json, write_jsonl
+from data_builders.teacher.store import FILE
 from recipes.config import WORLD, general_rows
 from recipes.errors import RecipeError
 from recipes.plan import Work
 
 VERSION = 1
 READS = {"corpus": ["*"]}
-REPLIES = ".replies.sqlite"  # under the folder of all results: what a model was paid for once serves every recipe
 
 
 def builder_module(name: str):
@@ -42,7 +42,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
 
     Replies of a model as teacher lie in one file that all recipes share.
     """
-    replies = (runtime.runs or out) / REPLIES
+    replies = (runtime.runs or out) / FILE
     build = builder_module(spec.builder).build
     metrics = build(spec.data, inputs["corpus"], out, spec.seed, runtime.bar, runtime.say, replies)
     if spec.mix is not None:
