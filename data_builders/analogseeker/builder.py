@@ -21,18 +21,19 @@ from collections import Counter
 from pathlib import Path
 
 from data_builders.analogseeker.agent_plan import AgentPlanner, bill, prompt_versions
-from data_builders.analogseeker.card import data_card
+from data_builders.analogseeker.card import told
 from data_builders.analogseeker.plan import Planner
 from data_builders.analogseeker.rows import graded_row, sft_row
 from data_builders.analogseeker.teach import taught
 from data_builders.corpus.reader import read_corpus
-from data_builders.quality.benchmarks import read_benchmark, without_leaks
+from data_builders.finish import Leaks, Made, finish
+from data_builders.quality.benchmarks import read_benchmark
 from data_builders.quality.duplicates import without_duplicates
 from data_builders.quality.gates import first_failed
-from data_builders.quality.leaks import KINDS, leak_gate
+from data_builders.quality.leaks import KINDS
 from data_builders.quality.ledger import Ledger, prove
 from data_builders.quality.selection import first, in_turns
-from data_builders.schema import DataError, Qtsa, order, stable_id, write_json, write_jsonl
+from data_builders.schema import DataError, Qtsa, order, stable_id
 from data_builders.teacher.arithmetic import operations, parse
 from data_builders.teacher.extractive import mine_facts
 from data_builders.teacher.protocol import PROMPT_VERSION
@@ -122,38 +123,28 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
             + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
             + f"), {len(rl)} rl, {len(tests)} test",
         )
-    outside = {name: read_benchmark(corpus_dir / name) for name in spec.benchmarks}
-    # A model may well ask the same thing twice, once for training and once for the test; the expert may not.
-    kinds = KINDS if real else KINDS[-1:]
-    sft, hits = without_leaks(sft, tests, outside, spec.leak_phrases, ledger, kinds)
-    rl, hits_rl = without_leaks(rl, tests, outside, spec.leak_phrases, ledger, kinds)
-    removed = {name: {"sft": hits[name], "rl": hits_rl[name]} for name in outside}
-    leaks = leak_gate([*sft, *rl], tests, spec.leak_threshold, out, spec.leak_phrases, removed)
     usable = [node for node in corpus.nodes if not node.flags and node.node_id not in planner.held]
-    write_jsonl(out / "nodes.jsonl", corpus.nodes)
-    write_jsonl(out / "qtsa.jsonl", records)
-    write_jsonl(out / "sft.jsonl", sft)
-    write_jsonl(out / "rl.jsonl", rl)
-    write_jsonl(out / "test.jsonl", tests)
-    write_jsonl(out / "cpt.jsonl", ({"node_id": node.node_id, "text": node.text} for node in usable))
-    write_jsonl(out / "ledger.jsonl", ledger.rows)
-    card = data_card(__doc__, VERSION, spec, corpus, planner, requests, (sft, rl, tests), leaks, ledger)
-    write_json(out / "card.json", card | {"similarity": similarity})
+    texts = [{"id": node.node_id, "node_id": node.node_id, "text": node.text} for node in usable]
+    metrics = finish(
+        out,
+        "analogseeker",
+        VERSION,
+        __doc__,
+        Made(corpus.nodes, sft, rl, tests, {"qtsa": records, "cpt": texts}),
+        ledger,
+        Leaks(
+            spec.leak_threshold,
+            spec.leak_phrases,
+            {name: read_benchmark(corpus_dir / name) for name in spec.benchmarks},
+            # A model may well ask the same thing twice, for training and for the test; the expert may not.
+            KINDS if real else KINDS[-1:],
+        ),
+        say,
+        similarity=similarity,
+        **told(spec, corpus, planner, requests, sft, tests),
+    )
     prove(out)
-    for step in ("documents", "pages", "nodes", "replies", "records"):
-        for reason, count in card["ledger"].get(step, {"reasons": {}})["reasons"].items():
-            say(f"{step}: {count} dropped, {reason}")
-    for note in card["notes"]:
-        say(note)
-    return {
-        "tokens": card["tokens"]["sft"],
-        "requests": len(requests),
-        "records": len(records),
-        "dropped": len(ledger.rows),
-        "nodes": len(corpus.nodes),
-        **card["rows"],
-        **spent,
-    }
+    return {**metrics, "requests": len(requests), "records": len(records), **spent}
 
 
 def _group(real):

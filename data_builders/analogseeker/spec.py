@@ -1,17 +1,11 @@
 """What the analogseeker data are made from: the `[data]` table of a recipe. Light: no reading, no building."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from data_builders.table import Count, Share, Table
 from data_builders.teacher.table import Teacher
-
-Count = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class AnalogTeacher(Teacher):

@@ -4,6 +4,8 @@ from collections import defaultdict
 
 from data_builders.schema import order
 
+SURPLUS = "more than asked for"  # the reason of what was good and not needed
+
 
 def in_turns(records, group, seed):
     """The records in an order that takes one of each group in turn, so that any first part of it is spread evenly."""
@@ -21,6 +23,6 @@ def in_turns(records, group, seed):
 def first(records, size, step, ledger):
     """The first `size` records; the others are counted as more than was asked for."""
     for record in records[size:]:
-        ledger.drop(step, "more than asked for", record.id, record.question[:120])
+        ledger.drop(step, SURPLUS, record.id, record.question[:120])
     ledger.keep(step, len(records[:size]))
     return records[:size]

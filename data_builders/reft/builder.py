@@ -21,11 +21,11 @@ from collections import Counter
 from pathlib import Path
 
 from data_builders.corpus.reader import count_tokens
-from data_builders.quality.leaks import leak_gate
+from data_builders.finish import Leaks, Made, finish
 from data_builders.quality.ledger import Ledger
 from data_builders.reft import generated, published
 from data_builders.reft.worked import graded_row, sft_row
-from data_builders.schema import DataError, write_json, write_jsonl
+from data_builders.schema import DataError
 
 VERSION = 1
 SHIPPED = Path(__file__).parent / "corpus"
@@ -136,49 +136,20 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
             for worked in items
         ]
         progress.advance(len(sft) + len(rl) + len(tests), f"{len(sft)} sft, {len(rl)} rl, {len(tests)} test")
-    leaks = leak_gate([*sft, *rl], tests, spec.leak_threshold, out)
-    for name, rows in (("nodes", nodes), ("sft", sft), ("rl", rl), ("test", tests), ("ledger", ledger.rows)):
-        write_jsonl(out / f"{name}.jsonl", rows)
-    card = _card(spec, nodes, sft_problems, sft, rl, tests, leaks, ledger)
-    write_json(out / "card.json", card)
-    for step, total in card["ledger"].items():
-        for reason, count in total["reasons"].items():
-            say(f"{step}: {count} dropped, {reason}")
-    return {
-        "tokens": card["tokens"]["sft"],
-        "dropped": sum(total["dropped"] for total in card["ledger"].values()),
-        "nodes": len(nodes),
-        **card["rows"],
-    }
-
-
-def _card(spec, nodes, problems, sft, rl, tests, leaks, ledger):
-    """The data card: what this is, what is in it, what was left out, what to know before using it."""
-    kinds = Counter(row.kind for row in tests)
-    taught = {row.family for row in sft}
-    about, _, limits = re.sub(r"(?<!\n)\n(?!\n)", " ", __doc__.strip()).partition("Limits: ")
-    return {
-        "name": "reft",
-        "version": VERSION,
-        "about": about.strip(),
-        "limits": limits,
-        "notes": [],
-        "corpus": spec.source,
-        "chain": spec.chain,
-        "rows": {"sft": len(sft), "rl": len(rl), "test": len(tests)}
-        | {f"test_{kind}": kinds[kind] for kind in sorted(kinds)},
-        "sft_kinds": dict(Counter(row.kind for row in sft)),
-        "operations": {
-            "sft": {str(key): count for key, count in sorted(Counter(w.difficulty for w in problems).items())},
+    return finish(
+        out,
+        "reft",
+        VERSION,
+        __doc__,
+        Made(nodes, sft, rl, tests),
+        ledger,
+        Leaks(spec.leak_threshold),
+        say,
+        corpus=spec.source,
+        chain=spec.chain,
+        operations={
+            "sft": {str(key): count for key, count in sorted(Counter(w.difficulty for w in sft_problems).items())},
             "test": {str(key): count for key, count in sorted(Counter(row.difficulty for row in tests).items())},
         },
-        "tokens": {
-            "counted_as": "words, numbers and signs; no tokenizer",
-            "sft": sum(map(_tokens, sft)),
-            "nodes": sum(count_tokens(node["text"]) for node in nodes),
-        },
-        "families": dict(sorted(Counter(node["family"] for node in nodes).items())),
-        "held_out": sorted({row.family for row in tests} - taught),
-        "leaks": {name: leaks[name] for name in ("passed", "threshold", "share_13_gram", "counts")},
-        "ledger": ledger.totals(),
-    }
+        held_out=sorted({row.family for row in tests} - {row.family for row in sft}),
+    )

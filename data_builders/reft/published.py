@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from data_builders.quality.gates import TAGS
 from data_builders.quality.leaks import find_leaks
+from data_builders.quality.selection import SURPLUS
 from data_builders.reft.worked import Worked, graded_row, sft_row
 from data_builders.schema import DataError, order, stable_id
 from data_builders.teacher import arithmetic
@@ -217,7 +218,7 @@ def _once(records, ledger):
 def _cut(records, size, step, ledger):
     """The first `size` records; of the others only the number is kept, since a whole data set may be left over."""
     if len(records) > size:
-        ledger.drop(step, "more than asked for", "", count=len(records) - size)
+        ledger.drop(step, SURPLUS, "", count=len(records) - size)
     ledger.keep(step, len(records[:size]))
     return records[:size]
 

@@ -1,15 +1,10 @@
 """What the reft data are made from: the `[data]` table of a recipe. Light: no reading, no building."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Count = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from data_builders.table import Count, Share, Table
 
 
 class Tests(Table):

@@ -3,9 +3,10 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Limit = Annotated[int, Field(ge=0)]
+from data_builders.table import Count, Table
+
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -14,10 +15,8 @@ def how(default, description, **limits):
     return Field(default, description=description, json_schema_extra={"identity": False}, **limits)
 
 
-class Teacher(BaseModel):
+class Teacher(Table):
     """Who writes the records. What decides the records is `kind` and the models; all else may change on the way."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["expert", "openai", "transformers"] = Field(
         "expert",
@@ -33,8 +32,8 @@ class Teacher(BaseModel):
     timeout: float = how(600.0, "seconds for one request in all", gt=0)
     patience: float = how(120.0, "seconds with nothing but failures until the endpoint counts as down", gt=0)
     max_reply_bytes: int = how(4 * 2**20, "a longer reply is cut off and not used", ge=1024)
-    max_requests: Limit = how(0, "budget of this data set; 0: none")
-    max_tokens: Limit = how(0, "budget of this data set, in and out together; 0: none")
+    max_requests: Count = how(0, "budget of this data set; 0: none")
+    max_tokens: Count = how(0, "budget of this data set, in and out together; 0: none")
     max_cost: Price = how(0.0, "dollars, budget of this data set; 0: none")
     price_in: Price = how(0.0, "dollars per million tokens read")
     price_out: Price = how(0.0, "dollars per million tokens written")
