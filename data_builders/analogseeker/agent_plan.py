@@ -8,8 +8,8 @@ import math
 from collections import defaultdict
 
 from data_builders.analogseeker import agents
-from data_builders.analogseeker.prompts import prompt
 from data_builders.schema import STANCES, order, stable_id
+from data_builders.teacher.prompts import prompt
 from data_builders.teacher.protocol import Request
 
 SPARE = 1.2  # test questions asked for each one wanted: some are dropped by the gates
@@ -92,4 +92,5 @@ def size(chat):
 
 def prompt_versions():
     """The versions of every prompt that a record goes through."""
-    return " ".join(prompt(name).id for name in ("question_open", "question_mcq", "stances", "answer", "post"))
+    names = ("question_open", "question_mcq", "stances", "answer", "post")
+    return " ".join(prompt(agents.PROMPTS / f"{name}.md").id for name in names)
