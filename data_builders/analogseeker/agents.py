@@ -149,7 +149,7 @@ def question_chat(request, model):
         draw=str(request.draw + 1),
     )
     schema = ChoiceQuestion if request.kind == "mcq" else OpenQuestion
-    version = f"{source.id} {prompt('stances').id}"
+    version = f"{source.id} {prompt(PROMPTS / 'stances.md').id}"
     return Chat("question", model, source.fill("system"), user, schema, **QUESTION, prompt_version=version)
 
 
