@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from data_builders.corpus.repair import Repair
+from data_builders.quality.judge import Judge
 from data_builders.table import Count, Share, Table
 from data_builders.teacher.table import Teacher
 
@@ -37,6 +39,8 @@ class Spec(Table):
     text_field: str = Field("text", min_length=1, description="the field of .jsonl rows that holds the text")
     unreadable: Literal["stop", "leave out"] = Field("stop", description="what to do with documents that do not read")
     teacher: AnalogTeacher = AnalogTeacher()
+    repair: Repair | None = Field(None, description="who restores damaged text of the corpus; none: taken as it is")
+    judge: Judge | None = Field(None, description="who scores the records before they become rows; none: nobody")
     draws: int = Field(2, ge=1, le=24, description="multiple-choice rows for each fact and wording, options varied")
     test_wordings: int = Field(2, ge=1, description="last wordings of each fact that are kept for the test")
     calc_per_formula: Count = Field(24, description="value combinations of each formula that may become sft rows")
