@@ -147,6 +147,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
             {name: read_benchmark(corpus_dir / name) for name in spec.benchmarks},
             # A model may well ask the same thing twice, for training and for the test; the expert may not.
             KINDS if real else KINDS[-1:],
+            spec.paraphrases,
         ),
         say,
         similarity=similarity,

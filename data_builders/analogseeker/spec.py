@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from data_builders.corpus.repair import Repair
 from data_builders.quality.judge import Judge
+from data_builders.quality.paraphrases import Paraphrases
 from data_builders.table import Count, Share, Table
 from data_builders.teacher.table import Teacher
 
@@ -56,4 +57,5 @@ class Spec(Table):
     similar: float = Field(0.8, gt=0, le=1, description="word-triple similarity from which another fact's row goes")
     benchmarks: tuple[str, ...] = Field((), description="test sets (.jsonl, .json, .csv) that no row may hold items of")
     leak_phrases: tuple[str, ...] = Field((), description="textbook phrases that count as no leak")
+    paraphrases: Paraphrases | None = Field(None, description="rows that ask a test item in other words go; none: stay")
     leak_threshold: float = Field(0.005, ge=0, le=1, description="share of test items found in part in training")
