@@ -70,6 +70,7 @@ def test_the_card_names_judge_and_repair(clean):
 def test_a_plan_counts_the_questions_of_repair_and_judge_within_a_fifth(clean):
     planned = spec("http://h/v1", **PRICES)
     bill, used = builder.forecast(planned, builder.corpus_dir(planned))["bill"], Counter()
+    assert bill["requests"] == 4 * clean[0]["requests"] + clean[0]["repair"]["replies"]
     for name in ("teacher", "repair", "judge"):
         used.update({key: clean[0][name][key] for key in ("replies", "tokens_in", "tokens_out")})
     cost = (used["tokens_in"] * 1.0 + used["tokens_out"] * 4.0) / 1e6

@@ -159,6 +159,9 @@ def test_a_run_killed_while_its_batch_is_out_finds_it_again(path, single):
     server = BatchServer(looks=10**9)
     with served(server) as url:
         killed(url, path, lambda: server.batches and server.batches["batch-0"]["looked"] > 1)
+        assert Store(path).db.execute("SELECT id FROM batches").fetchall() == [("batch-0",)], (
+            "known before it is polled"
+        )
         server.looks = 1
         answers, asker = batched(url, path)
     assert answers == single and asker.counts["asked"] == 40
