@@ -5,6 +5,7 @@ may ask several questions, one after another, with `await asker.ask(chat)`.
 """
 
 import asyncio
+import importlib.util
 from collections import Counter
 
 from data_builders.schema import DataError
@@ -28,7 +29,10 @@ def open_teacher(table, path, say=lambda text: None):
     if table.kind == "transformers":
         from data_builders.teacher.local import Local, identity
 
-        return Asker(lambda: Local(table), store, table, say, identity(table.model))
+        source = Local
+        if table.use_vllm and importlib.util.find_spec("vllm") is not None:
+            from data_builders.teacher.offline import Offline as source
+        return Asker(lambda: source(table), store, table, say, identity(table.model))
     if table.batch:
         from data_builders.teacher.batch import Batches
 

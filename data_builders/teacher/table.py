@@ -29,6 +29,7 @@ class Teacher(Table):
     base_url: str = how("", "of the endpoint, as in http://localhost:8000/v1; without key or password")
     api_key_env: str = how("", "NAME of the environment variable that holds the key; empty: the endpoint needs none")
     batch: bool = how(False, "ask through the provider's batch interface: cheaper, hours late; give its prices below")
+    use_vllm: bool = how(False, "a local model answers through vLLM where that imports, else through transformers")
     concurrency: int = how(64, "most requests at once; for transformers, prompts per batch", ge=1, le=4096)
     concurrency_start: int = how(8, "requests at once to begin with", ge=1)
     timeout: float = how(600.0, "seconds for one request in all", gt=0)
@@ -57,6 +58,8 @@ class Teacher(Table):
             raise ValueError(f'teacher.model is missing for kind "{self.kind}"')
         if self.batch and self.kind != "openai":
             raise ValueError("teacher.batch is an interface of endpoints, for kind openai")
+        if self.use_vllm and self.kind != "transformers":
+            raise ValueError("teacher.use_vllm is for a local model, kind transformers; a vLLM server is kind openai")
         if self.kind == "transformers" and (self.reasoner or self.base_url):
             raise ValueError("one local model answers everything: leave out teacher.reasoner and teacher.base_url")
         if self.kind == "openai" and not re.fullmatch(r"https?://[^\s@?#]+", self.base_url):
