@@ -11,7 +11,7 @@ from pathlib import Path
 from aiohttp import web
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.teacher_server import PASSING, Server, _error
+from tests.teacher_server import PASSING, Server, _error, main
 
 
 class BatchServer(Server):
@@ -112,3 +112,7 @@ class BatchServer(Server):
         if lost := await self.lost("content", request):
             return lost
         return web.Response(body=self.files[request.match_info["id"]], content_type="application/octet-stream")
+
+
+if __name__ == "__main__":
+    main(BatchServer)

@@ -222,7 +222,7 @@ def _error(status, text, headers=None):
     return web.json_response(body, status=status, headers=headers)
 
 
-def main():
+def main(kind=Server):
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--port", type=int, default=8099)
     options.add_argument("--faults", type=float, default=0.0)
@@ -242,7 +242,7 @@ def main():
     options.add_argument("--no-schema", dest="schema", action="store_false")
     chosen = vars(options.parse_args())
     port = chosen.pop("port")
-    web.run_app(Server(**chosen).app(), host="127.0.0.1", port=port, print=None, access_log=None)
+    web.run_app(kind(**chosen).app(), host="127.0.0.1", port=port, print=None, access_log=None)
 
 
 if __name__ == "__main__":
