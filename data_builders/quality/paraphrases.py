@@ -1,8 +1,8 @@
 """Training questions that say what a test item asks in other words, by the cosine of their embeddings. Off by default.
 
 What is found depends on the embedding. Hashed n-grams find the same words in another order, hardly more: of the 1,350
-wordings of the 270 facts of the shipped textbook they give 0.1 % a cosine of 0.7 or more with another wording of their
-own fact, and 0.15 % one with a wording of another fact. For sameness of meaning name a sentence encoder.
+wordings of the 270 facts of the shipped textbook 0.15 % have a cosine of 0.7 or more with another wording of their own
+fact, and as many with one of another fact (benchmarks/paraphrases.py). For sameness of meaning name a sentence encoder.
 """
 
 from pydantic import Field
