@@ -18,6 +18,7 @@ VERSION = 3
 READS = {"data": ["test.jsonl", "sft.jsonl", "rules.jsonl"]} | {stage: ["adapter/*", "model/*"] for stage in TRAINED}
 MEASURED = ("cpt", "sft", "rl")  # of the stages that leave a model; the general one is a step on the way
 TASKS = ROOT / "eval" / "tasks"
+RERANKED = "_rerank"  # ends the name of a task whose sampled replies the reranker picks from
 REQUEST_TOKENS, SHOT_TOKENS = 200, 150  # prompt and reply, and an example, with padding: guesses until a run is known
 
 
@@ -113,9 +114,10 @@ def available(manager, names, runtime) -> list[str]:
 def kind_of(task: str) -> str:
     """How the report treats a task of the recipe's field.
 
-    Sampled, format and control scores stand beside the verdict, not in it; a vote is taken over sampled replies.
+    Sampled, format and control scores stand beside the verdict, not in it; a vote is taken over sampled replies, and a
+    reranker picks from them.
     """
-    if task.endswith("_vote"):
+    if task.endswith(("_vote", RERANKED)):
         return "sampled"
     return next((kind for kind in ("sampled", "format", "control") if task.endswith(f"_{kind}")), "domain")
 
