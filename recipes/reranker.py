@@ -5,6 +5,7 @@ its supervised checkpoint. Here the head and a LoRA adapter are trained; the wei
 left them.
 """
 
+from collections import defaultdict
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from recipes.rl.self_training import key_of
 from recipes.trained import start
 
 BATCH = 64
+RERANKED = "_rerank"  # ends the name of a task in which the judge's pick counts
 
 
 def judge_of(model, done: dict[str, Path]):
@@ -75,6 +77,28 @@ def pick(judge, tokenizer, prompts: list[list[dict]], replies: list[list[str]]) 
     logits = iter(logits_of(judge, tokenizer, texts))
     scored = [[next(logits) for _ in some] for some in replies]
     return [max(range(len(some)), key=some.__getitem__) for some in scored]
+
+
+def picking(scorer, judge, tokenizer):
+    """lm-eval's model `scorer`, changed so that all replies to a document of a RERANKED task are the one picked."""
+    generate = scorer.generate_until
+
+    def generate_until(requests, disable_tqdm=True):
+        replies, places = generate(requests, disable_tqdm), defaultdict(list)
+        for place, request in enumerate(requests):
+            if request.task_name.endswith(RERANKED):
+                places[request.task_name, request.doc_id].append(place)
+        groups = list(places.values())
+        prompts = [requests[group[0]].doc["prompt"] for group in groups]
+        chosen = pick(judge, tokenizer, prompts, [[replies[place] for place in group] for group in groups])
+        for group, best in zip(groups, chosen, strict=True):
+            best_reply = replies[group[best]]
+            for place in group:
+                replies[place] = best_reply
+        return replies
+
+    scorer.generate_until = generate_until
+    return scorer
 
 
 def distinct(rows: list[dict], replies: list[dict]) -> list[dict]:

@@ -1,14 +1,16 @@
 """The reranker: trained on graded replies of the supervised model, it picks one of several."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from recipes import models, reranker
-from recipes.config import Model, Rerank, RerankStage
-from recipes.errors import RecipeError
+from recipes.config import ROOT, Model, Rerank, RerankStage
+from recipes.errors import ConfigErrors, RecipeError
+from recipes.loader import load
 from recipes.rl import self_training
 from recipes.runtime import Runtime
 from recipes.stages import rerank
@@ -103,3 +105,17 @@ def test_replies_that_are_all_wrong_teach_nothing_and_are_named(model, done, tmp
     monkeypatch.setattr(self_training, "sample_replies", scripted([3, 4]))
     with pytest.raises(RecipeError, match="nothing to tell apart"):
         rerank.run(RerankStage(model=model, rerank=TABLE, seed=1), done, tmp_path, Runtime())
+
+
+def test_in_a_reranked_task_the_pick_stands_for_all_replies_and_others_are_left_alone(model, done, trained):
+    judge, tokenizer = reranker.load_reranker(model, done | {"rerank": trained[0]}), models.load_tokenizer(model)
+    doc = {"prompt": [{"role": "user", "content": "Question 0: how many?"}]}
+    requests = [SimpleNamespace(task_name=task, doc_id=1, doc=doc) for task in ("a_rerank",) * 3 + ("a_vote",) * 3]
+    scorer = SimpleNamespace(generate_until=lambda asked, quiet: [f"<answer>{v}</answer>" for v in (3, 7, 5, 3, 7, 5)])
+    replies = reranker.picking(scorer, judge, tokenizer).generate_until(requests)
+    assert [reply[8] for reply in replies] == list("777375")
+
+
+def test_a_reranked_task_without_a_reranker_is_refused():
+    with pytest.raises(ConfigErrors, match="needs a reranker"):
+        load(ROOT / "recipes.toml", "reft", sets=['eval.tasks=["reft_problems", "reft_rerank"]'])
