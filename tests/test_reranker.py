@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from recipes import models, reranker
+from recipes import models, reranker, training
 from recipes.config import ROOT, Model, Rerank, RerankStage
 from recipes.errors import ConfigErrors, RecipeError
 from recipes.loader import load
@@ -119,3 +120,25 @@ def test_in_a_reranked_task_the_pick_stands_for_all_replies_and_others_are_left_
 def test_a_reranked_task_without_a_reranker_is_refused():
     with pytest.raises(ConfigErrors, match="needs a reranker"):
         load(ROOT / "recipes.toml", "reft", sets=['eval.tasks=["reft_problems", "reft_rerank"]'])
+
+
+def test_training_goes_on_after_an_interruption_and_ends_with_the_same_judge(
+    model, done, trained, tmp_path, monkeypatch
+):
+    class Stopped(Exception):
+        pass
+
+    def stop(self, args, state, control, **kwargs):
+        if state.global_step == 5:
+            raise Stopped
+
+    spec = RerankStage(model=model, rerank=TABLE.model_copy(update={"save_steps": 2}), seed=1)
+    monkeypatch.setattr(self_training, "sample_replies", scripted([3, 7, 5, 3]))
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Watch, "on_step_begin", stop, raising=False)
+        with pytest.raises(Stopped):
+            rerank.run(spec, done, tmp_path, Runtime())
+    assert list(tmp_path.glob("checkpoints/checkpoint-4"))
+    rerank.run(spec, done, tmp_path, Runtime())
+    ended, alone = (load_file(folder / "adapter" / "adapter_model.safetensors") for folder in (tmp_path, trained[0]))
+    assert all(torch.equal(ended[key], alone[key]) for key in alone)
