@@ -26,8 +26,8 @@ from data_builders.teacher.table import Teacher
 
 PROMPT = Path(__file__).parent / "prompts" / "repair.md"
 WINDOW, GRAM = 200, 8  # letters of a passage that is looked for in the reply, by runs of so many letters
-# Share of a passage's runs that the reply has to hold. By benchmarks/repair_check.py (the shipped textbook, seed 0) 1 of
-# 216 passages of another chapter is found, and 229 of 233 where 6 % of the letters were replaced; the rest stay raw.
+# Share of a passage's runs that the reply has to hold. By benchmarks/repair_check.py (the shipped textbook, seed 0) 1
+# of 216 passages of another chapter is found, and 229 of 233 where 6 % of the letters were replaced; the rest stay raw.
 FOUND = 0.4
 GROWN = 1.25, 50  # times the letters, and letters more, that a reply may have
 CLEAN = re.compile(r"\s*<clean>(.*?)</clean>\s*", re.S)

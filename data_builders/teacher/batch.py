@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from data_builders.schema import DataError, encode
 from data_builders.teacher.chat import Raw
 from data_builders.teacher.endpoint import Endpoint, Passing, Rejected
-from data_builders.teacher.pace import backoff
 from data_builders.teacher.table import BATCH
 from data_builders.teacher.wire import CHARACTERS_PER_TOKEN, guess, lines_of
 
@@ -102,7 +101,7 @@ class Batches(Endpoint):
         for token, id in self.store.batches(self.table.base_url):
             if token in self.open:
                 continue
-            id = id or await self._call(lambda token=token: self._listed(token))
+            id = id or await self.patiently(lambda token=token: self._listed(token))
             if id is None:
                 self.store.end_batch(token)
                 continue
@@ -158,8 +157,8 @@ class Batches(Endpoint):
             )
             return made.id
 
-        uploaded = await self._call(upload)
-        id = await self._call(create)
+        uploaded = await self.patiently(upload)
+        id = await self.patiently(create)
         self.store.name_batch(token, id)
         self.say(f"teacher: batch {id} sent, {len(lines):,} questions")
 
@@ -171,13 +170,13 @@ class Batches(Endpoint):
                 if key in self.waiting and (raw := self.store.get(key)) and not self.waiting[key][1].done():
                     self.waiting[key][1].set_result(raw)
             return True
-        batch = await self._call(lambda: self.opened().batches.retrieve(id))
+        batch = await self.patiently(lambda: self.opened().batches.retrieve(id))
         if batch.status not in OVER:
             return False
         items = {row[0]: Sent(*row) for row in self.store.batched(token)}
         for file in (batch.output_file_id, batch.error_file_id):
             if file:
-                await self._call(lambda file=file: self._collect(file, items))
+                await self.patiently(lambda file=file: self._collect(file, items))
         self.store.end_batch(token)
         del self.open[token]
         self.say(f"teacher: batch {id} {batch.status}")
@@ -244,29 +243,3 @@ class Batches(Endpoint):
         place = self.waiting[key][1]
         if not place.done():
             place.set_exception(error)
-
-    async def _call(self, make):
-        """The result of `await make()`, repeated while it fails in passing, for as long as the patience lasts."""
-        began, attempt = time.monotonic(), 0
-        while True:
-            started = time.monotonic()
-            try:
-                async with asyncio.timeout(self.table.timeout):
-                    return await make()
-            except (TimeoutError, self.openai.OpenAIError) as error:
-                problem = self.failure(error, started)
-            if isinstance(problem, Passing):
-                attempt += 1
-                wait = max(problem.retry_after, backoff(attempt))
-                if time.monotonic() + wait - began < self.table.patience:
-                    await asyncio.sleep(wait)
-                    continue
-            if isinstance(problem, DataError):
-                raise problem
-            raise DataError(
-                "The teacher's batch interface does not answer.",
-                where=f"data.teacher.base_url, {self.table.base_url}",
-                got=str(problem),
-                allowed=f"an answer within {self.table.patience:g} s",
-                fix="give the same command again later, or set data.teacher.batch = false; what was sent is taken up",
-            )

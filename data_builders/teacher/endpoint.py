@@ -11,6 +11,7 @@ import time
 
 from data_builders.schema import DataError, encode
 from data_builders.teacher.chat import Raw, Unusable
+from data_builders.teacher.pace import backoff
 from data_builders.teacher.wire import CHARACTERS_PER_TOKEN, bounded, caused_by, count, guess, retry_after, wire_schema
 
 OPTIONAL = ("seed", "temperature", "max_tokens")  # some servers refuse these by name
@@ -140,6 +141,32 @@ class Endpoint:
             raise self.failure(error, started) from None
         seconds = time.monotonic() - started
         return self.read(response.text, seconds, chat.schema is None, guess(chat.messages))
+
+    async def patiently(self, make):
+        """The result of `await make()`, repeated while it fails in passing, for as long as the patience lasts."""
+        began, attempt = time.monotonic(), 0
+        while True:
+            started = time.monotonic()
+            try:
+                async with asyncio.timeout(self.table.timeout):
+                    return await make()
+            except (TimeoutError, self.openai.OpenAIError) as error:
+                problem = self.failure(error, started)
+            if isinstance(problem, Passing):
+                attempt += 1
+                wait = max(problem.retry_after, backoff(attempt))
+                if time.monotonic() + wait - began < self.table.patience:
+                    await asyncio.sleep(wait)
+                    continue
+            if isinstance(problem, DataError):
+                raise problem
+            raise DataError(
+                "The teacher's endpoint does not answer.",
+                where=f"data.teacher.base_url, {self.table.base_url}",
+                got=str(problem),
+                allowed=f"an answer within {self.table.patience:g} s",
+                fix="give the same command again later: what was sent is taken up",
+            )
 
     def failure(self, error, started):
         """What an error of the client is: Passing, Rejected, or a DataError. `started` is when the call began."""
