@@ -22,23 +22,7 @@ from tests.served import served, table
 from tests.teacher_server import Server, dice
 from tests.test_judge import bar
 
-WORDS = [
-    "mirror",
-    "bias",
-    "current",
-    "gain",
-    "stage",
-    "device",
-    "noise",
-    "slope",
-    "level",
-    "drive",
-    "output",
-    "input",
-    "voltage",
-    "ratio",
-    "match",
-]
+WORDS = ("mirror", "bias", "current", "gain", "stage", "device", "noise", "slope", "level", "drive", "input", "ratio")
 
 
 def paragraph(number, words=60):
