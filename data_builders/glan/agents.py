@@ -124,8 +124,8 @@ def question_chat(sample, syllabus, model, checked=False):
         subject=syllabus.subject_name,
         level=syllabus.level,
         syllabus=quoted(course(syllabus)),
-        sessions="; ".join(syllabus.lessons[place].name for place in sample.lessons),
-        concepts="; ".join(sample.concepts),
+        sessions=quoted("; ".join(syllabus.lessons[place].name for place in sample.lessons)),
+        concepts=quoted("; ".join(sample.concepts)),
     )
     system = source.fill("system", discipline=syllabus.discipline)
     agent, schema = ("checked", Checked) if checked else ("question", None)
