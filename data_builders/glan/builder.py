@@ -44,7 +44,7 @@ from data_builders.teacher.store import FILE
 VERSION = 1
 SHIPPED = Path(__file__).parent / "corpus"
 SPARE = 2.0  # graded questions asked for each one wanted: some repeat, some have no answer that can be graded
-ROW_TOKENS = 95  # of an sft row of the expert, counted as in the card; measured on the shipped bank
+ROW_TOKENS = 79  # of an sft row of the expert, counted as in the card; measured on the shipped bank
 # For the bill of a model: subjects of a discipline, concepts of a syllabus, tokens of replies and of a syllabus shown.
 SUBJECTS, CONCEPTS, LISTED, COURSE, ASKED = 150, 100, 3500, 2500, 120
 
