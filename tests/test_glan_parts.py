@@ -237,8 +237,8 @@ def test_near_duplicates_are_only_counted_in_faithful_mode_and_merged_where_aske
     made = pairs(f"{LONG}?", f"{LONG} or so?", "Why is the sky blue at noon and red in the evening?", f"{LONG}?")
     disciplines = dict.fromkeys(("q0", "q1", "q2", "q3"), "d")
     kept, figures = filters.filtered(made, disciplines, Filters(), Ledger())
-    assert kept == made and figures["similarity"]["near"] == 2 and figures["similarity"]["exact"] == 1
-    assert sum(figures["similarity"]["bins"]) == 4
+    assert kept == made and figures["repeats"]["near"] == 2 and figures["repeats"]["exact"] == 1
+    assert sum(figures["repeats"]["bins"]) == 4 and "similarity" not in figures
     kept, _ = filters.filtered(made, disciplines, Filters(near_duplicates=0.8), Ledger())
     assert [pair.question_id for pair in kept] == ["q0", "q2"]
 

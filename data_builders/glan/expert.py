@@ -183,6 +183,6 @@ def computed(rng, concepts, target, trained):
     forms = wordings.SELECT if len(concepts) > 1 else wordings.COMPUTE
     names = [concept.noun for concept in rng.sample(concepts, len(concepts))]
     shape = {symbol: arithmetic.text(value) for symbol, value in values.items()}
-    return _wording(rng, forms, trained).format(
+    return rng.choice(forms).format(
         noun=target.noun, names=wordings.listing(names), givens=givens(formula, shape), quantity=formula.quantity
     )

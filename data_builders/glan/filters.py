@@ -26,9 +26,11 @@ def is_refusal(answer):
 def filtered(pairs, discipline_of, filters, ledger):
     """(the pairs that stay, figures for the card). `discipline_of` maps a question's id to its discipline."""
     found = repeats([pair.instruction for pair in pairs], filters.near_duplicates or ALIKE)
-    figures = {"refusals": sum(is_refusal(pair.response) for pair in pairs), "similarity": found}
+    figures = {"refusals": sum(is_refusal(pair.response) for pair in pairs), "repeats": found}
     alike = set()
     if filters.near_duplicates:
+        threshold = filters.near_duplicates
+        figures["similarity"] = {"threshold": threshold, "compared": len(pairs), "bins": found["bins"]}
         ids, texts = [pair.question_id for pair in pairs], [pair.instruction for pair in pairs]
         removals, _ = near_duplicates(ids, texts, filters.near_duplicates)
         alike = {pairs[removal.index].question_id for removal in removals}
