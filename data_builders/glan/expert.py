@@ -21,7 +21,7 @@ from data_builders.teacher.endpoint import Rejected
 from data_builders.teacher.expert import givens
 from data_builders.teacher.store import Store
 
-VERSION = 1
+VERSION = 1  # raise it when a question gets another reply: replies are stored under it
 OPTIONS = len(LETTERS)
 NUMERIC = 0.75  # share of the questions on a concept with a formula that compute
 
