@@ -3,12 +3,13 @@
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
 
 from data_builders.glan import builder, coverage, filters, sampling, wordings
-from data_builders.glan.agents import Pair
+from data_builders.glan.agents import Pair, Written
 from data_builders.glan.bank import read_bank
 from data_builders.glan.outline import Lesson, Outline, Syllabus, held_out, lessons_of, read_subjects
 from data_builders.glan.solving import Solver
@@ -213,8 +214,18 @@ def test_sessions_without_a_concept_of_their_own_and_beyond_the_cap_are_counted(
 # Filters and coverage
 
 
-def pairs(*texts, answer="It is so."):
-    return [Pair(f"q{place}", text, answer, "m", 0.7, 0.95, "k") for place, text in enumerate(texts)]
+def written(*texts, answers=(), disciplines=()):
+    """Answered questions; the answer and discipline of each, or the same for all."""
+    sample = sampling.samples([course(2)], "train", 1, Spec(), 0)[0]
+    return [
+        Written(
+            replace(sample, discipline=disciplines[place] if disciplines else "d"),
+            course(2),
+            None,
+            Pair(f"q{place}", text, answers[place] if answers else "It is so.", "m", 0.7, 0.95, "k"),
+        )
+        for place, text in enumerate(texts)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -222,10 +233,10 @@ def pairs(*texts, answer="It is so."):
     ["I do not know.", "i DON'T know!", "Sorry, but I cannot answer that.", "As an AI, I can not."],
 )
 def test_refusals_are_counted_in_any_case_and_dropped_only_where_asked(answer):
-    made, ledger = pairs("One?", answer=answer), Ledger()
-    kept, figures = filters.filtered(made, {"q0": "d"}, Filters(), ledger)
+    made, ledger = written("One?", answers=[answer]), Ledger()
+    kept, figures = filters.filtered(made, Filters(), ledger)
     assert kept == made and figures["refusals"] == 1
-    kept, _ = filters.filtered(made, {"q0": "d"}, Filters(refusals="drop"), ledger)
+    kept, _ = filters.filtered(made, Filters(refusals="drop"), ledger)
     assert not kept and ledger.totals()["filters"]["reasons"] == {"refusal": 1}
     assert not filters.is_refusal("What is not known is called unknown; we know it by its name.")
 
@@ -234,21 +245,19 @@ LONG = "A train of mass five tons rolls down a slope of ten degrees; how fast is
 
 
 def test_near_duplicates_are_only_counted_in_faithful_mode_and_merged_where_asked():
-    made = pairs(f"{LONG}?", f"{LONG} or so?", "Why is the sky blue at noon and red in the evening?", f"{LONG}?")
-    disciplines = dict.fromkeys(("q0", "q1", "q2", "q3"), "d")
-    kept, figures = filters.filtered(made, disciplines, Filters(), Ledger())
+    made = written(f"{LONG}?", f"{LONG} or so?", "Why is the sky blue at noon and red in the evening?", f"{LONG}?")
+    kept, figures = filters.filtered(made, Filters(), Ledger())
     assert kept == made and figures["repeats"]["near"] == 2 and figures["repeats"]["exact"] == 1
     assert sum(figures["repeats"]["bins"]) == 4 and "similarity" not in figures
-    kept, _ = filters.filtered(made, disciplines, Filters(near_duplicates=0.8), Ledger())
-    assert [pair.question_id for pair in kept] == ["q0", "q2"]
+    kept, figures = filters.filtered(made, Filters(near_duplicates=0.8), Ledger())
+    assert kept == [made[0], made[2]] and sum(figures["similarity"]["bins"]) == 4
 
 
 def test_length_and_quota_are_filters_of_their_own():
-    made = [*pairs("a?", "b?", "c?"), Pair("q3", "d?", "no", "m", 0.7, 0.95, "k")]
-    disciplines = {"q0": "x", "q1": "x", "q2": "y", "q3": "y"}
-    assert filters.filtered(made, disciplines, Filters(quota=1), Ledger())[0] == [made[0], made[2]]
-    assert filters.filtered(made, disciplines, Filters(shortest=2), Ledger())[0] == made[:3]
-    assert filters.filtered(made, disciplines, Filters(longest=2), Ledger())[0] == made[3:]
+    made = written("a?", "b?", "c?", "d?", answers=["It is so."] * 3 + ["no"], disciplines="xxyy")
+    assert filters.filtered(made, Filters(quota=1), Ledger())[0] == [made[0], made[2]]
+    assert filters.filtered(made, Filters(shortest=2), Ledger())[0] == made[:3]
+    assert filters.filtered(made, Filters(longest=2), Ledger())[0] == made[3:]
 
 
 def test_coverage_counts_concepts_and_pairs_once_and_grows():

@@ -12,7 +12,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from data_builders.glan.outline import Outline, read_subjects
+from data_builders.glan.outline import Outline, Syllabus, read_subjects
+from data_builders.glan.sampling import Sample
 from data_builders.schema import stable_id
 from data_builders.teacher.chat import Chat, Unusable
 from data_builders.teacher.choices import shown
@@ -72,6 +73,20 @@ class Pair:
     temperature: float
     top_p: float
     asked: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """What came of a sample: question and answer, or None with the reason `dropped`.
+
+    `syllabus` is the course as the question's prompt showed it.
+    """
+
+    sample: Sample
+    syllabus: Syllabus
+    question: Question | None = None
+    pair: Pair | None = None
+    dropped: str | None = None
 
 
 def subjects_chat(entry, draw, model):
@@ -183,23 +198,23 @@ async def write_syllabus(asker, subject):
 
 
 async def write_pair(asker, sample, syllabus, reasoner):
-    """(Question or None, Pair or None, reason) of one sample: the answer belongs to this very question."""
+    """The Written of a sample: the answer that it holds was given to its own question."""
     chat = question_chat(sample, syllabus, asker.model, checked=sample.purpose != "train")
     asked = await asker.ask(chat)
     if asked.dropped:
-        return None, None, asked.dropped
+        return Written(sample, syllabus, dropped=asked.dropped)
     text, options, concept = _parts(asked.value)
     if concept and concept not in sample.concepts:
-        return None, None, "checked: names a concept that was not given"
+        return Written(sample, syllabus, dropped="checked: names a concept that was not given")
     own = stable_id(sample.sample_id, text, options)
     told = (chat.model, chat.temperature, chat.top_p, asked.key)
     question = Question(own, sample.sample_id, text, options, concept, *told)
     chat = answer_chat(question, sample.seed, reasoner or asker.model)
     answered = await asker.ask(chat)
     if answered.dropped:
-        return question, None, answered.dropped
+        return Written(sample, syllabus, question, dropped=answered.dropped)
     told = (chat.model, chat.temperature, chat.top_p, answered.key)
-    return question, Pair(own, prompt_text(question), answered.value, *told), None
+    return Written(sample, syllabus, question, Pair(own, prompt_text(question), answered.value, *told))
 
 
 def _parts(value):

@@ -24,19 +24,15 @@ from collections import Counter
 from pathlib import Path
 
 from data_builders.finish import Leaks, Made, finish
-from data_builders.glan import agents, coverage, planning, sampling
+from data_builders.glan import agents, assembly, planning, sampling
 from data_builders.glan.bank import read_bank
 from data_builders.glan.expert import open_expert
-from data_builders.glan.filters import filtered
 from data_builders.glan.outline import folded, held_out
-from data_builders.glan.rows import concept_id, graded_row, sft_row
 from data_builders.glan.taxonomy import FILE as TAXONOMY
 from data_builders.glan.taxonomy import chosen, read_taxonomy
 from data_builders.quality.benchmarks import read_benchmark
 from data_builders.quality.leaks import KINDS
 from data_builders.quality.ledger import Ledger
-from data_builders.quality.selection import SURPLUS
-from data_builders.schema import order
 from data_builders.teacher.asking import open_teacher
 from data_builders.teacher.bill import bill
 from data_builders.teacher.store import FILE
@@ -110,29 +106,28 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     try:
         subjects = planning.subjects(asker, entries, spec, ledger, bar)
         courses = planning.syllabuses(asker, subjects, spec, ledger, bar)
-        samples, shown = _samples(courses, spec, seed)
-        made = _written(asker, samples, shown, spec, ledger, bar)
+        written = _written(asker, _samples(courses, spec, seed), spec, ledger, bar)
         spent = {} if bank else {"teacher": asker.figures()}
     except BaseException:
         say(f"teacher: {asker.spent()} so far, kept in {path}")
         raise
     finally:
         asker.close()
-    sft, figures = _trained(made, samples, shown, spec, ledger, seed)
+    sft, figures = assembly.trained(written, spec, ledger, seed)
     graded = {
-        purpose: _graded(purpose, size, made, samples, shown, spec, ledger)
+        purpose: assembly.graded(purpose, size, written, spec, ledger)
         for purpose, size in (("rl", spec.rl_questions), *spec.tests.model_dump().items())
     }
     tests = [row for purpose in spec.tests.model_dump() for row in graded[purpose]]
     wanted = len(entries) * sum(spec.tests.model_dump().values())
-    taxonomy = read_taxonomy(corpus_dir)
+    taxonomy, samples = read_taxonomy(corpus_dir), [entry.sample for entry in written]
     metrics = finish(
         out,
         "glan",
         VERSION,
         __doc__,
         Made(
-            _nodes(courses),
+            assembly.nodes(courses),
             sft,
             graded["rl"],
             tests,
@@ -141,8 +136,8 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
                 "subjects": subjects,
                 "syllabuses": courses,
                 "samples": samples,
-                "questions": [question for question, _ in made.values()],
-                "pairs": [pair for _, pair in made.values() if pair],
+                "questions": [entry.question for entry in written if entry.question],
+                "pairs": [entry.pair for entry in written if entry.pair],
             },
         ),
         ledger,
@@ -160,104 +155,43 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
 
 
 def _samples(courses, spec, seed):
-    """(samples, the syllabus that each one's prompt shows, by sample id).
+    """[(sample, the syllabus that its prompt shows)].
 
     A training prompt shows no concept that is held out, so that no model can ask about one.
     """
-    found, shown = [], {}
+    found = []
     sizes = {"train": spec.questions, "rl": spec.rl_questions, **spec.tests.model_dump()}
     for discipline in dict.fromkeys(course.discipline for course in courses):
         own = [course for course in courses if course.discipline == discipline]
         held = held_out(own, spec.heldout_share, seed) if spec.tests.heldout else set()
         trained = [course.only(lambda name, held=held: folded(name) not in held) for course in own]
         kept = [course.only(lambda name, held=held: folded(name) in held) for course in own]
-        whole = {course.syllabus_id: course for course in own}
         for purpose, size in sizes.items():
+            drawn_from, shown = (kept, own) if purpose == "heldout" else (trained, trained)
+            visible = {course.syllabus_id: course for course in shown}
             count = size if purpose == "train" else round(SPARE * size)
-            drawn = sampling.samples(kept if purpose == "heldout" else trained, purpose, count, spec, seed)
-            visible = whole if purpose == "heldout" else {course.syllabus_id: course for course in trained}
-            shown |= {sample.sample_id: visible[sample.syllabus_id] for sample in drawn}
-            found += drawn
-    return found, shown
+            drawn = sampling.samples(drawn_from, purpose, count, spec, seed)
+            found += [(sample, visible[sample.syllabus_id]) for sample in drawn]
+    return found
 
 
-def _written(asker, samples, shown, spec, ledger, bar):
-    """{sample id: (Question, Pair or None)}: joined by id, what failed is counted."""
+def _written(asker, samples, spec, ledger, bar):
+    """[agents.Written], one a sample; each holds its own sample, and what failed is counted."""
 
-    async def work(sample):
-        question, pair, reason = await agents.write_pair(asker, sample, shown[sample.sample_id], spec.teacher.reasoner)
-        return sample.sample_id, question, pair, reason
+    async def work(item):
+        return await agents.write_pair(asker, *item, spec.teacher.reasoner)
 
-    made = {}
-    for sample_id, question, pair, reason in planning.asked(asker, "questions", "pairs", samples, work, bar):
-        if question is None:
-            ledger.drop("questions", reason, sample_id)
+    made = planning.asked(asker, "questions", "pairs", samples, work, bar)
+    for entry in made:
+        if entry.question is None:
+            ledger.drop("questions", entry.dropped, entry.sample.sample_id)
             continue
         ledger.keep("questions")
-        if pair is None:
-            ledger.drop("answers", reason, question.question_id, question.text[:120])
+        if entry.pair is None:
+            ledger.drop("answers", entry.dropped, entry.question.question_id, entry.question.text[:120])
         else:
             ledger.keep("answers")
-        made[sample_id] = question, pair
     return made
-
-
-def _trained(made, samples, shown, spec, ledger, seed):
-    """(sft rows in a shuffled order, figures for the card)."""
-    used = {
-        made[sample.sample_id][0].question_id: sample
-        for sample in samples
-        if sample.purpose == "train" and made.get(sample.sample_id, (None, None))[1]
-    }
-    pairs = [made[sample.sample_id][1] for sample in used.values()]
-    kept, figures = filtered(pairs, {own: sample.discipline for own, sample in used.items()}, spec.filters, ledger)
-    rows = []
-    for pair in kept:
-        sample = used[pair.question_id]
-        question = made[sample.sample_id][0]
-        rows.append(sft_row(question, pair, sample, shown[sample.sample_id], spec.licence))
-    concepts, sets = coverage.distinct(
-        [[concept_id(sample.discipline, name) for name in sample.concepts] for sample in used.values()]
-    )
-    figures |= {"coverage": {"questions": len(used), "concepts": concepts, "concept pairs": sets}}
-    return sorted(rows, key=lambda row: order(seed, "rows", row.id)), figures
-
-
-def _graded(purpose, size, made, samples, shown, spec, ledger):
-    """The graded rows of one purpose, at most `size` of each discipline, each prompt once."""
-    rows, prompts, counts = [], set(), Counter()
-    for sample in samples:
-        question, pair = made.get(sample.sample_id, (None, None))
-        if sample.purpose != purpose or pair is None:
-            continue
-        row, reason = graded_row(question, pair, sample, shown[sample.sample_id], spec.licence, spec.tolerance)
-        if row and pair.instruction in prompts:
-            row, reason = None, "same question"
-        elif row and counts[sample.discipline] == size:
-            row, reason = None, SURPLUS
-        if row is None:
-            ledger.drop(purpose, reason, question.question_id, question.text[:120])
-            continue
-        prompts.add(pair.instruction)
-        counts[sample.discipline] += 1
-        ledger.keep(purpose)
-        rows.append(row)
-    return rows
-
-
-def _nodes(courses):
-    """Every concept once, as the report reads nodes."""
-    nodes = {}
-    for course in courses:
-        for lesson in course.lessons:
-            for name in lesson.key_concepts:
-                own = concept_id(course.discipline, name)
-                path = [course.discipline, course.subject_name, lesson.name, name]
-                text = f"{name}: {lesson.description}"
-                nodes.setdefault(
-                    own, {"node_id": own, "number": "", "path": path, "family": course.discipline, "text": text}
-                )
-    return list(nodes.values())
 
 
 def _notes(spec, taxonomy, tests, wanted):

@@ -23,34 +23,34 @@ def is_refusal(answer):
     return len(said) <= SHORT and any(phrase in f" {' '.join(said)} " for phrase in REFUSALS)
 
 
-def filtered(pairs, discipline_of, filters, ledger):
-    """(the pairs that stay, figures for the card). `discipline_of` maps a question's id to its discipline."""
-    found = repeats([pair.instruction for pair in pairs], filters.near_duplicates or ALIKE)
-    figures = {"refusals": sum(is_refusal(pair.response) for pair in pairs), "repeats": found}
+def filtered(written, filters, ledger):
+    """(what stays of the answered questions, figures for the card); `written` holds agents.Written with answers."""
+    ids, texts = [entry.pair.question_id for entry in written], [entry.pair.instruction for entry in written]
+    found = repeats(texts, filters.near_duplicates or ALIKE)
+    figures = {"refusals": sum(is_refusal(entry.pair.response) for entry in written), "repeats": found}
     alike = set()
     if filters.near_duplicates:
         threshold = filters.near_duplicates
-        figures["similarity"] = {"threshold": threshold, "compared": len(pairs), "bins": found["bins"]}
-        ids, texts = [pair.question_id for pair in pairs], [pair.instruction for pair in pairs]
-        removals, _ = near_duplicates(ids, texts, filters.near_duplicates)
-        alike = {pairs[removal.index].question_id for removal in removals}
+        figures["similarity"] = {"threshold": threshold, "compared": len(written), "bins": found["bins"]}
+        alike = {ids[removal.index] for removal in near_duplicates(ids, texts, threshold)[0]}
     kept, counts = [], Counter()
-    for pair in pairs:
-        length, discipline = len(pair.response.split()), discipline_of[pair.question_id]
-        if filters.refusals == "drop" and is_refusal(pair.response):
+    for entry in written:
+        answer, discipline = entry.pair.response, entry.sample.discipline
+        length = len(answer.split())
+        if filters.refusals == "drop" and is_refusal(answer):
             reason = "refusal"
         elif length < filters.shortest:
             reason = "answer too short"
         elif filters.longest and length > filters.longest:
             reason = "answer too long"
-        elif pair.question_id in alike:
+        elif entry.pair.question_id in alike:
             reason = "near duplicate"
         elif filters.quota and counts[discipline] == filters.quota:
             reason = SURPLUS
         else:
             counts[discipline] += 1
-            kept.append(pair)
+            kept.append(entry)
             ledger.keep("filters")
             continue
-        ledger.drop("filters", reason, pair.question_id, pair.instruction[:120])
+        ledger.drop("filters", reason, entry.pair.question_id, entry.pair.instruction[:120])
     return kept, figures

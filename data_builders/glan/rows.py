@@ -23,12 +23,13 @@ def concept_id(discipline, name):
     return stable_id("concept", discipline, folded(name))
 
 
-def _lineage(question, pair, sample, syllabus, licence):
+def _lineage(written, licence):
+    question, pair, sample = written.question, written.pair, written.sample
     return {
         "record": question.question_id,
         "sample": sample.sample_id,
-        "syllabus": syllabus.syllabus_id,
-        "subject": syllabus.subject_name,
+        "syllabus": written.syllabus.syllabus_id,
+        "subject": written.syllabus.subject_name,
         "strategy": sample.strategy,
         "concepts": list(sample.concepts),
         "teacher": question.model if question.model == pair.model else f"{question.model}, {pair.model}",
@@ -38,23 +39,25 @@ def _lineage(question, pair, sample, syllabus, licence):
     }
 
 
-def sft_row(question, pair, sample, syllabus, licence):
-    """A row that teaches the answer to the question alone."""
+def sft_row(written, licence):
+    """A row that teaches the answer to the question alone. `written` is an agents.Written with an answer."""
+    pair, sample = written.pair, written.sample
     concepts = [concept_id(sample.discipline, name) for name in sample.concepts]
     return SftRow(
-        stable_id("sft", question.question_id),
+        stable_id("sft", pair.question_id),
         [{"role": "user", "content": pair.instruction}],
         [{"role": "assistant", "content": pair.response}],
         "instruction",
         concepts[0],
         concepts[0] if len(concepts) == 1 else "",
         sample.discipline,
-        _lineage(question, pair, sample, syllabus, licence),
+        _lineage(written, licence),
     )
 
 
-def graded_row(question, pair, sample, syllabus, licence, tolerance):
+def graded_row(written, licence, tolerance):
     """(TestRow or None, the reason for None): the gold answer is what the reply says in its answer block."""
+    question, pair, sample = written.question, written.pair, written.sample
     stated = re.search(r"<answer>(.*?)</answer>", pair.response, re.S)[1].strip()
     number, unit = None, None
     if question.options:
@@ -81,6 +84,6 @@ def graded_row(question, pair, sample, syllabus, licence, tolerance):
         asked,
         asked,
         sample.discipline,
-        _lineage(question, pair, sample, syllabus, licence),
+        _lineage(written, licence),
         sample.discipline,
     ), None
