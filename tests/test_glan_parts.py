@@ -1,5 +1,6 @@
 """Parts of the glan builder: taxonomy, concept sets, reading of replies, filters, coverage, the expert's bank."""
 
+import hashlib
 import random
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from data_builders.glan.solving import Solver
 from data_builders.glan.spec import Filters, Spec
 from data_builders.glan.taxonomy import chosen, read_taxonomy
 from data_builders.quality.ledger import Ledger
-from data_builders.schema import DataError
-from data_builders.teacher.chat import Unusable
+from data_builders.schema import DataError, encode
+from data_builders.teacher.chat import Chat, Unusable
 
 BAKING = ["Baking"]
 TREE = """
@@ -320,3 +321,15 @@ def test_a_fault_in_the_bank_is_named(tmp_path, change, message):
     with pytest.raises(DataError) as caught:
         read_bank(tmp_path)
     assert message in str(caught.value)
+
+
+# Questions to a model
+
+
+def test_earlier_turns_and_top_p_are_part_of_a_question_and_old_keys_stay_as_they_were():
+    plain = Chat("a", "m", "Be kind.", "Q?", None, 1.0, 9, "p/1")
+    asked = ["m", plain.messages, None, 1.0, 9, 0, "p/1"]
+    assert plain.key == hashlib.sha256(encode(asked).encode()).hexdigest()
+    assert len({plain.key, replace(plain, top_p=0.95).key, replace(plain, earlier=(("P?", "R."),)).key}) == 3
+    turns = replace(plain, system="", earlier=(("P?", "R."),)).messages
+    assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
