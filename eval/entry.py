@@ -1,6 +1,6 @@
-"""The functions that eval/row_task.yaml names. lm-eval loads this file by its path, from any folder.
+"""The functions that eval/*_task.yaml name. lm-eval loads this file by its path, from any folder.
 
-It only makes the package importable; the functions, and the errors they raise, are those of eval.hooks.
+It only makes the package importable; the functions, and the errors they raise, are those of the modules.
 """
 
 import sys
@@ -11,5 +11,6 @@ if ROOT not in sys.path:
     sys.path.append(ROOT)
 
 from eval.hooks import load, question, score  # noqa: E402
+from eval.public import load_public, score_boxed  # noqa: E402
 
-__all__ = ["load", "question", "score"]
+__all__ = ["load", "load_public", "question", "score", "score_boxed"]

@@ -82,7 +82,7 @@ def load(
         )
     train = _train_rows(folder / "sft.jsonl", set(shots)) if folder and shots else []
     _refuse_leaks(train, rows, path)
-    return {"test": _dataset(_spread(chosen, sample)), "train": _dataset(_spread(train, SHOTS))}
+    return {"test": as_dataset(spread(chosen, sample)), "train": as_dataset(spread(train, SHOTS))}
 
 
 def question(doc: dict) -> str:
@@ -112,7 +112,7 @@ def _existing(path: Path | None, key: str, meaning: str) -> Path:
 
 def _test_rows(path: Path) -> list[dict]:
     rows = []
-    for where, row in _json_lines(path):
+    for where, row in json_lines(path):
         if missing := {"id", "prompt", "answer", "reply", "grader", "kind"} - row.keys():
             raise TaskDataError(
                 "a test row lacks fields", where, f"no {', '.join(sorted(missing))}", "build the data again"
@@ -134,7 +134,7 @@ def _test_rows(path: Path) -> list[dict]:
 def _train_rows(path: Path, kinds: set[str]) -> list[dict]:
     """Training rows of the given kinds as few-shot examples; none when the artefact has no sft.jsonl."""
     rows = []
-    for where, row in _json_lines(path) if path.is_file() else ():
+    for where, row in json_lines(path) if path.is_file() else ():
         if row["kind"] in kinds:
             _single_turn(where, row)
             rows.append(
@@ -209,7 +209,7 @@ def _fetch_amsbench() -> Path:
     raise TaskDataError("the hub dataset does not hold exactly one JSON file of TQA", AMSBENCH, names, fix)
 
 
-def _json_lines(path: Path) -> Iterator[tuple[str, dict]]:
+def json_lines(path: Path) -> Iterator[tuple[str, dict]]:
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             yield f"{path}:{number}", _parsed(line, f"{path}:{number}", dict)
@@ -234,12 +234,12 @@ def _single_turn(where: str, row: dict) -> None:
         )
 
 
-def _spread(rows: list[dict], limit: int | None) -> list[dict]:
+def spread(rows: list[dict], limit: int | None) -> list[dict]:
     """At most `limit` rows at even distances, so that every kind and node has its share."""
     return rows if limit is None or len(rows) <= limit else [rows[i * len(rows) // limit] for i in range(limit)]
 
 
-def _dataset(rows: list[dict]):
+def as_dataset(rows: list[dict]):
     from datasets import Dataset, Features, List, Value
 
     types = {"str": Value("string"), "strs": List(Value("string")), "int": Value("int64"), "float": Value("float64")}

@@ -6,10 +6,11 @@ import json
 import pytest
 
 from data_builders.analogseeker.agent_plan import AgentPlanner
-from data_builders.analogseeker.agents import ANSWER, POST, PROMPTS, QUESTION, Agents, ChoiceQuestion, letter_of, tagged
+from data_builders.analogseeker.agents import ANSWER, POST, PROMPTS, QUESTION, Agents, ChoiceQuestion, tagged
 from data_builders.analogseeker.spec import Spec
 from data_builders.schema import STANCES, DataError, Node
 from data_builders.teacher.chat import Answer, Raw, Unusable
+from data_builders.teacher.choices import letter_of
 from data_builders.teacher.prompts import Prompt, prompt
 from data_builders.teacher.protocol import Request, in_order
 from data_builders.teacher.table import Teacher

@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data_builders.schema import order
 from data_builders.teacher.chat import Chat, Unusable
+from data_builders.teacher.choices import letter_of, shown
 from data_builders.teacher.prompts import prompt, quoted
 from data_builders.teacher.protocol import Reply
 
 PROMPTS = Path(__file__).parent / "prompts"
-LETTERS = "ABCD"
 FORMS = {"mcq": "the letter of the right option alone", "open": "the final answer, at most 20 words"}
 TAGGED = re.compile(r"\s*<think>(.*?)</think>\s*(.*?)\s*<answer>(.*?)</answer>\s*", re.S)
 QUESTION = {"temperature": 1.0, "max_tokens": 500}
@@ -172,20 +172,3 @@ def post_chat(request, model, question, options, reply):
     user = source.fill("user", question=quoted(shown(question, options)), reply=quoted(reply))
     system = source.fill("system", form=FORMS[request.kind])
     return Chat("post", model, system, user, Record, **POST, prompt_version=source.id)
-
-
-def shown(question, options):
-    lines = [f"{letter}) {option}" for letter, option in zip(LETTERS, options or ())]
-    return "\n".join([question, *lines])
-
-
-def letter_of(answer, options):
-    """The letter that an answer names, by letter or by an option's own words; None where it names none."""
-    text = " ".join(re.sub(r"[*_`$]", "", answer).split())
-    match = re.fullmatch(r"(?:option\s+)?\(?([A-D])\)?[.:)]?(?:\s+(.*))?", text, re.I)
-    same = [letter for letter, option in zip(LETTERS, options) if option.casefold() == text.casefold()]
-    if same:
-        return same[0]
-    if match and (not match[2] or match[2].casefold() == options[LETTERS.index(match[1].upper())].casefold()):
-        return match[1].upper()
-    return None

@@ -49,8 +49,10 @@ class Unusable(ValueError):
 class Chat:
     """A question. `agent` names who asks, for counts and bill; `draw` sets apart questions that are equal otherwise.
 
-    The reply is a JSON object that fits `schema`, or with no schema what `read` makes of the text (`read` raises
-    Unusable). `mended` holds the unusable replies of this question so far, each with what was wrong.
+    `earlier` holds (user turn, reply) pairs that come before it, for a question that goes on from a reply; with an
+    empty `system` there is no system turn. The reply is a JSON object that fits `schema`, or with no schema what `read`
+    makes of the text (`read` raises Unusable). `mended` holds the unusable replies of this question so far, each with
+    what was wrong.
     """
 
     agent: str
@@ -64,11 +66,16 @@ class Chat:
     draw: int = 0
     read: Callable[[str], Any] = str
     mended: tuple[tuple[str, str], ...] = ()
+    top_p: float = 1.0
+    earlier: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def messages(self):
         """The turns, as every chat endpoint takes them."""
-        turns = [{"role": "system", "content": self.system}, {"role": "user", "content": self.user}]
+        turns = [{"role": "system", "content": self.system}] if self.system else []
+        for user, reply in self.earlier:
+            turns += [{"role": "user", "content": user}, {"role": "assistant", "content": reply}]
+        turns.append({"role": "user", "content": self.user})
         for reply, problem in self.mended:
             turns += [
                 {"role": "assistant", "content": reply or "(empty)"},
@@ -84,7 +91,8 @@ class Chat:
     def key(self):
         """SHA-256 of the question, the key of its reply in the store."""
         asked = [self.model, self.messages, self.json_schema, self.temperature, self.max_tokens, self.draw]
-        return hashlib.sha256(encode([*asked, self.prompt_version]).encode()).hexdigest()
+        asked += [self.prompt_version] if self.top_p == 1.0 else [self.prompt_version, self.top_p]
+        return hashlib.sha256(encode(asked).encode()).hexdigest()
 
     def mend(self, raw, problem):
         """The same question asked again, with what was wrong about the reply."""

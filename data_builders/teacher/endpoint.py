@@ -200,6 +200,8 @@ class Endpoint:
         payload = {"model": chat.model, "messages": messages}
         values = {"seed": chat.draw, "temperature": chat.temperature, "max_tokens": chat.max_tokens}
         payload |= {name: value for name, value in values.items() if name not in traits}
+        if chat.top_p != 1.0 and "temperature" not in traits:  # a server that takes no temperature takes no top_p
+            payload["top_p"] = chat.top_p
         if "max_tokens" in traits:
             payload["max_completion_tokens"] = chat.max_tokens  # its name at servers that refuse the older one
         if chat.schema and "schema" not in traits:
@@ -207,7 +209,8 @@ class Endpoint:
             payload["response_format"] = {"type": "json_schema", "json_schema": named}
         elif chat.schema:
             asked = chat.system + IN_WORDS.format(schema=encode(wire_schema(chat.json_schema)))
-            payload["messages"] = [{"role": "system", "content": asked}, *messages[1:]]
+            turns = [turn for turn in messages if turn["role"] != "system"]
+            payload["messages"] = [{"role": "system", "content": asked}, *turns]
         return payload
 
     def read(self, text, seconds, free, sent):

@@ -116,8 +116,8 @@ class Local(Gathering):
         first, start = chats[fit[0]], inputs["input_ids"].shape[1]
         held = Held(self.guidance, self.grammar, [chats[index] for index in fit], start)
         sampled = {"do_sample": False}
-        if first.temperature:  # nothing but the temperature, whatever the model's own settings say
-            sampled = {"do_sample": True, "temperature": first.temperature, "top_k": 0, "top_p": 1.0}
+        if first.temperature:  # nothing but what the question says, whatever the model's own settings say
+            sampled = {"do_sample": True, "temperature": first.temperature, "top_k": 0, "top_p": first.top_p}
         self.transformers.set_seed(int(hashlib.sha256(first.key.encode()).hexdigest()[:8], 16))
         written = self.model.generate(
             **inputs,
@@ -173,7 +173,7 @@ class Held:
 
 
 def _sampling(chat):
-    return chat.temperature, chat.max_tokens
+    return chat.temperature, chat.top_p, chat.max_tokens
 
 
 def identity(name):

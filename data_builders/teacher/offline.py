@@ -57,7 +57,7 @@ class Offline(Gathering):
         held = self.held(json=chat.json_schema) if chat.schema else None
         return self.sampling(
             temperature=chat.temperature,
-            top_p=1.0,
+            top_p=chat.top_p,
             max_tokens=min(chat.max_tokens, room),
             seed=int(hashlib.sha256(chat.key.encode()).hexdigest()[:8], 16),
             structured_outputs=held,

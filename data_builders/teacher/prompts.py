@@ -7,7 +7,7 @@ from functools import cache
 from data_builders.schema import DataError
 
 SLOT = re.compile(r"\{\{(\w+)\}\}")
-DOCUMENT = re.compile(r"<(?=[\s/]*(?:document|question|reply)\b)", re.I)
+DOCUMENT = re.compile(r"<(?=[\s/]*(?:document|question|reply|syllabus)\b)", re.I)
 
 
 @dataclass(frozen=True)

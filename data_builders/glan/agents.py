@@ -1,0 +1,228 @@
+"""The questions that a teacher is asked, from a discipline to an answer, and how each reply is read.
+
+Order, sampling and what each prompt is given follow GLAN (arXiv 2402.13064, section 2); its prompts are not public, and
+those in `prompts/` are ours. A subject list and a syllabus are asked for in free text first; a second turn puts them
+into a form that can be read, because asking for the form at once costs quality.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from data_builders.glan.outline import Outline, Syllabus, read_subjects
+from data_builders.glan.sampling import Sample
+from data_builders.schema import stable_id
+from data_builders.teacher.chat import Chat, Unusable
+from data_builders.teacher.choices import shown
+from data_builders.teacher.prompts import prompt, quoted
+
+PROMPTS = Path(__file__).parent / "prompts"
+PLAN = {"temperature": 1.0, "top_p": 0.95, "max_tokens": 8000}
+FORM = {"temperature": 0.0, "max_tokens": 8000}
+QUESTION = {"temperature": 1.0, "top_p": 0.95, "max_tokens": 1500}
+ANSWER = {"temperature": 0.7, "top_p": 0.95, "max_tokens": 4000}
+ASK = {True: "Give the right option in <answer> tags.", False: "Give the final answer in <answer> tags."}
+
+Line = Annotated[str, Field(min_length=1, max_length=300)]
+
+
+class Checked(BaseModel):
+    """The reply of the examiner: a question with four options, or with none for a number."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    question: Annotated[str, Field(min_length=1, max_length=4000)]
+    options: list[Line] = Field(max_length=4)
+    concept: Line
+
+    @field_validator("options")
+    @classmethod
+    def _four_or_none(cls, options):
+        options = [re.sub(r"^\(?[A-Da-d][).:]\s+", "", " ".join(option.split())) for option in options]
+        if len(options) not in (0, 4) or len({option.casefold() for option in options}) < len(options):
+            raise ValueError("give four different options, or none")
+        return options
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question on a concept set, as the artefact holds it. `options` and `concept` are those of graded ones."""
+
+    question_id: str
+    sample_id: str
+    text: str
+    options: tuple[str, ...]
+    concept: str
+    model: str
+    temperature: float
+    top_p: float
+    asked: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A question with its answer, joined by the question's id."""
+
+    question_id: str
+    instruction: str
+    response: str
+    model: str
+    temperature: float
+    top_p: float
+    asked: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """What came of a sample: question and answer, or None with the reason `dropped`.
+
+    `syllabus` is the course as the question's prompt showed it.
+    """
+
+    sample: Sample
+    syllabus: Syllabus
+    question: Question | None = None
+    pair: Pair | None = None
+    dropped: str | None = None
+
+
+def subjects_chat(entry, draw, model):
+    """First turn: the subjects of a discipline in free text. `entry` is a taxonomy.Discipline."""
+    source = prompt(PROMPTS / "subjects.md")
+    user = source.fill(
+        "user", discipline=entry.discipline, field=entry.field, sub_field=entry.sub_field, kind=entry.kind
+    )
+    return Chat("subjects", model, source.fill("system"), user, None, **PLAN, prompt_version=source.id, draw=draw)
+
+
+def jsonl_chat(first, text):
+    """Second turn: the same list as JSON lines."""
+    source = prompt(PROMPTS / "subjects.md")
+    return Chat(
+        "subjects jsonl", first.model, first.system, source.fill("jsonl"), None, **FORM, prompt_version=source.id,
+        draw=first.draw, read=read_subjects, earlier=((first.user, text),),
+    )  # fmt: skip
+
+
+def syllabus_chat(subject, model):
+    """First turn: the syllabus of a subject in free text."""
+    source, discipline = prompt(PROMPTS / "syllabus.md"), subject.discipline
+    user = source.fill(
+        "user",
+        discipline=discipline,
+        subject=subject.subject_name,
+        level=subject.level,
+        subtopics=", ".join(subject.subtopics),
+    )
+    system = source.fill("system", discipline=discipline)
+    return Chat("syllabus", model, system, user, None, **PLAN, prompt_version=source.id)
+
+
+def extract_chat(first, text):
+    """Second turn: its sessions and key concepts as JSON."""
+    source = prompt(PROMPTS / "syllabus.md")
+    return Chat(
+        "extract", first.model, first.system, source.fill("extract"), Outline, **FORM, prompt_version=source.id,
+        earlier=((first.user, text),),
+    )  # fmt: skip
+
+
+def question_chat(sample, syllabus, model, checked=False):
+    """A question on a sample's concepts: free, or with an answer that can be checked."""
+    source = prompt(PROMPTS / ("checked.md" if checked else "question.md"))
+    user = source.fill(
+        "user",
+        discipline=syllabus.discipline,
+        subject=syllabus.subject_name,
+        level=syllabus.level,
+        syllabus=quoted(course(syllabus)),
+        sessions=quoted("; ".join(syllabus.lessons[place].name for place in sample.lessons)),
+        concepts=quoted("; ".join(sample.concepts)),
+    )
+    system = source.fill("system", discipline=syllabus.discipline)
+    agent, schema = ("checked", Checked) if checked else ("question", None)
+    return Chat(agent, model, system, user, schema, **QUESTION, prompt_version=source.id, draw=sample.seed)
+
+
+def course(syllabus):
+    """The whole syllabus, as question prompts show it."""
+    lines = [
+        f"{number}. {lesson.name}: {lesson.description}\n   Key concepts: {'; '.join(lesson.key_concepts) or 'none'}"
+        for number, lesson in enumerate(syllabus.lessons, 1)
+    ]
+    return "\n".join(lines)
+
+
+def answer_chat(question, draw, model):
+    """The question and nothing else."""
+    read = tagged if question.concept else str
+    return Chat("answer", model, "", prompt_text(question), None, **ANSWER, prompt_version="", draw=draw, read=read)
+
+
+def prompt_text(question):
+    """The user turn of a question: as it was written, or with its options and the request for the answer's form."""
+    if not question.concept:
+        return question.text
+    return f"{shown(question.text, question.options)}\n{ASK[bool(question.options)]}"
+
+
+def tagged(text):
+    """A reply that has exactly one filled answer block. Raises Unusable."""
+    blocks = re.findall(r"<answer>(.*?)</answer>", text, re.S)
+    if len(blocks) != 1 or not blocks[0].strip() or text.count("<answer>") != 1:
+        raise Unusable("wrong form", "it does not have exactly one <answer>…</answer> block.")
+    return text
+
+
+async def list_subjects(asker, entry, draw):
+    """(Subjects or None, free text, reason for None) of one query."""
+    first = subjects_chat(entry, draw, asker.model)
+    listed = await asker.ask(first)
+    if listed.dropped:
+        return None, "", listed.dropped
+    read = await asker.ask(jsonl_chat(first, listed.value))
+    return read.value, listed.value, read.dropped
+
+
+async def write_syllabus(asker, subject):
+    """(Outline or None, free text, reason for None)."""
+    first = syllabus_chat(subject, asker.model)
+    written = await asker.ask(first)
+    if written.dropped:
+        return None, "", written.dropped
+    extracted = await asker.ask(extract_chat(first, written.value))
+    return extracted.value, written.value, extracted.dropped
+
+
+async def write_pair(asker, sample, syllabus, reasoner):
+    """The Written of a sample: the answer that it holds was given to its own question."""
+    chat = question_chat(sample, syllabus, asker.model, checked=sample.purpose != "train")
+    asked = await asker.ask(chat)
+    if asked.dropped:
+        return Written(sample, syllabus, dropped=asked.dropped)
+    text, options, concept = _parts(asked.value)
+    if concept and concept not in sample.concepts:
+        return Written(sample, syllabus, dropped="checked: names a concept that was not given")
+    own = stable_id(sample.sample_id, text, options)
+    told = (chat.model, chat.temperature, chat.top_p, asked.key)
+    question = Question(own, sample.sample_id, text, options, concept, *told)
+    chat = answer_chat(question, sample.seed, reasoner or asker.model)
+    answered = await asker.ask(chat)
+    if answered.dropped:
+        return Written(sample, syllabus, question, dropped=answered.dropped)
+    told = (chat.model, chat.temperature, chat.top_p, answered.key)
+    return Written(sample, syllabus, question, Pair(own, prompt_text(question), answered.value, *told))
+
+
+def _parts(value):
+    if isinstance(value, str):
+        return value.strip(), (), ""
+    return " ".join(value.question.split()), tuple(value.options), value.concept
+
+
+def prompt_versions():
+    """The versions of all prompts."""
+    return " ".join(prompt(PROMPTS / f"{name}.md").id for name in ("subjects", "syllabus", "question", "checked"))

@@ -1,0 +1,188 @@
+"""The expert: a rule-based teacher that answers the whole protocol from its bank, in the place of a model's endpoint.
+
+It gets the same prompts and gives replies of the same form: subjects in free text and as JSON lines, syllabuses in free
+text and as JSON, a question for a concept set, and an answer for which it is shown the question alone. Wording and
+numbers of a question follow from the seed that the request carries.
+"""
+
+import json
+import random
+import re
+from functools import cache
+
+from data_builders.glan import wordings
+from data_builders.glan.agents import ASK
+from data_builders.glan.solving import Solver
+from data_builders.teacher import arithmetic
+from data_builders.teacher.asking import Asker
+from data_builders.teacher.chat import Raw
+from data_builders.teacher.choices import LETTERS, shown
+from data_builders.teacher.endpoint import Rejected
+from data_builders.teacher.expert import givens
+from data_builders.teacher.store import Store
+
+VERSION = 1  # raise it when a question gets another reply: replies are stored under it
+OPTIONS = len(LETTERS)
+NUMERIC = 0.75  # share of the questions on a concept with a formula that compute
+
+
+def open_expert(bank, table, path, say):
+    """An `Asker` whose replies come from the bank. They are stored like a model's, under the bank's digest."""
+    return Asker(lambda: Expert(bank), Store(path), table, say, f"expert/{VERSION}@{bank.identity}")
+
+
+class Expert:
+    """A source of replies, as `teacher.endpoint.Endpoint` is one."""
+
+    def __init__(self, bank):
+        self.bank, self.solver = bank, Solver(bank)
+
+    async def close(self):
+        pass
+
+    async def complete(self, chat):
+        """The `Raw` reply. Raises Rejected for what the bank does not hold."""
+        say = {
+            "subjects": self._subjects,
+            "subjects jsonl": self._jsonl,
+            "syllabus": self._syllabus,
+            "extract": self._extract,
+            "question": self._question,
+            "checked": self._checked,
+            "answer": lambda chat: self.solver.answer(chat.user),
+        }[chat.agent]
+        text = say(chat)
+        if text is None:
+            raise Rejected("the bank does not hold this")
+        return Raw(text)
+
+    def _subjects(self, chat):
+        chapter = self.bank.chapters.get(_told("Discipline", chat.user))
+        if chapter is None:
+            return None
+        lines = [
+            f"{number}. {subject.name} ({subject.level}). Subtopics: {', '.join(subject.subtopics)}."
+            for number, subject in enumerate(chapter.subject, 1)
+        ]
+        return "\n".join([f"To master {chapter.discipline.lower()}, study these subjects.", *lines])
+
+    def _jsonl(self, chat):
+        found = re.findall(r"^\d+\. (.*) \((.*)\)\. Subtopics: (.*)\.$", chat.earlier[-1][1], re.M)
+        lines = [
+            json.dumps({"subject_name": name, "level": level, "subtopics": topics.split(", ")})
+            for name, level, topics in found
+        ]
+        return "\n".join(["```jsonl", *lines, "```"])
+
+    def _syllabus(self, chat):
+        chapter = self.bank.chapters.get(_told("Discipline", chat.user))
+        name = _told("Subject", chat.user)
+        subject = next((entry for entry in chapter.subject if entry.name == name), None) if chapter else None
+        if subject is None:
+            return None
+        parts = [f"This course is an introduction to {subject.name.lower()}."]
+        for number, lesson in enumerate(subject.lesson, 1):
+            parts.append(f"Session {number}: {lesson.name}\n{lesson.about}")
+            parts += [f"- {concept.name}" for concept in lesson.concept]
+        return "\n".join(parts)
+
+    def _extract(self, chat):
+        lessons = [
+            {"name": name, "description": about, "key_concepts": re.findall(r"^- (.*)$", rest, re.M)}
+            for name, about, rest in re.findall(r"^Session \d+: (.*)\n(.*)\n((?:- .*\n?)+)", chat.earlier[-1][1], re.M)
+        ]
+        return json.dumps({"lessons": lessons})
+
+    def _given(self, chat):
+        """(concepts to ask about, the others of the course, dice), or None where the bank lacks one."""
+        discipline, rng = _told("Discipline", chat.user), random.Random(chat.draw)
+        names = _told("Key concepts", chat.user.rpartition("</syllabus>")[2]).split("; ")
+        listed = re.findall(r"^   Key concepts: (.*)$", chat.user, re.M)
+        others = [name for line in listed for name in line.split("; ") if name not in names and name != "none"]
+        rng.shuffle(others)
+        found = [self.bank.concepts.get((discipline, name)) for name in (*names, *others)]
+        return None if None in found else (found[: len(names)], found[len(names) :], rng)
+
+    def _question(self, chat):
+        given = self._given(chat)
+        if given is None:
+            return None
+        concepts, others, rng = given
+        target = rng.choice(concepts)
+        if target.formula and rng.random() < NUMERIC:
+            return f"{computed(rng, concepts, target, trained=True)}\n{ASK[False]}"
+        form = rng.choice(("meaning", "choice", "choice", "relation", "relation choice", "relation choice", "term"))
+        if form.endswith("choice"):
+            text, options = choice(rng, concepts, others, target, trained=True, relation=form != "choice")
+            if len(options) == OPTIONS:
+                return f"{shown(text, options)}\n{ASK[True]}"
+        return f"{opened(rng, concepts, target, form)}\n{ASK[False]}"
+
+    def _checked(self, chat):
+        given = self._given(chat)
+        if given is None:
+            return None
+        concepts, others, rng = given
+        target, options = rng.choice(concepts), []
+        if target.formula and rng.random() < NUMERIC:
+            text = computed(rng, concepts, target, trained=False)
+        else:
+            text, options = choice(rng, concepts, others, target, trained=False, relation=rng.random() < 0.5)
+            if len(options) < OPTIONS:
+                return None
+        return json.dumps({"question": text, "options": options, "concept": target.name})
+
+
+def _told(label, text):
+    return re.search(rf"^{label}: (.*)$", text, re.M)[1]
+
+
+def _wording(rng, forms, trained):
+    return rng.choice(forms[:-1]) if trained else forms[-1]
+
+
+def opened(rng, concepts, target, form):
+    """A question with a short answer of its own."""
+    names = [concept.noun for concept in rng.sample(concepts, len(concepts))]
+    if form == "relation":
+        asked = _wording(rng, wordings.RELATION[target.relation[0]], True)
+        return asked.format(noun=target.noun, name=target.name)
+    if form == "term":
+        if len(concepts) > 1:
+            return rng.choice(wordings.WHICH).format(names=wordings.listing(names), meaning=target.meaning)
+        return rng.choice(wordings.TERM).format(meaning=target.meaning)
+    if len(concepts) > 1 and rng.random() < 0.5:
+        return wordings.BOTH[0].format(names=wordings.listing([names[0], names[1]]))
+    return _wording(rng, wordings.MEANING, True).format(noun=target.noun)
+
+
+def choice(rng, concepts, others, target, trained, relation):
+    """(question, OPTIONS options; fewer in a short course). The other concepts of the set give the first wrong ones."""
+    say = (lambda concept: concept.relation[1]) if relation else (lambda concept: concept.meaning)
+    forms = wordings.RELATION[target.relation[0]] if relation else wordings.MEANING
+    options = [say(target)]
+    for concept in (*concepts, *others):
+        if len(options) < OPTIONS and say(concept) not in options:
+            options.append(say(concept))
+    rng.shuffle(options)
+    return _wording(rng, forms, trained).format(noun=target.noun, name=target.name), options
+
+
+@cache
+def solved(concept):
+    """(its Formula, the value combinations that come out exactly)."""
+    formula = concept.solver()
+    return formula, arithmetic.combinations(formula, 0)
+
+
+def computed(rng, concepts, target, trained):
+    """A question with numbers. Where several concepts are given, which of them is needed has to be found out."""
+    formula, pool = solved(target)
+    kept = max(2, len(pool) // 4)  # for graded questions, so that no answer of a test is trained
+    values = rng.choice(pool[kept:] if trained else pool[:kept])
+    forms = wordings.SELECT if len(concepts) > 1 else wordings.COMPUTE
+    names = [concept.noun for concept in rng.sample(concepts, len(concepts))]
+    shape = {symbol: arithmetic.text(value) for symbol, value in values.items()}
+    return rng.choice(forms).format(
+        noun=target.noun, names=wordings.listing(names), givens=givens(formula, shape), quantity=formula.quantity
+    )
