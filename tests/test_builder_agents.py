@@ -6,11 +6,11 @@ import json
 import pytest
 
 from data_builders.analogseeker.agent_plan import AgentPlanner
-from data_builders.analogseeker.agents import ANSWER, POST, QUESTION, Agents, ChoiceQuestion, letter_of, tagged
-from data_builders.analogseeker.prompts import Prompt, prompt
+from data_builders.analogseeker.agents import ANSWER, POST, PROMPTS, QUESTION, Agents, ChoiceQuestion, letter_of, tagged
 from data_builders.analogseeker.spec import Spec
 from data_builders.schema import STANCES, DataError, Node
 from data_builders.teacher.chat import Answer, Raw, Unusable
+from data_builders.teacher.prompts import Prompt, prompt
 from data_builders.teacher.protocol import Request, in_order
 from data_builders.teacher.table import Teacher
 
@@ -164,13 +164,12 @@ def test_another_seed_deals_the_same_questions_out_to_other_uses():
     assert len(one & two) > 0.7 * len(one)
 
 
-def test_prompts_have_versions_and_fill_in_one_pass(tmp_path, monkeypatch):
-    assert prompt("answer").id == "answer/1"
+def test_prompts_have_versions_and_fill_in_one_pass(tmp_path):
+    assert prompt(PROMPTS / "answer.md").id == "answer/1"
     assert Prompt("x", 1, {"user": "{{a}} {{b}}"}).fill("user", a="{{b}}", b="2") == "{{b}} 2"
     (tmp_path / "bad.md").write_text("## user\nno version")
-    monkeypatch.setattr("data_builders.analogseeker.prompts.FOLDER", tmp_path)
     with pytest.raises(DataError, match="wrong form") as error:
-        prompt("bad")
+        prompt(tmp_path / "bad.md")
     assert "bad.md" in str(error.value)
 
 

@@ -8,13 +8,13 @@ import math
 from collections import defaultdict
 
 from data_builders.analogseeker import agents
-from data_builders.analogseeker.prompts import prompt
 from data_builders.schema import STANCES, order, stable_id
+from data_builders.teacher.bill import bill, size
+from data_builders.teacher.prompts import prompt
 from data_builders.teacher.protocol import Request
 
 SPARE = 1.2  # test questions asked for each one wanted: some are dropped by the gates
 QUESTION_TOKENS = {"open": 60, "mcq": 130}  # of the question agent's reply, for the bill
-CHARACTERS = 4.2  # per token of English prose, for the bill
 
 
 class AgentPlanner:
@@ -69,11 +69,10 @@ class AgentPlanner:
         return Request(node.node_id, node.family, stance, kind, 0, draw, split, subject, None, 0)
 
 
-def bill(requests, table):
-    """What the requests will come to: {"requests", "tokens_in", "tokens_out", "cost"}, cost in dollars.
-
-    Prompts are counted from their own text; of replies the size is assumed: QUESTION_TOKENS, and for a worked answer
-    `reply_tokens` of the table. A second chance for an unusable reply is not in it.
+def bill_of(requests, table):
+    """The bill of the requests: prompts are counted from their own text; of replies the size is assumed,
+    QUESTION_TOKENS, and for a worked answer `reply_tokens` of the table. A second chance for an unusable reply is not
+    in it.
     """
     sent = written = 0
     for request in requests:
@@ -81,15 +80,10 @@ def bill(requests, table):
         sent += size(agents.question_chat(request, "")) + size(agents.answer_chat(request, "", "", None)) + question
         sent += size(agents.post_chat(request, "", "", None, "")) + question + worked
         written += question + worked + worked + (60 if request.kind == "mcq" else question)
-    cost = (sent * table.price_in + written * table.price_out) / 1e6
-    return {"requests": 3 * len(requests), "tokens_in": sent, "tokens_out": written, "cost": cost}
-
-
-def size(chat):
-    """Tokens of a question, by its characters."""
-    return round((len(chat.system) + len(chat.user)) / CHARACTERS)
+    return bill(table, 3 * len(requests), sent, written)
 
 
 def prompt_versions():
     """The versions of every prompt that a record goes through."""
-    return " ".join(prompt(name).id for name in ("question_open", "question_mcq", "stances", "answer", "post"))
+    names = ("question_open", "question_mcq", "stances", "answer", "post")
+    return " ".join(prompt(agents.PROMPTS / f"{name}.md").id for name in names)

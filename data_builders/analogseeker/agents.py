@@ -5,15 +5,17 @@ not known, and those in `prompts/` are ours. The node's text stands in the promp
 """
 
 import re
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from data_builders.analogseeker.prompts import prompt, quoted
 from data_builders.schema import order
 from data_builders.teacher.chat import Chat, Unusable
+from data_builders.teacher.prompts import prompt, quoted
 from data_builders.teacher.protocol import Reply
 
+PROMPTS = Path(__file__).parent / "prompts"
 LETTERS = "ABCD"
 FORMS = {"mcq": "the letter of the right option alone", "open": "the final answer, at most 20 words"}
 TAGGED = re.compile(r"\s*<think>(.*?)</think>\s*(.*?)\s*<answer>(.*?)</answer>\s*", re.S)
@@ -138,22 +140,22 @@ class Agents:
 
 def question_chat(request, model):
     """Question agent: one question about the node from one point of view."""
-    source, node = prompt(f"question_{request.kind}"), request.subject
+    source, node = prompt(PROMPTS / f"question_{request.kind}.md"), request.subject
     user = source.fill(
         "user",
-        stance=prompt("stances").parts[request.stance],
+        stance=prompt(PROMPTS / "stances.md").parts[request.stance],
         title=quoted(node["title"]),
         document=quoted(node["text"]),
         draw=str(request.draw + 1),
     )
     schema = ChoiceQuestion if request.kind == "mcq" else OpenQuestion
-    version = f"{source.id} {prompt('stances').id}"
+    version = f"{source.id} {prompt(PROMPTS / 'stances.md').id}"
     return Chat("question", model, source.fill("system"), user, schema, **QUESTION, prompt_version=version)
 
 
 def answer_chat(request, model, question, options):
     """Answer agent: reasoning, solution and answer in tags."""
-    source, node = prompt("answer"), request.subject
+    source, node = prompt(PROMPTS / "answer.md"), request.subject
     user = source.fill(
         "user",
         title=quoted(node["title"]),
@@ -166,7 +168,7 @@ def answer_chat(request, model, question, options):
 
 def post_chat(request, model, question, options, reply):
     """Post-processor: the smallest edits, and strict JSON."""
-    source = prompt("post")
+    source = prompt(PROMPTS / "post.md")
     user = source.fill("user", question=quoted(shown(question, options)), reply=quoted(reply))
     system = source.fill("system", form=FORMS[request.kind])
     return Chat("post", model, system, user, Record, **POST, prompt_version=source.id)

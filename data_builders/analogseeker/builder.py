@@ -20,7 +20,7 @@ model's records are as right as the model: nobody has checked its answers, tests
 from collections import Counter
 from pathlib import Path
 
-from data_builders.analogseeker.agent_plan import AgentPlanner, bill, prompt_versions
+from data_builders.analogseeker.agent_plan import AgentPlanner, bill_of, prompt_versions
 from data_builders.analogseeker.card import told
 from data_builders.analogseeker.plan import Planner
 from data_builders.analogseeker.rows import graded_row, sft_row
@@ -81,7 +81,7 @@ def forecast(spec, corpus_dir):
         "rl": rl,
         "test": test,
         "tokens": sft * (spec.teacher.reply_tokens + ROW_TOKENS if real else ROW_TOKENS),
-        **({"bill": bill(requests, spec.teacher)} if real else {}),
+        **({"bill": bill_of(requests, spec.teacher)} if real else {}),
     }
 
 

@@ -1,13 +1,11 @@
-"""Prompts as versioned files: `prompts/NAME.md` with a version line and one `## PART` for each turn."""
+"""Prompts as versioned files: `NAME.md` with a version line and one `## PART` for each turn."""
 
 import re
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from data_builders.schema import DataError
 
-FOLDER = Path(__file__).parent / "prompts"
 SLOT = re.compile(r"\{\{(\w+)\}\}")
 DOCUMENT = re.compile(r"<(?=[\s/]*(?:document|question|reply)\b)", re.I)
 
@@ -30,9 +28,8 @@ class Prompt:
 
 
 @cache
-def prompt(name):
-    """The prompt of that name. Raises DataError where its file has no version line or no part."""
-    path = FOLDER / f"{name}.md"
+def prompt(path):
+    """The prompt of a file. Raises DataError where it has no version line or no part."""
     head, *parts = re.split(r"^## (\w+)\n", path.read_text(encoding="utf-8"), flags=re.M)
     version = re.fullmatch(r"version: (\d+)\s*", head)
     if version is None or not parts:
@@ -43,7 +40,7 @@ def prompt(name):
             allowed='a first line "version: N", then parts under "## name"',
             fix="mend the file",
         )
-    return Prompt(name, int(version[1]), {key: text.strip() for key, text in zip(parts[::2], parts[1::2])})
+    return Prompt(path.stem, int(version[1]), {key: text.strip() for key, text in zip(parts[::2], parts[1::2])})
 
 
 def quoted(text):
