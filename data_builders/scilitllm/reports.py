@@ -2,7 +2,7 @@
 
 Everything follows from the templates of world/reports.toml and a seed, so that what is true is known by construction. A
 *report* states the facts of one substance. A *scan* is a report as bad optical recognition leaves it: words cut at line
-ends, letters apart, page furniture. *Hearsay* states other values in careless prose, *boilerplate* states nothing, and
+ends, ligatures, wide spaces. *Hearsay* states other values in careless prose, *boilerplate* states nothing, and
 *garble* is a report whose letters are out of order.
 """
 
@@ -16,7 +16,6 @@ from data_builders.schema import encode, stable_id
 
 FOLDER = Path(__file__).parent / "world"
 REPORTS = "reports.toml"
-LINE = 60  # characters of a line of a scan
 DOMAINS_AS = {"minerals": "md", "dyes": "tex", "gels": "jsonl"}
 
 
@@ -109,19 +108,14 @@ def report(substance, number, rng):
 
 
 def scanned(good, rng):
-    """The report as a careless scan leaves it."""
-    words, pieces = good.text.split(" "), []
-    for word in words:
-        chance = rng.random()
-        if len(word) > 5 and word.isalpha() and chance < 0.2:
-            cut = rng.randint(2, len(word) - 2)
+    """The report as a careless scan leaves it: long words cut at line ends, ligatures, wide spaces."""
+    pieces = []
+    for word in good.text.split(" "):
+        if len(word) > 5 and word[1:-1].isalpha() and rng.random() < 0.4:
+            cut = rng.randint(3, len(word) - 3)
             word = f"{word[:cut]}-\n{word[cut:]}"
-        elif len(word) > 3 and word.isalpha() and chance < 0.25:
-            word = " ".join(word)
-        pieces.append(word)
-    place = rng.randint(2, len(pieces) - 2)
-    furniture = rng.choice(templates()["bad"]["furniture"]).format(a=rng.randint(1, 9), b=rng.randint(10, 99))
-    return Report("scan", good.substance, good.title, " ".join([*pieces[:place], f"\n{furniture}\n", *pieces[place:]]))
+        pieces.append(word.replace("fi", "\ufb01").replace("fl", "\ufb02") + " " * (rng.random() < 0.1))
+    return Report("scan", good.substance, good.title, " ".join(pieces))
 
 
 def hearsay(substance, rng):
