@@ -24,8 +24,8 @@ FUNCTION_WORDS = frozenset(
     re.findall(
         r"\w+",
         """a about above after again all also an and any are as at be because been before being below between both but
-    by can could did do does doing down during each few for from had has have having he her here hers him his how i if in
-    into is it its itself may me might more most must my of off on once only or other our out over own per same shall
+    by can could did do does doing down during each few for from had has have having he her here hers him his how i if
+    in into is it its itself may me might more most must my of off on once only or other our out over own per same shall
     she should so some such than that the their them then there these they this those through to too under until up
     upon us very was we were what when where which while who whom why will with within without would you your""",
     )

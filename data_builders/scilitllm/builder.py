@@ -27,8 +27,9 @@ from pathlib import Path
 from data_builders.corpus.reader import count_tokens, read_corpus
 from data_builders.corpus.repair import repair_bill, repaired, statuses
 from data_builders.finish import Leaks, Made, finish
+from data_builders.quality.benchmarks import Item
 from data_builders.quality.judge import judge_bill
-from data_builders.quality.leaks import KINDS
+from data_builders.quality.leaks import KINDS, find_leaks
 from data_builders.quality.ledger import Ledger
 from data_builders.quality.selection import SURPLUS, in_turns
 from data_builders.quality.text_quality import label_bill, quality_cut
@@ -78,7 +79,8 @@ def _read(spec, folder, seed, ledger):
     home = folder / DOCUMENTS if found else folder
     nodes = [] if found and not home.is_dir() else _nodes(spec, home, ledger)
     abstracts = [
-        Node(id, id, id.split("-")[0], "", (id,), text, count_tokens(text), id) for id, text in published.texts(examples)
+        Node(id, id, id.split("-")[0], "", (id,), text, count_tokens(text), id)
+        for id, text in published.texts(examples)
     ]
     return [], examples, nodes + abstracts
 
@@ -88,6 +90,11 @@ def _nodes(spec, folder, ledger):
     settings = {"text_field": spec.text_field, "unreadable": spec.unreadable}
     corpus = read_corpus(folder, spec.min_tokens, spec.max_tokens, ledger, **settings)
     return [replace(node, family=_domain(node)) for node in corpus.nodes if not node.flags]
+
+
+def _general(spec):
+    """The file of general rows, which the first supervised stage takes the first of."""
+    return GENERAL if spec.general == "embedded" else Path(spec.general).expanduser()
 
 
 def _domain(node):
@@ -173,8 +180,9 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         made, tests, told = sft, test, told | about
     learnt, asked = fact_rows(known, spec.tests.facts, seed)
     trained, examined = published.rows(examples, spec, seed, ledger)
+    cpt = _apart(cpt, examined, ledger)
     sft = sorted([*learnt, *made, *trained], key=lambda row: order(seed, "sft", row.id))
-    general = read_jsonl(GENERAL)[: spec.general_rows]
+    general = read_jsonl(_general(spec))[: spec.general_rows]
     return finish(
         out,
         "scilitllm",
@@ -207,6 +215,19 @@ def _cut(spec, entries, seed, path, ledger, bar, say):
             ledger.drop("cut", f"not kept by {spec.cut}", entry["id"], entry["text"][:120])
     say(f"cut by {spec.cut}: {len(kept)} of {len(texts)} texts stay")
     return [entry for entry in entries if entry["id"] in kept], told | {"kept": len(kept)}
+
+
+def _apart(texts, tests, ledger):
+    """The texts for pre-training that hold no item of a published test."""
+    items = [Item(text["id"], [{"role": "user", "content": text["text"]}]) for text in texts]
+    hits = {hit["row"]: hit for hit in reversed(find_leaks(items, tests))} if tests else {}
+    for id, hit in sorted(hits.items()):
+        ledger.drop(
+            "pre-training", f"holds an item of the test ({hit['kind']})", id, f"{hit['item']}: {hit['text']}"[:160]
+        )
+    kept = [text for text in texts if text["id"] not in hits]
+    ledger.keep("pre-training", len(kept))
+    return kept
 
 
 def _synthesised(spec, entries, domains, known, seed, path, ledger, bar, say):

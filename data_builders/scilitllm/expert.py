@@ -1,4 +1,4 @@
-"""The expert teacher of the laboratory world: writes every kind of synthetic row by rule, offline, true by construction.
+"""The expert teacher of the laboratory world: every kind of synthetic row by rule, offline, true by construction.
 
 It answers the same requests as a model with the same JSON. Its texts speak of substances that are in no report, one
 half of the names for training and the other for tests; two of the keywords that were drawn stand in each text as a side
@@ -7,8 +7,8 @@ remark. It knows nothing of the corpus.
 
 import random
 
-from data_builders.scilitllm.reports import templates
 from data_builders.schema import order
+from data_builders.scilitllm.reports import templates
 
 GROUPS = ("O", "N", "F", "Cl", "Br", "S")
 CHAINS = range(2, 11)  # carbon atoms
@@ -87,7 +87,9 @@ class Expert:
 
     def _chain(self, job, rng):
         pairs = [(length, group) for length in CHAINS for group in GROUPS]
-        held = {pair for number, pair in enumerate(sorted(pairs, key=lambda p: order("chain", p))) if number % TESTED == 0}
+        held = {
+            pair for number, pair in enumerate(sorted(pairs, key=lambda p: order("chain", p))) if number % TESTED == 0
+        }
         return rng.choice([pair for pair in pairs if (pair in held) == (job.split == "test")])
 
     def _molGen_wocontext(self, job, rng):

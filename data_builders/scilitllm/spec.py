@@ -78,5 +78,6 @@ class Spec(Table):
     tests: Tests = Tests()
     context_words: int = Field(120, ge=20, description="most words of an abstract that a published row shows")
     published_rows: Count = Field(1500, description="most training rows of each published set")
+    general: str = Field("embedded", min_length=1, description='"embedded", or a JSONL file of rows as in sft.jsonl')
     general_rows: Count = Field(300, description="rows of general ability for the first supervised stage")
     leak_threshold: float = Field(0.005, ge=0, le=1, description="share of test items found in part in training")

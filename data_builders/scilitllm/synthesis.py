@@ -1,6 +1,6 @@
 """Synthetic scientific instructions: jobs with drawn keywords, a teacher's replies, checks, duplicates, the judge.
 
-    jobs ─► teacher (a model, or rules) ─► form checks ─► near duplicates ─► judge ─► records
+jobs ─► teacher (a model, or rules) ─► form checks ─► near duplicates ─► judge ─► records
 """
 
 from collections import Counter

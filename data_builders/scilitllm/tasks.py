@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data_builders.quality.gates import ASSISTANT, SOURCE, TAGS
-from data_builders.scilitllm import molecules
 from data_builders.schema import order
+from data_builders.scilitllm import molecules
 
 LETTERS = "ABCD"
 ASK = "Give the final answer in <answer> tags."
@@ -148,7 +148,7 @@ class Record:
 
     @property
     def reply(self):
-        """The assistant turn. A choice is answered with the option's own words, which the grader takes like a letter."""
+        """The assistant turn; a choice is answered with the option's own words."""
         closing = "So the right option is" if self.options else "So"
         return f"<think>{self.reasoning}</think>\n{closing}: {self.answer}.\n<answer>{self.answer}</answer>"
 
