@@ -62,9 +62,9 @@ def load(
     """The task's rows as {"test": Dataset, "train": Dataset}; "train" holds the few-shot examples and may be empty.
 
     source is "recipe" (test.jsonl), "general", "amsbench" or "sciriff"; `kind` keeps the rows of one kind, `sample` an
-    even choice of at most so many, `grader` replaces the rows' own, `shots` names the kinds of training rows to draw from.
-    Raises NoTestRows when no row is left, and TaskDataError when a file is missing or malformed, a gold reply is graded
-    wrong, or a few-shot example is a test row.
+    even choice of at most so many, `grader` replaces the rows' own, `shots` names the kinds of training rows to draw
+    from. Raises NoTestRows when no row is left, and TaskDataError when a file is missing or malformed, a gold reply is
+    graded wrong, or a few-shot example is a test row.
     """
     folder = Path(data) if data else None
     if source == "recipe":

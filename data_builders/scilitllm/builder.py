@@ -19,34 +19,29 @@ Closed-book facts are made for the generated corpus only. What a model as teache
 nobody has checked it, tests included. Without RDKit only the form of a SMILES string is checked.
 """
 
-import tempfile
 from collections import Counter, defaultdict
-from dataclasses import replace
 from pathlib import Path
 
-from data_builders.corpus.reader import count_tokens, read_corpus
 from data_builders.corpus.repair import repair_bill, repaired, statuses
 from data_builders.finish import Leaks, Made, finish
-from data_builders.quality.benchmarks import Item
 from data_builders.quality.judge import judge_bill
-from data_builders.quality.leaks import KINDS, find_leaks
+from data_builders.quality.leaks import KINDS
 from data_builders.quality.ledger import Ledger
 from data_builders.quality.selection import SURPLUS, in_turns
-from data_builders.quality.text_quality import label_bill, quality_cut
-from data_builders.schema import DataError, Node, order, read_jsonl
-from data_builders.scilitllm import published, synthesis
+from data_builders.quality.text_quality import label_bill
+from data_builders.schema import DataError, order, read_jsonl
+from data_builders.scilitllm import published, synthesis, texts
 from data_builders.scilitllm.expert import Expert
 from data_builders.scilitllm.facts import fact_rows
 from data_builders.scilitllm.keywords import keyword_table
 from data_builders.scilitllm.molecules import checker
-from data_builders.scilitllm.reports import FOLDER, reports, substances, write
+from data_builders.scilitllm.reports import FOLDER
 from data_builders.scilitllm.rows import graded_row, sft_row
 from data_builders.scilitllm.tasks import TASKS
 from data_builders.teacher.bill import bill, size, together
 from data_builders.teacher.store import FILE
 
 VERSION = 1
-DOCUMENTS = "documents"  # the folder of documents where published sets lie beside it
 GENERAL = Path(__file__).parents[2] / "recipes" / "embedded" / "model" / "general_train.jsonl"
 ROW_TOKENS = 70  # of a supervised row, as the card counts; measured on the generated world
 
@@ -67,38 +62,9 @@ def corpus_dir(spec):
     )
 
 
-def _read(spec, folder, seed, ledger):
-    """(substances of the generated world, published examples, nodes)"""
-    if spec.source == "generated":
-        known = substances(spec.world.substances, seed)
-        with tempfile.TemporaryDirectory() as place:
-            write(reports(known, spec.world, seed), Path(place))
-            return known, [], _nodes(spec, Path(place), ledger)
-    found = published.sets_in(folder)
-    examples = list(published.read(folder))
-    home = folder / DOCUMENTS if found else folder
-    nodes = [] if found and not home.is_dir() else _nodes(spec, home, ledger)
-    abstracts = [
-        Node(id, id, id.split("-")[0], "", (id,), text, count_tokens(text), id)
-        for id, text in published.texts(examples)
-    ]
-    return [], examples, nodes + abstracts
-
-
-def _nodes(spec, folder, ledger):
-    """The usable nodes of a folder; of a node's family the domain is made: its first folder, or "science"."""
-    settings = {"text_field": spec.text_field, "unreadable": spec.unreadable}
-    corpus = read_corpus(folder, spec.min_tokens, spec.max_tokens, ledger, **settings)
-    return [replace(node, family=_domain(node)) for node in corpus.nodes if not node.flags]
-
-
 def _general(spec):
     """The file of general rows, which the first supervised stage takes the first of."""
     return GENERAL if spec.general == "embedded" else Path(spec.general).expanduser()
-
-
-def _domain(node):
-    return node.source.split("/")[0] if "/" in node.source else "science"
 
 
 def _wanted(spec):
@@ -118,7 +84,7 @@ def _synthesises(spec):
 
 def forecast(spec, corpus_dir):
     """What a build will come to, without asking anyone: nodes, requests, rows by file, tokens; a model's `bill`."""
-    known, examples, nodes = _read(spec, corpus_dir, 0, Ledger())
+    known, examples, nodes = texts.read(spec, corpus_dir, 0, Ledger())
     wanted = _wanted(spec) if _synthesises(spec) else {}
     sft = sum(spec.teacher.rows for _, split in wanted if split == "sft")
     test = sum(getattr(spec.tests, kind) for kind in {task.kind for task in TASKS.values()}) if wanted else 0
@@ -143,11 +109,11 @@ def forecast(spec, corpus_dir):
 
 def _bill(spec, nodes, requests):
     """{"bill": …} where a model is asked for anything."""
-    texts = [node.text for node in nodes]
+    read = [node.text for node in nodes]
     jobs = synthesis.chat(synthesis.Job("multiple_choice", "", "sft", ("keyword",) * spec.keywords.count, 0), "")
     written = requests * spec.teacher.reply_tokens
-    asked = [repair_bill(spec.repair, texts)]
-    asked += [label_bill(spec.quality, texts)] if spec.cut == "quality" else []
+    asked = [repair_bill(spec.repair, read)]
+    asked += [label_bill(spec.quality, read)] if spec.cut == "quality" else []
     if spec.teacher.kind != "expert":
         asked.append(bill(spec.teacher, requests, requests * size(jobs), written))
     asked.append(judge_bill(spec.judge, synthesis.read_rubric(synthesis.RUBRIC), [""] * requests, 300))
@@ -164,7 +130,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     threshold, and where a model's endpoint or budget ends the run.
     """
     path, ledger = replies or out / FILE, Ledger()
-    known, examples, nodes = _read(spec, corpus_dir, seed, ledger)
+    known, examples, nodes = texts.read(spec, corpus_dir, seed, ledger)
     documents, spent = repaired(spec.repair, [(node.node_id, node.text) for node in nodes], path, bar, say)
     domains = {node.node_id: node.family for node in nodes}
     entries = [
@@ -172,7 +138,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         for document in documents
         for entry in document.entries(spec.entry_words)
     ]
-    cpt, cut = _cut(spec, entries, seed, path, ledger, bar, say)
+    cpt, cut = texts.cut(spec, entries, seed, path, ledger, bar, say)
     told = {"repair": statuses(documents) | spent, "cut": cut}
     made, tests = [], []
     if _synthesises(spec):
@@ -180,7 +146,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         made, tests, told = sft, test, told | about
     learnt, asked = fact_rows(known, spec.tests.facts, seed)
     trained, examined = published.rows(examples, spec, seed, ledger)
-    cpt = _apart(cpt, examined, ledger)
+    cpt = texts.apart(cpt, examined, ledger)
     sft = sorted([*learnt, *made, *trained], key=lambda row: order(seed, "sft", row.id))
     general = read_jsonl(_general(spec))[: spec.general_rows]
     return finish(
@@ -197,39 +163,6 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     )
 
 
-def _cut(spec, entries, seed, path, ledger, bar, say):
-    """(texts that stay, what the card tells of the cut)"""
-    texts = [(entry["id"], entry["text"]) for entry in entries]
-    told = {"by": spec.cut, "texts": len(texts)}
-    kept = {id for id, _ in texts}
-    if spec.cut == "quality":
-        cut = quality_cut(spec.quality, texts, seed, path, bar, say)
-        kept, told = cut.kept, told | cut.report | cut.spent
-    elif spec.cut == "random":
-        share = -(-len(texts) * spec.quality.share // 1)
-        kept = set(sorted(kept, key=lambda id: order(seed, "cut", id))[: int(share)])
-    for entry in entries:
-        if entry["id"] in kept:
-            ledger.keep("cut")
-        else:
-            ledger.drop("cut", f"not kept by {spec.cut}", entry["id"], entry["text"][:120])
-    say(f"cut by {spec.cut}: {len(kept)} of {len(texts)} texts stay")
-    return [entry for entry in entries if entry["id"] in kept], told | {"kept": len(kept)}
-
-
-def _apart(texts, tests, ledger):
-    """The texts for pre-training that hold no item of a published test."""
-    items = [Item(text["id"], [{"role": "user", "content": text["text"]}]) for text in texts]
-    hits = {hit["row"]: hit for hit in reversed(find_leaks(items, tests))} if tests else {}
-    for id, hit in sorted(hits.items()):
-        ledger.drop(
-            "pre-training", f"holds an item of the test ({hit['kind']})", id, f"{hit['item']}: {hit['text']}"[:160]
-        )
-    kept = [text for text in texts if text["id"] not in hits]
-    ledger.keep("pre-training", len(kept))
-    return kept
-
-
 def _synthesised(spec, entries, domains, known, seed, path, ledger, bar, say):
     """(training rows, test rows, what the card tells of them)
 
@@ -238,7 +171,7 @@ def _synthesised(spec, entries, domains, known, seed, path, ledger, bar, say):
     by_domain = defaultdict(list)
     for entry in entries:
         by_domain[domains[entry["node_id"]]].append(entry["text"])
-    tables = [keyword_table(name, texts, spec.keywords.documents) for name, texts in sorted(by_domain.items())]
+    tables = [keyword_table(name, own, spec.keywords.documents) for name, own in sorted(by_domain.items())]
     tables = [table for table in tables if len(table.counts) > 1]
     if not tables:
         raise DataError(
