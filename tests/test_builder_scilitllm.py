@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 from collections import Counter
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -22,6 +23,8 @@ from data_builders.scilitllm.spec import Spec, World
 from data_builders.scilitllm.tasks import TASKS
 from eval.graders import grade
 from recipes.config import ROOT
+from tests.served import served, table
+from tests.teacher_server import Server
 
 REAL = next((p for p in (ROOT.parent / "shared", ROOT.parent.parent / "shared") if p.is_dir()), ROOT / "shared")
 SMALL = {
@@ -251,6 +254,51 @@ def test_clean_rows_stay_and_a_planted_near_duplicate_goes(count):
     spoil = {0: lambda reply: same.append(reply) or reply, 1: lambda reply: same[0]}
     twice, ledger, _ = made_by(spoil, "entity_extraction", max(2, count))
     assert len(twice) == max(2, count) - 1 and ledger.totals()["similar"]["reasons"] == {"near duplicate": 1}
+
+
+class Writing(Server):
+    """A model that writes a row for every request, but never a readable one for number 4."""
+
+    def completion(self, payload, fault):
+        made = super().completion(payload, fault)
+        system, user = (turn["content"] for turn in payload["messages"][:2])
+        number = int(re.search(r"Number (\d+)", user)[1])
+        assert "Field: x\nKeywords, " in user and "`options`" in system
+        name, other = f"Quellite{number}", f"Zand{number * 7}"
+        reply = {
+            "text": f"The alloy {name} of lot {number * 13} is hard. {other} and {other}ine were soft in run {number}.",
+            "question": f"Which alloy of lot {number * 13} is hard?",
+            "options": [other, f"{other}ine", name, "none of them"],
+            "reasoning": f"The text says that the alloy {name} of lot {number * 13} is hard, and the others soft.",
+            "answer": name,
+        }
+        if fault is None:
+            made["choices"][0]["message"]["content"] = (
+                "no" if number == 4 else f"Here:\n```json\n{json.dumps(reply)}\n```"
+            )
+        return made
+
+
+def test_a_model_writes_rows_through_the_same_checks_and_nothing_is_asked_twice(tmp_path):
+    tables = [Table("x", {f"word{n}": 5 for n in range(50)}, {})]
+    jobs = synthesis.jobs(tables, {("multiple_choice", "sft"): 8}, Spec().keywords, 1)
+    server = Writing(faults=0.2, only=("429", "500"), latency=0.005)
+    with served(server) as url:
+        teacher = table(url).model_dump(exclude={"reply_tokens"})
+        spec = Spec.model_validate({"teacher": teacher})
+
+        def ask():
+            ledger = Ledger()
+            return synthesis.records(spec, jobs, Expert(set()), tmp_path / "r", ledger, bar, print), ledger
+
+        (records, told), ledger = ask()
+        done = server.done
+        assert ask()[0][0] == records and server.done == done
+    assert len(records) == 7 and told["teacher"]["replies"] >= 8
+    assert ledger.totals()["synthesis"]["reasons"] == {"synthesis: invalid JSON, asked 3 times": 1}
+    one = records[0][0]
+    assert one.teacher == "openai:m" and len(one.asked) == 64 and one.keywords == jobs[0].keywords
+    assert one.gold == "ABCD"[one.options.index(one.answer)] and one.answer.startswith("Quellite")
 
 
 @pytest.mark.skipif(molecules.checker() != "rdkit", reason="RDKit is not installed")
