@@ -10,8 +10,8 @@ import random
 from data_builders.schema import order
 from data_builders.scilitllm.reports import templates
 
-GROUPS = ("O", "N", "F", "Cl", "Br", "S")
-CHAINS = range(2, 11)  # carbon atoms
+GROUPS = ("O", "N", "S", "F", "I", "Cl", "Br")
+CHAINS = range(2, 8)  # carbon atoms
 TESTED = 3  # of so many chains one is kept for tests
 
 
@@ -85,21 +85,21 @@ class Expert:
         claim = attribute["statement"].format(n=name, v=claimed)
         return written(text, f"True or false: {claim}", reason, "true" if right else "false")
 
-    def _chain(self, job, rng):
-        pairs = [(length, group) for length in CHAINS for group in GROUPS]
-        held = {
-            pair for number, pair in enumerate(sorted(pairs, key=lambda p: order("chain", p))) if number % TESTED == 0
-        }
-        return rng.choice([pair for pair in pairs if (pair in held) == (job.split == "test")])
+    def _chains(self, job):
+        """[(carbon atoms, end)] that the job's split may ask for."""
+        pairs = sorted(((length, group) for length in CHAINS for group in GROUPS), key=lambda p: order("chain", p))
+        return [pair for place, pair in enumerate(pairs) if (place % TESTED == 0) == (job.split == "test")]
 
     def _molGen_wocontext(self, job, rng):
-        length, group = self._chain(job, rng)
-        form = rng.choice(("SMILES of {c} carbons, end {g}:", "SMILES: end {g}, {c} carbons"))
+        """There are few such questions, so they are taken in turn, not drawn."""
+        chains, forms = self._chains(job), ("SMILES of {c} carbons, end {g}:", "SMILES: end {g}, {c} carbons")
+        length, group = chains[job.draw % len(chains)]
+        form = forms[job.draw // len(chains) % len(forms)]
         return molecule("", form.format(g=group, c=length), length, group)
 
     def _molGen_wcontext(self, job, rng):
         names = rng.sample(self.names[job.split], 2)
-        chains = [self._chain(job, rng) for _ in names]
+        chains = [rng.choice(self._chains(job)) for _ in names]
         forms = ("{n} is a chain of {c} carbons with {g} at the end.", "{n} has {c} carbons and ends in {g}.")
         said = [rng.choice(forms).format(n=n, c=c, g=g) for n, (c, g) in zip(names, chains)]
         return molecule(self._text(job, rng, said), f"SMILES of {names[0]}:", *chains[0])
@@ -110,9 +110,8 @@ def written(text, question, reasoning, answer):
 
 
 def molecule(text, question, length, group):
-    """The carbons are counted aloud: a small model copies better than it counts."""
-    counted = " ".join(f"{number} C" for number in range(1, length + 1))
-    return written(text, question, f"The chain is {counted} and then {group}.", "C" * length + group)
+    chain = "C" * length
+    return written(text, question, f"{length} carbons are {chain}, the end is {group}.", chain + group)
 
 
 def stated(rng, name, attribute, value):

@@ -45,10 +45,10 @@ class Synthesis(Teacher):
 
 class Tests(Table):
     facts: Count = Field(160, description="closed-book items on substances that only the corpus speaks of")
-    extraction: Count = Field(80, description="items with a table or entities to extract")
-    choice: Count = Field(60, description="items with four options, answered from a text")
-    true_false: Count = Field(60, description="statements to check against a text")
-    molecules: Count = Field(60, description="items answered with a SMILES string")
+    extraction: Count = Field(60, description="items with a table or entities to extract")
+    choice: Count = Field(40, description="items with four options, answered from a text")
+    true_false: Count = Field(40, description="statements to check against a text")
+    molecules: Count = Field(40, description="items answered with a SMILES string")
     published: Count = Field(1000, description="most items of each published test")
 
 
