@@ -17,8 +17,8 @@ from recipes.trained import TRAINED
 ROOT = Path(__file__).resolve().parents[1]
 WRONG_USAGE = 2
 STOPPED = 130  # exit code after Ctrl-C, as shells expect it
-RUN_HELP = """Runs data -> cpt -> sft_general -> sft -> rl -> evaluate -> report, of these what the recipe has. A stage
-whose result stands is not run again; one that was interrupted goes on from where it was. Results lie in
+RUN_HELP = """Runs data -> cpt -> sft_general -> sft -> rl, rerank -> evaluate -> report, those that the recipe has. A
+stage whose result stands is not run again; one that was interrupted goes on from where it was. Results lie in
 RUNS/NAME/PROFILE/."""
 PLAN_HELP = """Rows, steps, tokens, expected time, memory and teacher cost of every stage, before anything is spent:
 from earlier runs of the same model on this hardware, else from a short pilot, which loads the model."""
@@ -50,7 +50,7 @@ def parser():
     )
     add("plan", run_plan, "what each stage will cost, and what is already there", *one, text=PLAN_HELP)
     run = add("run", run_recipe, "run a recipe from data to report", *one, text=RUN_HELP)
-    stages = ("data", *TRAINED, "evaluate", "report")
+    stages = ("data", *TRAINED, "rerank", "evaluate", "report")
     run.add_argument(
         "--until", choices=stages, default="report", metavar="STAGE", help=f"last stage: {', '.join(stages)}"
     )
@@ -73,6 +73,13 @@ def parser():
     chat = add("chat", run_chat, "talk to the newest result of a recipe", *one, model_option)
     chat.add_argument("--once", metavar="QUESTION", help="answer one question and stop")
     export = add("export", run_export, "write a merged, standard transformers folder", *one, model_option)
+    export.add_argument(
+        "--drop-experts",
+        metavar="SHARE",
+        type=float,
+        default=0.0,
+        help="of a LoRAMoE adapter leave out experts with a smaller mean weight on every kind of text (default: none)",
+    )
     export.add_argument("--to", metavar="DIR", type=Path, required=True, help="folder to write; must not exist yet")
     new = add("new", run_new, "write a working recipe: table, builder, task and test", file_option)
     new.add_argument("name", help="lower case letters, digits and _")
@@ -228,7 +235,9 @@ def run_chat(options):
 def run_export(options):
     from recipes.commands import export
 
-    return export.run(recipe=recipe_of(options), runs=options.runs, model=options.model, to=options.to)
+    return export.run(
+        recipe=recipe_of(options), runs=options.runs, model=options.model, to=options.to, least=options.drop_experts
+    )
 
 
 def run_new(options):

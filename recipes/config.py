@@ -83,9 +83,10 @@ class Balance(Table):
     """Balancing constraint of LoRAMoE: experts get more of the tokens of rows of their own type."""
 
     weight: float = Field(0.0, ge=0, description="weight beside the cross-entropy; 0: no constraint")
-    form: Literal["type_cv2", "sample_cv2", "sample_var_mean", "lbl", "mi"] = Field(
+    form: Literal["type_cv2", "sample_cv2", "sample_var_mean", "lbl", "mi", "concentration"] = Field(
         "type_cv2",
-        description="type_cv2: per type; sample_cv2: the authors' code; sample_var_mean: their text; lbl, mi: no types",
+        description="type_cv2: per type; sample_cv2: the authors' code; sample_var_mean: their text; "
+        "lbl, mi, concentration: no types",
     )
     scope: Literal["micro", "buffer", "lagged"] = Field(
         "buffer", description="statistics of a micro-batch, of the step so far on all devices, or of the step before"
@@ -214,6 +215,23 @@ class Rl(Table):
     use_vllm: bool = how(False, "sample with vLLM where it imports, else with transformers")
 
 
+class Rerank(Table):
+    """A judge that picks one of several sampled replies, for tasks named _rerank (ReFT, arXiv 2401.08967)."""
+
+    prompts: int = Field(256, ge=8, description="prompts of rl.jsonl that are answered for it")
+    samples: int = Field(8, ge=2, description="replies to each; ReFT: 100")
+    temperature: float = Field(1.0, gt=0, le=2, description="sampling temperature")
+    max_completion_length: int = Field(160, ge=1, description="tokens of a reply")
+    rank: int = Field(16, ge=1, description="LoRA rank of the judge")
+    alpha: float = Field(32.0, gt=0, description="LoRA scale; the update is multiplied by alpha / rank")
+    epochs: float = Field(3.0, gt=0, description="passes over the graded replies")
+    learning_rate: float = Field(1e-4, gt=0, le=1, description="peak of the schedule")
+    batch_rows: int = Field(64, ge=1, description="replies per optimizer step")
+    save_steps: int = how(100, "optimizer steps between checkpoints", ge=1)
+    log_steps: int = Field(10, ge=1, description="optimizer steps between lines of training.jsonl")
+    micro_batch: int = how(64, "replies at once, at most", ge=1)
+
+
 class Eval(Table):
     """What is measured, and the statistics of the verdict."""
 
@@ -243,6 +261,7 @@ class Recipe:
     sft_general: Sft | None
     sft: Sft
     rl: Rl | None
+    rerank: Rerank | None
     eval: Eval
 
 
@@ -277,6 +296,14 @@ class RlStage(Table):
 
     model: Model
     rl: Rl
+    seed: int
+
+
+class RerankStage(Table):
+    """What the rerank stage gets."""
+
+    model: Model
+    rerank: Rerank
     seed: int
 
 
