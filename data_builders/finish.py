@@ -9,6 +9,7 @@ from data_builders.corpus.reader import count_tokens
 from data_builders.quality.benchmarks import without_leaks
 from data_builders.quality.leaks import leak_gate
 from data_builders.quality.ledger import Ledger
+from data_builders.quality.paraphrases import Paraphrases
 from data_builders.quality.selection import SURPLUS
 from data_builders.schema import GradedRow, SftRow, write_json, write_jsonl
 
@@ -36,13 +37,14 @@ class Leaks:
 
     `threshold` is the share of test items that may be found in part before the build stops. Rows that hold an item of
     `outside` (name -> items, see quality.benchmarks) are taken out, and those that overlap with the recipe's own test
-    in one of `kinds` (of quality.leaks.KINDS); `phrases` never count.
+    in one of `kinds` (of quality.leaks.KINDS) or, where `alike` is given, in other words; `phrases` never count.
     """
 
     threshold: float = 0.005
     phrases: Sequence[str] = ()
     outside: dict[str, list] = field(default_factory=dict)
     kinds: Sequence[str] = ()
+    alike: Paraphrases | None = None
 
 
 def finish(out, name, version, doc, made, ledger: Ledger, leaks, say, **told):
@@ -93,6 +95,6 @@ def finish(out, name, version, doc, made, ledger: Ledger, leaks, say, **told):
 
 def _cleaned(rows, test, leaks, ledger):
     """(rows without those that `leaks` takes out, {source: counts})"""
-    if not (leaks.outside or leaks.kinds):
+    if not (leaks.outside or leaks.kinds or leaks.alike):
         return rows, {}
-    return without_leaks(rows, test, leaks.outside, leaks.phrases, ledger, leaks.kinds)
+    return without_leaks(rows, test, leaks.outside, leaks.phrases, ledger, leaks.kinds, leaks.alike)

@@ -55,6 +55,7 @@ class Qtsa:
     `answer` is the text between the answer tags (a letter for mcq), `operations` counts those of a calculation, `span`
     says where the source sentence stands ("file:node:start-end", characters of the node's text) for extracted facts.
     `asked` holds the keys, in the store of replies, of what a model was asked for it; `operations` of its records is 0.
+    `judge` is the mean score of a judge, where there was one, and `judged` the key of what a model was asked as such.
     """
 
     id: str
@@ -78,6 +79,8 @@ class Qtsa:
     teacher: str
     prompt_version: int | str
     asked: tuple[str, ...] = ()
+    judge: float | None = None
+    judged: str = ""
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,13 @@ def answer(payload, words=120):
         question = re.search(r"<question>\n(.*)\n", user)[1]
         parts = re.search(r"<think>(.*?)</think>\s*(.*?)\s*<answer>(.*?)</answer>", user, re.S)
         return json.dumps(dict(zip(("question", "thinking", "solution", "answer"), (question, *parts.groups()))))
+    if system.startswith("You judge"):
+        aspects = re.findall(r"^- (\w+): ", system, re.M)
+        told = " ".join(rng.choice(("one", "step", "word", "term")) for _ in range(40))
+        weak = rng.random() < 0.15
+        return json.dumps({"why": told} | {name: rng.choice((1, 2, 4) if weak else (4, 5)) for name in aspects})
+    if system.startswith("You restore"):
+        return f"<clean>\n{document(user)}\n</clean>"
     return json.dumps({"text": f"reply {rng.randrange(10**9)}"})
 
 
@@ -187,9 +194,9 @@ class Server:
         content, finish, refusal = answer(payload, self.words), "stop", None
         json_wanted = content.startswith("{")
         if fault == "invalid JSON":
-            content = content[: len(content) // 2] if json_wanted else content.replace("answer>", "anser>")
+            content = content[: len(content) // 2] if json_wanted else re.sub("(answer|clean)>", "tag>", content)
         elif fault == "wrong schema":
-            content = '{"reply": 1}' if json_wanted else content.replace("<think>", "<think><think>")
+            content = '{"reply": 1}' if json_wanted else re.sub("(<(think|clean)>)", r"\1\1", content)
         elif fault == "empty":
             content = ""
         elif fault == "truncated":

@@ -20,8 +20,9 @@ model's records are as right as the model: nobody has checked its answers, tests
 from collections import Counter
 from pathlib import Path
 
-from data_builders.analogseeker.agent_plan import AgentPlanner, bill_of, prompt_versions
+from data_builders.analogseeker.agent_plan import AgentPlanner, prompt_versions
 from data_builders.analogseeker.card import told
+from data_builders.analogseeker.checks import bills_of, mended, without_weak
 from data_builders.analogseeker.plan import Planner
 from data_builders.analogseeker.rows import graded_row, sft_row
 from data_builders.analogseeker.teach import taught
@@ -35,6 +36,7 @@ from data_builders.quality.ledger import Ledger, prove
 from data_builders.quality.selection import first, in_turns
 from data_builders.schema import DataError, Qtsa, order, stable_id
 from data_builders.teacher.arithmetic import operations, parse
+from data_builders.teacher.bill import together
 from data_builders.teacher.extractive import mine_facts
 from data_builders.teacher.protocol import PROMPT_VERSION
 from data_builders.teacher.store import FILE
@@ -49,24 +51,28 @@ def corpus_dir(spec):
     return SHIPPED if spec.corpus == "shipped" else Path(spec.corpus).expanduser()
 
 
-def _planned(spec, folder, seed, ledger):
+def _read(spec, folder, ledger):
     settings = {"text_field": spec.text_field, "unreadable": spec.unreadable}
-    corpus = read_corpus(folder, spec.min_tokens, spec.max_tokens, ledger, **settings)
+    return read_corpus(folder, spec.min_tokens, spec.max_tokens, ledger, **settings)
+
+
+def _planned(spec, corpus, seed):
     usable = [node for node in corpus.nodes if not node.flags]
     if spec.teacher.kind != "expert":
         planner = AgentPlanner(usable, spec, seed)
-        return corpus, planner, planner.requests()
+        return planner, planner.requests()
     mined = mine_facts([node for node in usable if node.node_id not in corpus.facts], corpus.terms, seed)
     planner = Planner(usable, corpus.facts | mined, spec, seed)
-    return corpus, planner, planner.requests()
+    return planner, planner.requests()
 
 
 def forecast(spec, corpus_dir):
     """What a build will come to, without asking anyone: nodes, requests, rows before gates by use, tokens.
 
-    Of a model as teacher also its `bill`, replies that are stored already not taken off.
+    Where models are asked (as teacher, for repair, as judge) also their `bill`, stored replies not taken off.
     """
-    corpus, _, requests = _planned(spec, corpus_dir, 0, Ledger())
+    corpus = _read(spec, corpus_dir, Ledger())
+    _, requests = _planned(spec, corpus, 0)
     splits = Counter(request.split for request in requests)
     kinds = Counter(request.kind for request in requests if request.split == "sft")
     real = spec.teacher.kind != "expert"
@@ -81,7 +87,7 @@ def forecast(spec, corpus_dir):
         "rl": rl,
         "test": test,
         "tokens": sft * (spec.teacher.reply_tokens + ROW_TOKENS if real else ROW_TOKENS),
-        **({"bill": bill_of(requests, spec.teacher)} if real else {}),
+        **({"bill": together(bills)} if (bills := bills_of(spec, corpus, requests, ROW_TOKENS)) else {}),
     }
 
 
@@ -93,15 +99,18 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     on. Raises DataError for a corpus that cannot be used, for test sizes that cannot be reached, for leaks above the
     threshold, and where a model's endpoint or budget ends the run.
     """
-    ledger = Ledger()
-    corpus, planner, requests = _planned(spec, corpus_dir, seed, ledger)
+    ledger, store = Ledger(), replies or out / FILE
+    corpus, repairs, spent = mended(spec.repair, _read(spec, corpus_dir, ledger), store, bar, say)
+    planner, requests = _planned(spec, corpus, seed)
     real = spec.teacher.kind != "expert"
     made_of = f"{len(requests)} questions" if real else f"{len(planner.facts)} facts, {len(planner.formulas)} formulas"
     say(f"{len(corpus.nodes)} nodes, {made_of}, {len(planner.held)} nodes held out")
-    teacher, answers, spent = taught(spec.teacher, requests, replies or out / FILE, bar, say)
+    teacher, answers, cost = taught(spec.teacher, requests, store, bar, say)
     records, similarity = without_duplicates(_records(requests, answers, teacher, ledger), ledger, spec.similar)
+    records, passed, cost_of_judge = without_weak(spec.judge, records, corpus.nodes, store, bar, say, ledger)
+    spent |= cost | cost_of_judge
     by_split = {
-        split: [record for record in records if record.split == split]
+        split: [record for record in passed if record.split == split]
         for split in ("sft", "rl", "knowledge", "calculation", "transfer")
     }
     with bar("rows", None, "rows") as progress:
@@ -130,7 +139,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         "analogseeker",
         VERSION,
         __doc__,
-        Made(corpus.nodes, sft, rl, tests, {"qtsa": records, "cpt": texts}),
+        Made(corpus.nodes, sft, rl, tests, {"qtsa": records, "cpt": texts, **repairs}),
         ledger,
         Leaks(
             spec.leak_threshold,
@@ -138,10 +147,11 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
             {name: read_benchmark(corpus_dir / name) for name in spec.benchmarks},
             # A model may well ask the same thing twice, for training and for the test; the expert may not.
             KINDS if real else KINDS[-1:],
+            spec.paraphrases,
         ),
         say,
         similarity=similarity,
-        **told(spec, corpus, planner, requests, sft, tests),
+        **told(spec, corpus, planner, requests, sft, tests, spent),
     )
     prove(out)
     return {**metrics, "requests": len(requests), "records": len(records), **spent}

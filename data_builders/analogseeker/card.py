@@ -4,6 +4,8 @@ from collections import Counter
 
 from data_builders.analogseeker.agent_plan import prompt_versions
 from data_builders.analogseeker.agents import Agents
+from data_builders.analogseeker.checks import RUBRIC
+from data_builders.quality.judge import read_rubric
 from data_builders.teacher.expert import Expert
 from data_builders.teacher.protocol import PROMPT_VERSION
 
@@ -15,8 +17,20 @@ def _teacher_card(table):
     return named | {"model": table.model, "reasoner": table.reasoner or table.model}
 
 
-def told(spec, corpus, planner, requests, sft, tests):
-    """{key of the card: value}: the teacher, what to know before using the rows, letters, stances, nodes held out."""
+def _named(table, counts):
+    return {"kind": table.kind, "model": table.model, "chunks": counts}
+
+
+def _judge_card(table, scores):
+    rubric = read_rubric(RUBRIC)
+    return {"kind": table.kind, "model": table.model, "rubric": rubric.id, "cut": table.cut, "scores": scores}
+
+
+def told(spec, corpus, planner, requests, sft, tests, spent):
+    """{key of the card: value}: the teacher, what to know before using the rows, letters, stances, nodes held out.
+
+    `spent` holds what came of the repair and the judge, where there were any.
+    """
     notes, real = [], spec.teacher.kind != "expert"
     formulas = [item for item in planner.formulas if item[0].node_id not in planner.held]
     if real:
@@ -27,6 +41,8 @@ def told(spec, corpus, planner, requests, sft, tests):
         "notes": notes,
         "corpus": spec.corpus,
         "teacher": _teacher_card(spec.teacher),
+        **({"repair": _named(spec.repair, spent["repair"]["statuses"])} if spec.repair else {}),
+        **({"judge": _judge_card(spec.judge, spent["judge"]["scores"])} if spec.judge else {}),
         "letters": dict(sorted(Counter(row.answer for row in tests if row.grader == "choice").items())),
         "stances": dict(sorted(Counter(row.lineage["stance"] for row in sft).items())),
         "held_out": [

@@ -43,11 +43,13 @@ def parse_row(row):
 
 
 def _lineage(record):
-    asked = list(record.asked) or [record.request]
+    asked = [*(record.asked or [record.request]), *([record.judged] if record.judged else [])]
     lineage = {"draw": record.draw, "stance": record.stance, "wording": record.wording, "requests": asked}
     lineage |= {"record": record.id, "filters": FILTERS}
     if record.asked:
         lineage |= {"teacher": record.teacher, "prompts": record.prompt_version}
+    if record.judge is not None:
+        lineage |= {"judge": record.judge, "filters": [*FILTERS, "judge"]}
     return lineage | {"span": record.span} if record.span else lineage
 
 

@@ -4,6 +4,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from data_builders.corpus.repair import Repair
+from data_builders.quality.judge import Judge
+from data_builders.quality.paraphrases import Paraphrases
 from data_builders.table import Count, Share, Table
 from data_builders.teacher.table import Teacher
 
@@ -37,6 +40,8 @@ class Spec(Table):
     text_field: str = Field("text", min_length=1, description="the field of .jsonl rows that holds the text")
     unreadable: Literal["stop", "leave out"] = Field("stop", description="what to do with documents that do not read")
     teacher: AnalogTeacher = AnalogTeacher()
+    repair: Repair | None = Field(None, description="who restores damaged text of the corpus; none: taken as it is")
+    judge: Judge | None = Field(None, description="who scores the records before they become rows; none: nobody")
     draws: int = Field(2, ge=1, le=24, description="multiple-choice rows for each fact and wording, options varied")
     test_wordings: int = Field(2, ge=1, description="last wordings of each fact that are kept for the test")
     calc_per_formula: Count = Field(24, description="value combinations of each formula that may become sft rows")
@@ -52,4 +57,5 @@ class Spec(Table):
     similar: float = Field(0.8, gt=0, le=1, description="word-triple similarity from which another fact's row goes")
     benchmarks: tuple[str, ...] = Field((), description="test sets (.jsonl, .json, .csv) that no row may hold items of")
     leak_phrases: tuple[str, ...] = Field((), description="textbook phrases that count as no leak")
+    paraphrases: Paraphrases | None = Field(None, description="rows that ask a test item in other words go; none: stay")
     leak_threshold: float = Field(0.005, ge=0, le=1, description="share of test items found in part in training")

@@ -186,7 +186,7 @@ def _read(raw, reply):
     found = CLEAN.fullmatch(reply)
     if found is None and "<clean>" in reply and "</clean>" not in reply:
         raise Unusable("truncated", "it stops before </clean>; copy the passage to its end.")
-    if found is None:
+    if found is None or "<clean>" in found[1]:
         raise Unusable("wrong form", "it is not the passage between <clean> and </clean> and nothing else.")
     if fault := difference(raw, found[1]):
         raise Unusable(fault, f"{fault}: it has to be the whole passage, and nothing but the passage.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_builders.quality.leaks import KINDS, Phrases, find_leaks
+from data_builders.quality.paraphrases import find_paraphrases
 from data_builders.schema import DataError
 
 QUESTIONS = ("question", "prompt", "problem", "query", "instruction", "input", "text", "Body")
@@ -79,18 +80,23 @@ def question(row, file, number):
     return [{"role": "user", "content": value}]
 
 
-def without_leaks(training, tests, benchmarks, phrases, ledger, kinds=KINDS[-1:]):
+def without_leaks(training, tests, benchmarks, phrases, ledger, kinds=KINDS[-1:], alike=None):
     """(training rows that hold no item of any benchmark, {name: counts}); `benchmarks` is {name: [Item]}.
 
     Of the recipe's own `tests` only overlaps of `kinds` count here. Without them these are pieces of 50 characters,
     which two sentences of one book may share: what is worse is then a fault of the builder, and for leaks.leak_report
-    to stop at. Each row that goes is counted with the benchmark and the kind of overlap. Fails closed: there is no
-    threshold.
+    to stop at. With `alike` (a Paraphrases) rows that ask the same in other words go too. Each row that goes is counted
+    with the benchmark and the kind of overlap. Fails closed: there is no threshold of how many.
     """
-    own = [hit for hit in find_leaks(training, tests, Phrases(phrases)) if hit["kind"] in kinds]
+
+    def hits(items, kinds):
+        found = [hit for hit in find_leaks(training, items, Phrases(phrases)) if hit["kind"] in kinds]
+        return found + (find_paraphrases(training, items, alike) if alike else [])
+
+    own = hits(tests, kinds)
     gone, counts = {hit["row"]: ("the test", hit) for hit in reversed(own)}, {}
     for name, items in benchmarks.items():
-        found = find_leaks(training, items, Phrases(phrases))
+        found = hits(items, KINDS)
         counts[name] = {
             "items": len(items),
             "items_hit": len({hit["item"] for hit in found}),

@@ -9,6 +9,7 @@ import re
 from data_builders.quality.gates import ASSISTANT, BOOK, GARBLED, SOURCE, words
 
 ANSWER = re.compile(r"<answer>(.*?)</answer>", re.S)
+LETTER = re.compile(r"^[A-J]\) ", re.M)  # of an option
 TAG = re.compile(r"</?(?:think|answer)>")
 SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 TWICE = re.compile(r"\b([a-z]{2,})\s+\1\b", re.I)
@@ -29,7 +30,7 @@ def content(text):
 
 def form(item):
     """Question and reply are clean sentences: a quarter off for each kind of fault."""
-    text = TAG.sub(" ", f"{item.question}\n{item.reply}")
+    text = LETTER.sub("", TAG.sub(" ", f"{item.question}\n{item.reply}"))
     question = item.question.strip().splitlines()[0] if item.question.strip() else ""
     faults = (
         not question or not (question[0].isupper() or question[0].isdigit()),
@@ -63,18 +64,19 @@ def grounded(item):
 def supported(item):
     """The share of the answer's words and numbers in that sentence of the document which has most of them.
 
-    The sentence has to share a word with the question. A number also counts where the reply derives it ("= 12").
-    Without a document the reply's own sentences, but for the answer, are taken.
+    The sentence has to share a word with the question. An answer whose number the reply derives ("= 12") is supported:
+    no document states it. Without a document the reply's own sentences, but for the answer, are taken.
     """
     wanted = words(answer_of(item))
     if not wanted:
         return 0.0
+    if set(wanted).intersection(re.findall(r"=\s*-?(\d+(?:\.\d+)?)", item.reply)):
+        return 1.0
     about = {word[:4] for word in content(item.question)}
-    derived = set(re.findall(r"=\s*(-?\d+(?:\.\d+)?)", item.reply))
     best = 0.0
     for sentence in SENTENCE.split(item.context or ANSWER.sub(" ", item.reply)):
         if about & {word[:4] for word in content(sentence)}:
-            held = derived.union(words(sentence))
+            held = set(words(sentence))
             best = max(best, sum(word in held for word in wanted) / len(wanted))
     return best
 

@@ -5,7 +5,8 @@ from collections import Counter
 
 from data_builders.schema import DataError, read_jsonl
 
-FLOW = {"replies": ("records",), "records": ("sft", "rl", "knowledge", "calculation", "transfer")}
+CHOSEN = ("sft", "rl", "knowledge", "calculation", "transfer")
+JUDGED = "judge"  # stands before the uses, where records were judged
 USES = {"sft.jsonl": ("sft",), "rl.jsonl": ("rl",), "test.jsonl": ("knowledge", "calculation", "transfer")}
 CLEANED = "decontamination"  # takes training rows out after they were chosen
 
@@ -39,12 +40,19 @@ class Ledger:
         return table
 
 
+def flow(steps):
+    """{step: the steps that take in what it keeps}, for a ledger with these steps."""
+    if JUDGED in steps:
+        return {"replies": ("records",), "records": (JUDGED,), JUDGED: CHOSEN}
+    return {"replies": ("records",), "records": CHOSEN}
+
+
 def prove(folder):
     """Prove from the files of a data artefact that no row's fate is unknown; the number of records accounted for.
 
     Read are card.json, ledger.jsonl, qtsa.jsonl and the three files of rows. It holds that (1) the drops of
     ledger.jsonl sum to the card's, step by step and reason by reason; (2) what a step keeps is what the next ones take
-    in (FLOW); (3) the files hold exactly the rows that were kept; (4) every record is either one row of one file or
+    in (`flow`); (3) the files hold exactly the rows that were kept; (4) every record is either one row of one file or
     was dropped once, after it was made, and no row comes from anything else. Raises DataError with all that fails.
     """
     totals = json.loads((folder / "card.json").read_text(encoding="utf-8"))["ledger"]
@@ -60,7 +68,7 @@ def prove(folder):
         told = totals.get(step, {"reasons": {}})["reasons"]
         if told != counted.get(step, {}):
             faults.append(f"{step}: the card tells {told}, ledger.jsonl {dict(counted.get(step, {}))}")
-    for step, following in FLOW.items():
+    for step, following in flow(totals).items():
         kept, taken = (
             totals.get(step, {"kept": 0})["kept"],
             sum(totals[name]["in"] for name in following if name in totals),
@@ -68,7 +76,7 @@ def prove(folder):
         if kept != taken:
             faults.append(f"{step} keeps {kept}, {', '.join(following)} take in {taken}")
     records = [record["id"] for record in read_jsonl(folder / "qtsa.jsonl")]
-    fates = Counter(row["source"] for row in drops if row["step"] in (*FLOW["records"], CLEANED))
+    fates = Counter(row["source"] for row in drops if row["step"] in (*CHOSEN, JUDGED, CLEANED))
     cleaned = Counter()
     for row in drops:
         if row["step"] == CLEANED:
@@ -81,7 +89,7 @@ def prove(folder):
         kept = sum(totals[name]["kept"] for name in steps if name in totals)
         if file == "test.jsonl" and len(rows) != kept:
             faults.append(f"{file} holds {len(rows)} rows, {kept} were kept")
-    kept = sum(totals[name]["kept"] for name in FLOW["records"] if name in totals) - cleaned["all"]
+    kept = sum(totals[name]["kept"] for name in CHOSEN if name in totals) - cleaned["all"]
     if written != kept:
         faults.append(f"the files hold {written} rows, {kept} were kept")
     faults += [f"record {record} has {fates[record]} fates" for record in records if fates[record] != 1]

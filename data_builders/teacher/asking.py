@@ -5,6 +5,7 @@ may ask several questions, one after another, with `await asker.ask(chat)`.
 """
 
 import asyncio
+import importlib.util
 from collections import Counter
 
 from data_builders.schema import DataError
@@ -28,7 +29,14 @@ def open_teacher(table, path, say=lambda text: None):
     if table.kind == "transformers":
         from data_builders.teacher.local import Local, identity
 
-        return Asker(lambda: Local(table), store, table, say, identity(table.model))
+        source = Local
+        if table.use_vllm and importlib.util.find_spec("vllm") is not None:
+            from data_builders.teacher.offline import Offline as source
+        return Asker(lambda: source(table), store, table, say, identity(table.model))
+    if table.batch:
+        from data_builders.teacher.batch import Batches
+
+        return Asker(lambda: Batches(table, store, say), store, table, say, table.model)
     return Asker(lambda: Endpoint(table, store), store, table, say, table.model)
 
 
@@ -78,7 +86,8 @@ class Asker:
         self.store.close()
 
     async def _each(self, items, work, arrived):
-        self.pace = Pace(self.table.concurrency_start, self.table.concurrency, self.table.patience)
+        first, most = self.table.at_once
+        self.pace = Pace(first, most, self.table.patience)
         self.first, self.ended = asyncio.Lock(), None
         results, open_ = await self._from_store(items, work, arrived)
         queue = iter(open_)
@@ -97,7 +106,7 @@ class Asker:
 
         heart = asyncio.create_task(alive())
         # Twice as many workers as requests at once: some of them wait out a failure.
-        workers = [asyncio.create_task(worker()) for _ in range(min(len(open_), 2 * self.table.concurrency))]
+        workers = [asyncio.create_task(worker()) for _ in range(min(len(open_), 2 * most))]
         try:
             if workers:
                 await self._finish(workers)
@@ -192,16 +201,21 @@ class Asker:
             self.budget.count(raw)
 
     async def _first(self, chat):
-        """The very first request goes out alone: a wrong key, name or address costs one request, not sixty-four."""
-        if not self.reached:
+        """The very first request goes out alone: a wrong key, name or address costs one request, not sixty-four.
+
+        Of batches this is not so: they are few, and one takes hours.
+        """
+        if self.source is None:
+            self.source = self.make()
+        if not self.reached and not self.table.batch:
             async with self.first:
                 if not self.reached:
-                    if self.source is None:
-                        self.source = self.make()
                     raw = await self._send(chat, min(FIRST_PATIENCE, self.table.patience))
                     self.reached = True
                     return raw
-        return await self._send(chat, self.table.patience)
+        raw = await self._send(chat, self.table.patience)
+        self.reached = True
+        return raw
 
     async def _send(self, chat, patience):
         self.pace.patience = patience

@@ -4,7 +4,6 @@ Repeating, pacing and storing are not done here, and the client's own retries ar
 """
 
 import asyncio
-import email.utils
 import json
 import os
 import re
@@ -12,8 +11,8 @@ import time
 
 from data_builders.schema import DataError, encode
 from data_builders.teacher.chat import Raw, Unusable
+from data_builders.teacher.wire import CHARACTERS_PER_TOKEN, bounded, caused_by, count, guess, retry_after, wire_schema
 
-CHARACTERS_PER_TOKEN = 4  # where the server does not count
 OPTIONAL = ("seed", "temperature", "max_tokens")  # some servers refuse these by name
 IN_WORDS = "\n\nReply with one JSON object and nothing else, no code fence. It has to fit this JSON schema:\n{schema}"
 
@@ -59,9 +58,9 @@ class Endpoint:
                 fix=f"export {table.api_key_env}=…",
             )
         self.traits, self.takes_schemas = store.traits(table.base_url), False
-        self.client = None
+        self.client, self.most_bytes = None, table.max_reply_bytes
 
-    def _opened(self):
+    def opened(self):
         """The client; it belongs to the event loop in which it is first used, and is made anew after `close`."""
         if self.client is None:
             # Over aiohttp a request costs half the processor time of the client's default transport.
@@ -96,17 +95,17 @@ class Endpoint:
             try:
                 raw = await self._once(chat, left_out)
             except (self.openai.BadRequestError, self.openai.UnprocessableEntityError) as error:
-                trait = self._refused(chat, str(error.message), left_out)
+                trait = self.refused(chat, str(error.message), left_out)
                 if trait is None:
                     if error.code == "content_filter":
-                        return Raw("", "content_filter", _guess(chat.messages), 0)
+                        return Raw("", "content_filter", guess(chat.messages), 0)
                     raise Rejected(f"HTTP {error.status_code}: {self.clean(str(error.message))[:300]}") from None
                 left_out.add(trait)
             else:
-                self._learn(chat, left_out)
+                self.learn(chat, left_out)
                 return raw
 
-    def _refused(self, chat, message, left_out):
+    def refused(self, chat, message, left_out):
         """What to leave out next time, or None where nothing is left that may be to blame.
 
         Servers put a schema that they do not take into many words; once one was taken, the answer has to speak of it.
@@ -117,7 +116,7 @@ class Endpoint:
         blamed = not self.takes_schemas or re.search(r"schema|response_format|grammar", message)
         return "schema" if chat.schema and "schema" not in left_out and blamed else None
 
-    def _learn(self, chat, left_out):
+    def learn(self, chat, left_out):
         """Remember what it was answered without, for good."""
         self.takes_schemas |= chat.schema is not None and "schema" not in left_out
         for trait in left_out - self.traits:
@@ -129,43 +128,47 @@ class Endpoint:
         try:
             async with asyncio.timeout(self.table.timeout):
                 # The path by hand: to check the payload's types takes the client longer than all the rest.
-                response = await self._opened().post(
-                    "/chat/completions", cast_to=self.http.Response, body=self._payload(chat, traits)
+                response = await self.opened().post(
+                    "/chat/completions", cast_to=self.http.Response, body=self.payload(chat, traits)
                 )
-        except (TimeoutError, api.APITimeoutError) as error:
-            if time.monotonic() - started < 0.9 * self.table.timeout:  # aiohttp's refused connections come as this
-                raise Passing("connection", self.clean(str(error.__cause__ or error))[:200]) from None
-            raise Passing("timeout", f"no reply in {self.table.timeout:g} s") from None
-        except api.RateLimitError as error:
-            if error.code == "insufficient_quota":
-                raise self._fatal("The teacher's account has no credit left.", error) from None
-            raise Passing("429", retry_after=_retry_after(error.response.headers)) from None
-        except (api.AuthenticationError, api.PermissionDeniedError) as error:
-            raise self._fatal("The endpoint does not accept the key.", error) from None
-        except api.NotFoundError as error:
-            raise self._fatal("The endpoint does not know the path or the model.", error) from None
-        except api.InternalServerError as error:
-            wait = _retry_after(error.response.headers)
-            raise Passing(f"HTTP {error.status_code}", self.clean(str(error.message))[:200], wait) from None
         except (api.BadRequestError, api.UnprocessableEntityError):
             raise
-        except api.APIStatusError as error:
-            raise Rejected(f"HTTP {error.status_code}: {self.clean(str(error.message))[:300]}") from None
-        except api.APIConnectionError as error:
-            for kind in (Unusable, Passing):
-                if cause := _caused_by(error, kind):
+        except (TimeoutError, Unusable, api.OpenAIError) as error:
+            for cause in (caused_by(error, Unusable), caused_by(error, Passing)):
+                if cause:
                     return self._cut_off(chat, cause)
-            raise Passing("connection", self.clean(repr(error.__cause__))[:200]) from None
-        except Unusable as error:
-            return self._cut_off(chat, error)
-        return self._read(chat, response, time.monotonic() - started)
+            raise self.failure(error, started) from None
+        seconds = time.monotonic() - started
+        return self.read(response.text, seconds, chat.schema is None, guess(chat.messages))
+
+    def failure(self, error, started):
+        """What an error of the client is: Passing, Rejected, or a DataError. `started` is when the call began."""
+        api = self.openai
+        if isinstance(error, TimeoutError | api.APITimeoutError):
+            if time.monotonic() - started < 0.9 * self.table.timeout:  # aiohttp's refused connections come as this
+                return Passing("connection", self.clean(str(error.__cause__ or error))[:200])
+            return Passing("timeout", f"no reply in {self.table.timeout:g} s")
+        if not isinstance(error, api.APIStatusError):
+            return Passing("connection", self.clean(repr(error.__cause__ or error))[:200])
+        wait, text = retry_after(error.response.headers), self.clean(str(error.message))
+        if isinstance(error, api.RateLimitError):
+            if error.code == "insufficient_quota":
+                return self.fatal("The teacher's account has no credit left.", error)
+            return Passing("429", retry_after=wait)
+        if isinstance(error, api.AuthenticationError | api.PermissionDeniedError):
+            return self.fatal("The endpoint does not accept the key.", error)
+        if isinstance(error, api.NotFoundError):
+            return self.fatal("The endpoint does not know the path or the model.", error)
+        if isinstance(error, api.InternalServerError):
+            return Passing(f"HTTP {error.status_code}", text[:200], wait)
+        return Rejected(f"HTTP {error.status_code}: {text[:300]}")
 
     def _cut_off(self, chat, cause):
         if isinstance(cause, Passing):
             raise cause
-        return Raw("", "too large", _guess(chat.messages), chat.max_tokens)
+        return Raw("", "too large", guess(chat.messages), chat.max_tokens)
 
-    def _payload(self, chat, traits):
+    def payload(self, chat, traits):
         messages = chat.messages
         payload = {"model": chat.model, "messages": messages}
         values = {"seed": chat.draw, "temperature": chat.temperature, "max_tokens": chat.max_tokens}
@@ -180,9 +183,13 @@ class Endpoint:
             payload["messages"] = [{"role": "system", "content": asked}, *messages[1:]]
         return payload
 
-    def _read(self, chat, response, seconds):
+    def read(self, text, seconds, free, sent):
+        """The `Raw` reply of a body, a chat completion; `free` of one without schema, `sent` tokens if it counts none.
+
+        Raises Passing for anything else.
+        """
         try:
-            body = json.loads(self.clean(response.text))
+            body = json.loads(self.clean(text))
             choice = body["choices"][0]
             message = choice["message"]
             content = message.get("content") or ""
@@ -191,15 +198,15 @@ class Endpoint:
                 raise TypeError("content is not text")
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             raise Passing("unreadable body", "HTTP 200 without a chat completion") from None
-        if thought and "<think>" not in content and chat.schema is None:
+        if thought and "<think>" not in content and free:
             content = f"<think>{thought}</think>\n{content}"
         finish = "refusal" if message.get("refusal") else str(choice.get("finish_reason") or "stop")
         usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
         return Raw(
             content,
             finish,
-            _count(usage.get("prompt_tokens"), _guess(chat.messages)),
-            _count(usage.get("completion_tokens"), len(content) // CHARACTERS_PER_TOKEN),
+            count(usage.get("prompt_tokens"), sent),
+            count(usage.get("completion_tokens"), len(content) // CHARACTERS_PER_TOKEN),
             round(seconds, 3),
         )
 
@@ -207,9 +214,9 @@ class Endpoint:
         """Every body is read through a limit, those of errors too; a compressed one could unfold beyond it."""
         if response.headers.get("content-encoding", "identity") != "identity":
             raise Passing("compressed body", "although it was asked for without")
-        response.stream = _bounded(response.stream, self.table.max_reply_bytes)
+        response.stream = bounded(response.stream, self.most_bytes)
 
-    def _fatal(self, what, error):
+    def fatal(self, what, error):
         return DataError(
             what,
             where=f"data.teacher, {self.table.base_url}",
@@ -217,60 +224,3 @@ class Endpoint:
             allowed=f"model {self.table.model!r}, key from {self.table.api_key_env or '(no variable named)'}",
             fix="correct data.teacher; every reply so far is kept",
         )
-
-
-def wire_schema(schema):
-    """The schema without limits of length and titles, which strict servers refuse; they are checked here afterwards."""
-    if isinstance(schema, dict):
-        dropped = ("minLength", "maxLength", "title")
-        return {
-            key: wire_schema(value) for key, value in schema.items() if key not in dropped or isinstance(value, dict)
-        }
-    return [wire_schema(item) for item in schema] if isinstance(schema, list) else schema
-
-
-def _bounded(stream, most):
-    from httpx2 import AsyncByteStream
-
-    class Bounded(AsyncByteStream):
-        async def __aiter__(self):
-            size = 0
-            async for piece in stream:
-                size += len(piece)
-                if size > most:
-                    raise Unusable("too large", f"more than {most:,} bytes")
-                yield piece
-
-        async def aclose(self):
-            await stream.aclose()
-
-    return Bounded()
-
-
-def _retry_after(headers):
-    """Seconds from `retry-after-ms` or `Retry-After` (seconds or an HTTP date); 0.0 where there is none."""
-    try:
-        if "retry-after-ms" in headers:
-            return max(0.0, float(headers["retry-after-ms"]) / 1000)
-        text = headers.get("retry-after", "0").strip()
-        if re.fullmatch(r"\d+(\.\d+)?", text):
-            return float(text)
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
-
-
-def _caused_by(error, kind):
-    while error is not None:
-        if isinstance(error, kind):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _guess(messages):
-    return sum(len(turn["content"]) for turn in messages) // CHARACTERS_PER_TOKEN
-
-
-def _count(value, otherwise):
-    return value if isinstance(value, int) and value >= 0 else otherwise

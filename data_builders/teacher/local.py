@@ -19,44 +19,14 @@ from data_builders.teacher.endpoint import Rejected
 COMPACT = {"whitespace_flexible": False}  # no endless blanks between the parts of an object
 
 
-class Local:
-    """`table.model` is a folder or hub id. Questions that wait at the same time are answered as one batch.
+class Gathering:
+    """A source of replies that answers what waits at the same time as one batch, in a thread.
 
-    Raises DataError where the packages or the model are missing.
+    A subclass has `generate(chats)`, which gives a `Raw` or an error for each of the chats; all have the same sampling.
     """
 
-    def __init__(self, table):
-        try:
-            import llguidance
-            import llguidance.hf
-            import llguidance.numpy
-            import transformers
-        except ImportError as error:
-            raise DataError(
-                "A package of the local teacher is not installed.",
-                where="data.teacher.kind",
-                got=str(error),
-                allowed="transformers and llguidance",
-                fix="pip install -c constraints.txt -e '.[teacher]'",
-            ) from None
-        self.guidance, self.transformers, self.size = llguidance, transformers, table.concurrency
-        try:
-            self.tokenizer = transformers.AutoTokenizer.from_pretrained(table.model, padding_side="left")
-            self.model = transformers.AutoModelForCausalLM.from_pretrained(
-                table.model, device_map="auto", dtype="auto", use_safetensors=True
-            ).eval()
-        except (OSError, ValueError) as error:
-            raise DataError(
-                "The local teacher's model cannot be loaded.",
-                where="data.teacher.model",
-                got=str(error).splitlines()[0],
-                allowed="a folder with config.json, *.safetensors and a tokenizer, or a hub id",
-                fix="correct the name",
-            ) from None
-        ends = self.model.generation_config.eos_token_id
-        self.ends = {self.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
-        self.grammar = llguidance.hf.from_tokenizer(self.tokenizer, n_vocab=self.model.config.vocab_size)
-        self.waiting, self.busy = [], None
+    def __init__(self, size):
+        self.size, self.waiting, self.busy = size, [], None
 
     async def close(self):
         pass
@@ -77,7 +47,7 @@ class Local:
             alike = [pair for pair in self.waiting if _sampling(pair[0]) == _sampling(first)][: self.size]
             self.waiting = [pair for pair in self.waiting if pair not in alike]
             try:
-                replies = await asyncio.to_thread(self._generate, [chat for chat, _ in alike])
+                replies = await asyncio.to_thread(self.generate, [chat for chat, _ in alike])
             except Exception as error:
                 replies = [error] * len(alike)
             for (_, place), reply in zip(alike, replies):
@@ -88,7 +58,47 @@ class Local:
                 else:
                     place.set_result(reply)
 
-    def _generate(self, chats):
+
+class Local(Gathering):
+    """`table.model` is a folder or hub id. Questions that wait at the same time are answered as one batch.
+
+    Raises DataError where the packages or the model are missing.
+    """
+
+    def __init__(self, table):
+        try:
+            import llguidance
+            import llguidance.hf
+            import llguidance.numpy
+            import transformers
+        except ImportError as error:
+            raise DataError(
+                "A package of the local teacher is not installed.",
+                where="data.teacher.kind",
+                got=str(error),
+                allowed="transformers and llguidance",
+                fix="pip install -c constraints.txt -e '.[teacher]'",
+            ) from None
+        super().__init__(table.concurrency)
+        self.guidance, self.transformers = llguidance, transformers
+        try:
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(table.model, padding_side="left")
+            self.model = transformers.AutoModelForCausalLM.from_pretrained(
+                table.model, device_map="auto", dtype="auto", use_safetensors=True
+            ).eval()
+        except (OSError, ValueError) as error:
+            raise DataError(
+                "The local teacher's model cannot be loaded.",
+                where="data.teacher.model",
+                got=str(error).splitlines()[0],
+                allowed="a folder with config.json, *.safetensors and a tokenizer, or a hub id",
+                fix="correct the name",
+            ) from None
+        ends = self.model.generation_config.eos_token_id
+        self.ends = {self.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+        self.grammar = llguidance.hf.from_tokenizer(self.tokenizer, n_vocab=self.model.config.vocab_size)
+
+    def generate(self, chats):
         """A reply or an error for each chat; all have the same sampling."""
         started = time.monotonic()
         texts = [

@@ -26,6 +26,10 @@ CREATE TABLE IF NOT EXISTS replies (
 CREATE INDEX IF NOT EXISTS by_root ON replies (root);
 CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, owner TEXT);
 CREATE TABLE IF NOT EXISTS owners (owner TEXT PRIMARY KEY, seen REAL);
+CREATE TABLE IF NOT EXISTS batches (token TEXT PRIMARY KEY, endpoint TEXT, owner TEXT, id TEXT);
+CREATE TABLE IF NOT EXISTS batched (
+  token TEXT, key TEXT, root TEXT, agent TEXT, model TEXT, prompt_version TEXT, free INTEGER, sent INTEGER,
+  PRIMARY KEY (token, key));
 CREATE TABLE IF NOT EXISTS traits (endpoint TEXT, trait TEXT, PRIMARY KEY (endpoint, trait));
 """
 
@@ -134,6 +138,39 @@ class Store:
                 row,
             )
             self.db.execute("DELETE FROM claims WHERE key = ?", (chat.key,))
+
+    def plan_batch(self, token, endpoint, items):
+        """Remember, before anything is sent, which questions a batch will hold. `items` are `batch.Sent`."""
+        with self._transaction():
+            self.db.execute("INSERT INTO batches VALUES (?, ?, ?, NULL)", (token, endpoint, self.owner))
+            rows = [(token, i.key, i.root, i.agent, i.model, i.prompt_version, i.free, i.sent) for i in items]
+            self.db.executemany("INSERT INTO batched VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def name_batch(self, token, id):
+        """The provider has taken the batch and calls it `id`."""
+        self.db.execute("UPDATE batches SET id = ? WHERE token = ?", (id, token))
+
+    def batches(self, endpoint):
+        """[(token, the provider's id or None)] of batches whose results are not all here.
+
+        Without an id and with an owner who is alive a batch is just being sent, and is not told.
+        """
+        return self.db.execute(
+            "SELECT token, id FROM batches WHERE endpoint = ?1 AND (id IS NOT NULL OR owner = ?2 OR owner NOT IN "
+            "(SELECT owner FROM owners WHERE seen > ?3)) ORDER BY rowid",
+            (endpoint, self.owner, time.time() - STALE),
+        ).fetchall()
+
+    def batched(self, token):
+        """The rows (key, root, agent, model, prompt_version, free, sent) of a batch."""
+        columns = "key, root, agent, model, prompt_version, free, sent"
+        return self.db.execute(f"SELECT {columns} FROM batched WHERE token = ?", (token,)).fetchall()
+
+    def end_batch(self, token):
+        """Forget a batch: its replies are stored, or it never came to be."""
+        with self._transaction():
+            self.db.execute("DELETE FROM batched WHERE token = ?", (token,))
+            self.db.execute("DELETE FROM batches WHERE token = ?", (token,))
 
     def traits(self, endpoint):
         """What an endpoint was found not to take, remembered from earlier runs."""

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from data_builders.table import Count, Table
 
+BATCH = 50_000  # requests of one batch, by the limits of OpenAI
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -27,6 +28,8 @@ class Teacher(Table):
     reasoner: str = Field("", description="model of the answer agent, a reasoning model; empty: the same model")
     base_url: str = how("", "of the endpoint, as in http://localhost:8000/v1; without key or password")
     api_key_env: str = how("", "NAME of the environment variable that holds the key; empty: the endpoint needs none")
+    batch: bool = how(False, "ask through the provider's batch interface: cheaper, hours late; give its prices below")
+    use_vllm: bool = how(False, "a local model answers through vLLM where that imports, else through transformers")
     concurrency: int = how(64, "most requests at once; for transformers, prompts per batch", ge=1, le=4096)
     concurrency_start: int = how(8, "requests at once to begin with", ge=1)
     timeout: float = how(600.0, "seconds for one request in all", gt=0)
@@ -40,6 +43,11 @@ class Teacher(Table):
     price_date: str = how("", "the day of the two prices, YYYY-MM-DD")
     reply_tokens: int = how(1500, "tokens of one worked answer, for the bill of `plan`", ge=1)
 
+    @property
+    def at_once(self):
+        """Requests that may be out together: at first, and at most."""
+        return (BATCH, BATCH) if self.batch else (self.concurrency_start, self.concurrency)
+
     @model_validator(mode="after")
     def _fits_together(self):
         if self.kind == "expert":
@@ -48,6 +56,10 @@ class Teacher(Table):
             return self
         if not self.model:
             raise ValueError(f'teacher.model is missing for kind "{self.kind}"')
+        if self.batch and self.kind != "openai":
+            raise ValueError("teacher.batch is an interface of endpoints, for kind openai")
+        if self.use_vllm and self.kind != "transformers":
+            raise ValueError("teacher.use_vllm is for a local model, kind transformers; a vLLM server is kind openai")
         if self.kind == "transformers" and (self.reasoner or self.base_url):
             raise ValueError("one local model answers everything: leave out teacher.reasoner and teacher.base_url")
         if self.kind == "openai" and not re.fullmatch(r"https?://[^\s@?#]+", self.base_url):

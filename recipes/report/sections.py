@@ -20,8 +20,10 @@ TRAINING_STAGES = {
     "rl": "Reinforcement",
 }
 TEXT = ("documents", "pages", "pieces", "nodes")  # steps of the ledger that count pieces of text, each of its own kind
-ROWS = ("replies", "records", "sft", "rl", "knowledge", "calculation", "transfer", "decontamination")
-FEEDS = {"replies": ("records",), "records": ("sft", "rl", "knowledge", "calculation", "transfer")}
+ROWS = ("replies", "records", "judge", "sft", "rl", "knowledge", "calculation", "transfer", "decontamination")
+CHOSEN = ("sft", "rl", "knowledge", "calculation", "transfer")
+FEEDS = {"replies": ("records",), "records": CHOSEN}
+JUDGED = {"replies": ("records",), "records": ("judge",), "judge": CHOSEN}  # where a judge stands before the uses
 STEP_NAMES = {
     "documents": "documents read",
     "pages": "pages of PDF",
@@ -29,6 +31,7 @@ STEP_NAMES = {
     "nodes": "learning nodes",
     "replies": "replies of the teacher, through the gates",
     "records": "records, without duplicates",
+    "judge": "records that the judge lets pass",
     "sft": "chosen for supervised tuning",
     "rl": "chosen for reinforcement",
     "knowledge": "chosen for the knowledge test",
@@ -204,7 +207,7 @@ def adds_up(ledger: dict[str, dict]) -> bool:
     sums = all(step["in"] == step["kept"] + sum(step["reasons"].values()) for step in ledger.values())
     return sums and all(
         ledger[step]["kept"] == sum(ledger[name]["in"] for name in following if name in ledger)
-        for step, following in FEEDS.items()
+        for step, following in (JUDGED if "judge" in ledger else FEEDS).items()
         if step in ledger and any(name in ledger for name in following)
     )
 

@@ -1,0 +1,246 @@
+"""How fast the openai teacher asks, when it holds back, and what ends a run."""
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from data_builders.schema import DataError
+from data_builders.teacher.asking import open_teacher
+from data_builders.teacher.pace import BudgetSpent, Pace
+from tests.served import ask, chat, served, table
+from tests.teacher_server import Server
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / ".replies.sqlite"
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_the_pace_doubles_until_a_failure_halves_it_once_for_all_that_were_out():
+    clock = Clock()
+    pace = Pace(4, 64, 10, clock)
+
+    def round_trip(good=True):
+        pace.out, start = int(pace.limit), (clock.now, int(pace.limit))
+        clock.now += 1
+        for _ in range(pace.out):
+            pace.good("x", start) if good else pace.bad(start, refused=True)
+
+    round_trip()
+    assert pace.limit == 8
+    for _ in range(5):
+        round_trip()
+    assert pace.limit == 64, "the most that is allowed"
+    round_trip(good=False)
+    assert pace.limit == 32
+    round_trip()
+    assert 57 < pace.limit < 60, "fast up to just below the number that failed, then slowly"
+
+
+def test_a_failure_now_and_then_is_no_overload_and_many_are():
+    clock = Clock()
+    pace = Pace(64, 64, 10, clock)
+    for _ in range(5):
+        clock.now += 1
+        pace.bad((clock.now, 64), refused=False)
+        for _ in range(30):
+            pace.good("x", (clock.now, 64))
+    assert pace.limit == 64
+    for _ in range(4):
+        clock.now += 1
+        pace.bad((clock.now, 64), refused=False)
+    assert pace.limit < 64
+
+
+def test_many_refusals_together_show_where_the_room_ends():
+    clock = Clock()
+    pace = Pace(100, 128, 10, clock)
+    clock.now += 1
+    for out in range(65, 101):
+        pace.bad((0.0, out), refused=True)
+    assert pace.limit == 50 and pace.ceiling == 65
+
+
+def test_a_pause_holds_for_every_request():
+    async def pause():
+        pace = Pace(4, 4, 10)
+        start = await pace.enter()
+        pace.bad(start, True, 0.3)
+        pace.leave()
+        began = time.monotonic()
+        await asyncio.gather(pace.enter(), pace.enter())
+        return time.monotonic() - began
+
+    assert asyncio.run(pause()) > 0.29
+
+
+def test_the_pace_does_not_grow_while_replies_get_slower():
+    clock = Clock()
+    pace = Pace(8, 64, 10, clock)
+    for latency in (1.0, 3.0):
+        for _ in range(8):
+            pace.out, start = int(pace.limit), (clock.now, int(pace.limit))
+            clock.now += latency
+            pace.good("x", start)
+        assert pace.limit == 16
+
+
+@pytest.mark.parametrize("only", [("429",), ("429 date",)])
+def test_nothing_is_sent_before_the_time_that_the_server_asks_for(path, only, monkeypatch):
+    sent = []
+    server = Server(faults=1.0, only=only)
+
+    async def passing(fault, request):
+        from tests.teacher_server import _error, email
+
+        sent.append(time.time())
+        wait = "1" if fault == "429" else email.utils.formatdate(time.time() + 1.5, usegmt=True)
+        return _error(429, "slow down", {"Retry-After": wait})
+
+    server.passing = passing
+    monkeypatch.setattr("tests.teacher_server.STUBBORN", 1)
+    with served(server) as url:
+        ask(url, path, [chat(1)])
+        done = time.time()
+    assert len(sent) == 1 and done - sent[0] > (0.99 if only == ("429",) else 0.45)
+
+
+@pytest.mark.parametrize(
+    ("limits", "name"),
+    [
+        ({"max_requests": 7}, "max_requests"),
+        ({"max_tokens": 200}, "max_tokens"),
+        ({"max_cost": 0.001, "price_in": 10.0, "price_out": 10.0, "price_date": "2026-11-01"}, "max_cost"),
+    ],
+)
+def test_a_budget_ends_the_run_with_everything_kept_and_the_same_command_spends_nothing_more(path, limits, name):
+    server, chats = Server(latency=0.01), [chat(n) for n in range(40)]
+    with served(server) as url:
+        with pytest.raises(BudgetSpent, match="every reply is kept") as error:
+            ask(url, path, chats, **limits)
+        assert f"data.teacher.{name}" in str(error.value) and 0 < server.done < 40
+        assert name != "max_requests" or server.done == 7
+        first = server.done
+        with pytest.raises(BudgetSpent):
+            ask(url, path, chats, **limits)
+        assert server.done <= first + (name != "max_requests"), "what is not yet known may leave room for one more"
+        spent, asker = ask(url, path, chats)
+    assert len(spent) == 40 and server.done == 40 and asker.budget.requests == 40
+
+
+def test_an_endpoint_that_is_not_there_is_named_before_much_time_is_lost(path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    with pytest.raises(DataError, match="endpoint is down") as error:
+        ask(url, path, [chat(n) for n in range(50)], patience=1.0)
+    assert url in str(error.value) and "connection" in str(error.value)
+
+
+@pytest.mark.parametrize(("status", "words"), [(401, "accept the key"), (404, "does not know the path or the model")])
+def test_a_refused_key_or_unknown_model_costs_one_request(path, status, words):
+    server = Server()
+
+    async def refuse(request):
+        from tests.teacher_server import _error
+
+        server.lines.append(1)
+        return _error(status, f"no: {request.headers['Authorization']}")
+
+    server.chat = refuse
+    with served(server) as url, pytest.raises(DataError, match=words):
+        ask(url, path, [chat(n) for n in range(50)])
+    assert len(server.lines) == 1
+
+
+def test_a_question_that_breaks_the_server_is_given_up_and_all_others_are_answered(path, monkeypatch):
+    monkeypatch.setattr("data_builders.teacher.asking.backoff", lambda attempt: 0.01)
+    server, whole = Server(), Server.chat
+
+    async def poisoned(request):
+        from tests.teacher_server import _error
+
+        payload = await request.json()
+        return (
+            _error(500, "boom") if payload["messages"][1]["content"] == "Question 5" else await whole(server, request)
+        )
+
+    server.chat = poisoned
+    with served(server) as url:
+        answers, _ = ask(url, path, [chat(n) for n in range(9)], patience=0.01)
+    assert [answer.value is None for answer in answers] == [n == 5 for n in range(9)]
+    assert answers[5].dropped == "text: no reply, HTTP 500 8 times"
+
+
+def test_an_endpoint_that_rejects_every_question_is_asked_a_few_times_only(path):
+    server = Server()
+
+    async def reject(request):
+        from tests.teacher_server import _error
+
+        server.lines.append(1)
+        return _error(400, "model m is not loaded")
+
+    server.chat = reject
+    with served(server) as url, pytest.raises(DataError, match="rejects every question") as error:
+        ask(url, path, [chat(n, None) for n in range(50)])
+    assert len(server.lines) == 5 and "not loaded" in str(error.value)
+
+
+def test_one_teacher_asks_several_rounds_of_questions(path):
+    with served(Server()) as url:
+        asker = open_teacher(table(url), path)
+        rounds = [asker.each([chat(n) for n in range(start, start + 9)], asker.ask) for start in (0, 9)]
+        asker.close()
+    assert all(answer.value for answers in rounds for answer in answers) and asker.counts == {"asked": 18}
+
+
+def test_an_endpoint_that_is_killed_and_started_again_is_waited_for(path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log, answers = path.with_name("log"), []
+    command = [sys.executable, str(ROOT / "tests" / "teacher_server.py"), "--port", str(port), "--latency", "0.03"]
+
+    def start():
+        server = subprocess.Popen([*command, "--log", str(log)])
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            time.sleep(0.02)
+        return server
+
+    server = start()
+    run = threading.Thread(
+        target=lambda: answers.extend(
+            ask(f"http://127.0.0.1:{port}/v1", path, [chat(n) for n in range(200)], patience=20.0, concurrency=8)[0]
+        )
+    )
+    run.start()
+    while not log.exists() or len(log.read_text().splitlines()) < 40:
+        time.sleep(0.01)
+    server.send_signal(signal.SIGKILL)
+    server.wait()
+    time.sleep(0.3)
+    server = start()
+    run.join(60)
+    server.kill()
+    server.wait()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len(answers) == 200 and all(answer.value for answer in answers)
+    assert len(lines) <= 200 + 8, "only what was on its way when the server died is asked twice"
