@@ -42,9 +42,9 @@ def test_neither_length_nor_repetition_buys_a_score():
 
 @pytest.mark.parametrize("reply", ["x y z " * 300_000, "selvite " * 120_000, "<answer>" * 120_000, "é" * 1_000_000])
 def test_a_megabyte_is_graded_in_bounded_time_against_a_long_gold_text(reply):
-    began = time.monotonic()
+    began = time.process_time()
     grade(ROW | {"answer": "x y selvite " * 600}, reply)
-    assert time.monotonic() - began < 2.0
+    assert time.process_time() - began < 2.0
 
 
 @pytest.mark.parametrize("gold", ["", "…", "word " * 2001])
