@@ -110,12 +110,12 @@ def forecast(spec, corpus_dir):
 def _bill(spec, nodes, requests):
     """{"bill": …} where a model is asked for anything."""
     read = [node.text for node in nodes]
-    jobs = synthesis.chat(synthesis.Job("multiple_choice", "", "sft", ("keyword",) * spec.keywords.count, 0), "")
+    typical = synthesis.Job("multiple_choice", "", "sft", ("keyword",) * spec.keywords.count, 0)
     written = requests * spec.teacher.reply_tokens
     asked = [repair_bill(spec.repair, read)]
     asked += [label_bill(spec.quality, read)] if spec.cut == "quality" else []
     if spec.teacher.kind != "expert":
-        asked.append(bill(spec.teacher, requests, requests * size(jobs), written))
+        asked.append(bill(spec.teacher, requests, requests * size(synthesis.chat(typical, "")), written))
     asked.append(judge_bill(spec.judge, synthesis.read_rubric(synthesis.RUBRIC), [""] * requests, 300))
     whole = together(asked)
     return {"bill": whole} if whole["requests"] else {}
@@ -142,8 +142,8 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     told = {"repair": statuses(documents) | spent, "cut": cut}
     made, tests = [], []
     if _synthesises(spec):
-        sft, test, about = _synthesised(spec, entries, domains, known, seed, path, ledger, bar, say)
-        made, tests, told = sft, test, told | about
+        made, tests, about = _synthesised(spec, entries, domains, known, seed, path, ledger, bar, say)
+        told |= about
     learnt, asked = fact_rows(known, spec.tests.facts, seed)
     trained, examined = published.rows(examples, spec, seed, ledger)
     cpt = texts.apart(cpt, examined, ledger)
