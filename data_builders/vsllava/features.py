@@ -76,19 +76,25 @@ def lines(x, fs, count, lowest=0.0):
     return [(float(f), float(a)) for f, a in zip((bins + shift) * fs / len(x), height, strict=True)]
 
 
-def describe(found):
-    """The `features` view: six short lines."""
+def heading(found):
+    """What is known of a signal without measuring it: length, shaft rate, the orders of the bearing's faults."""
     orders = BEARINGS[found.bearing].orders
+    return f"{found.count} samples at {found.fs} Hz, shaft {text(found.shaft)} Hz, orders " + " ".join(
+        f"{part} {text(orders[part])}" for part in ("outer", "inner", "ball")
+    )
+
+
+def describe(found):
+    """The `features` view: five lines."""
     return "\n".join(
         [
-            f"{found.count} samples at {found.fs} Hz, shaft {text(found.shaft)} Hz",
-            "orders: " + " ".join(f"{part} {text(order)}" for part, order in orders.items()),
-            f"rms {text(found.rms)} peak {text(found.peak)} crest {text(found.crest)} "
-            f"kurtosis {text(found.kurtosis)} skewness {found.skewness:.2f}",
+            heading(found),
             "spectrum: " + ", ".join(f"{text(f)} {text(a)}" for f, a in found.spectrum),
             "envelope: "
             + ", ".join(f"{text(f)} {depth:.2f} order {text(f / found.shaft)}" for f, depth in found.envelope),
             "track: " + " ".join(map(text, found.track)),
+            f"rms {text(found.rms)} peak {text(found.peak)} crest {text(found.crest)} "
+            f"kurtosis {text(found.kurtosis)} skewness {found.skewness:.2f}",
         ]
     )
 

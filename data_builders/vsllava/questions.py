@@ -4,8 +4,8 @@ import string
 import tomllib
 from dataclasses import dataclass
 
-from data_builders.schema import DataError, GradedRow, SftRow, stable_id
-from data_builders.vsllava.signals import JOIN, SPECS, Asked, Signal, text
+from data_builders.schema import DataError, GradedRow, SftRow, order, stable_id
+from data_builders.vsllava.signals import SPECS, Asked, Signal, text
 
 FAMILIES = ("type", "parameter", "explain")
 LEAST = 5  # wordings of a family, in training and in the test
@@ -22,7 +22,6 @@ PLACES = {
     "fundamental": "the lowest strong line",
     "amplitude_1": "the height of the lowest strong line",
     "carrier": "the middle of the lines",
-    "modulation": "the strongest envelope line",
     "index": "the height of the envelope line",
     "deviation": "half the width of the lines",
     "am_frequency": "the strongest envelope line",
@@ -53,7 +52,7 @@ class Item:
 
     @property
     def id(self):
-        return stable_id(self.signal.key, self.shown, self.question)
+        return stable_id(self.signal.id, self.shown, self.question)
 
     @property
     def targets(self):
@@ -84,7 +83,7 @@ def read_wordings(folder):
         if not told.get("evidence") or not told.get("explanation"):
             faults.append(f"class {label}: no evidence, or no explanation")
         for sentence in (told.get("evidence", ""), *told.get("explanation", ())):
-            unknown = _names(sentence) - spec.ranges.keys() - {asked.symbol for asked in spec.asked}
+            unknown = _names(sentence) - set(spec.drawn) - {asked.symbol for asked in spec.asked}
             faults += [f"class {label}: it has no {{{name}}}" for name in sorted(unknown)]
     if faults:
         raise DataError(
@@ -109,17 +108,17 @@ def parameters_of(signal):
 
 
 def ask(signal, family, shown, number, split, wordings, options):
-    """The Item of that family; `number` picks the wording and the parameter."""
+    """The Item of that family; `number` picks the wording and, with the signal, the parameter."""
     offered = wordings[family][split]
     wording = number % len(offered)
-    question, asked, params = offered[wording], None, _params(signal)
-    evidence = " and ".join(
-        wordings["class"][label]["evidence"].format(**params[label]) for label in signal.labels if label in params
-    )
+    question, asked = offered[wording], None
+    params = {label: {name: text(value) for name, value in values.items()} for label, values in signal.by_label.items()}
+    evidence = " and ".join(wordings["class"][label]["evidence"].format(**params[label]) for label in signal.labels)
     if family == "type":
         thinking, solution, answer = evidence, f"This is {signal.label}.", signal.label
     elif family == "parameter":
-        asked = parameters_of(signal)[number // len(offered) % len(parameters_of(signal))]
+        known = parameters_of(signal)
+        asked = known[(number // len(offered) + order(0, "asked", signal.id)) % len(known)]
         value = text(signal.params[asked.symbol])
         answer = f"{value} {asked.unit}" if asked.unit else value
         question = question.format(name=asked.name)
@@ -133,12 +132,6 @@ def ask(signal, family, shown, number, split, wordings, options):
         ]
         thinking, solution, answer = evidence, f"This is {signal.label}.", " ".join(sentences)
     return Item(signal, family, shown, question, thinking, solution, answer, options, wording, split, asked)
-
-
-def _params(signal):
-    """{label: {symbol: value in words}}"""
-    by_label = signal.params if len(signal.labels) > 1 else {signal.label: signal.params}
-    return {label: {name: text(value) for name, value in params.items()} for label, params in by_label.items()}
 
 
 def prompt_turns(item):
@@ -161,24 +154,23 @@ def _about(item, signal):
         "wording": f"{item.split} {item.wording}",
     }
     if signal is not None:
-        lineage |= {"signal": signal.key, "fs": signal.fs}
+        lineage |= {"signal": signal.id, "fs": signal.fs}
     fact = item.asked.symbol if item.asked else item.family
-    node = item.signal.key if item.signal.source == "simulated" else item.signal.source
+    node = item.signal.id if item.signal.source == "simulated" else item.signal.source
     return node, f"{item.signal.label}: {fact}", item.signal.label, lineage
 
 
 def sft_row(item):
     prompt, completion = prompt_turns(item), [{"role": "assistant", "content": reply_text(item)}]
-    return SftRow(
-        stable_id("sft", item.signal.key, prompt, completion), prompt, completion, item.family, *_about(item, item.signal)
-    )
+    row_id = stable_id("sft", item.signal.id, prompt, completion)
+    return SftRow(row_id, prompt, completion, item.family, *_about(item, item.signal))
 
 
 def graded_row(item, kind, grader, signal):
     """A row for reinforcement or test; `signal` is the one that is shown, None where none is."""
     prompt = prompt_turns(item)
     return GradedRow(
-        stable_id(kind, item.signal.key, prompt, item.answer),
+        stable_id(kind, item.signal.id, prompt, item.answer),
         prompt,
         item.answer,
         reply_text(item),

@@ -1,8 +1,8 @@
 """The classes of simulated signals: what is drawn for each, how it sounds, what may be asked about it.
 
-Training and test draw every parameter from cells of one grid that they do not share, so no value of a test signal, not
-one of them, comes near enough to a training value to stand in the same cell. Values are rounded to three digits when
-they are drawn, so an answer that states them is exact.
+Training and test draw every parameter from cells of one grid that they do not share: each single value of a test
+signal, not just their combination, is away from all training values of that parameter. Values are rounded to three
+digits when they are drawn, so an answer that states them is exact.
 """
 
 from collections.abc import Callable
@@ -31,24 +31,25 @@ class Asked:
 
 @dataclass(frozen=True)
 class SignalSpec:
-    """A class of signals. `ranges` gives limits (low, high), or a range of whole numbers, of what is drawn."""
+    """A class of signals: its wave, the symbols of what is drawn for it, and what may be asked."""
 
     label: str
     wave: Callable
-    ranges: dict
+    drawn: tuple[str, ...]
     asked: tuple[Asked, ...]
     derive: Callable = field(default=lambda p, orders: {})  # (drawn, orders of the bearing) -> further parameters
 
 
 @dataclass(frozen=True)
 class Signal:
-    """One record: `samples` (N,) float32 in m/s², at `fs` Hz. `labels` names its class, or both of a superposition.
+    """One record: `samples` (N,) float32 in m/s², at `fs` Hz; `id` is its key in signals.npz.
 
-    `params` holds what the answers are made from, for a superposition by label. `source` is "simulated" or the
-    recording that it was cut from. `shaft` is the shaft rate in Hz; `bearing` a name in BEARINGS.
+    `labels` names its class, or both of a superposition; `params` holds what the answers are made from, for a
+    superposition by label. `source` is "simulated" or the recording that it was cut from. `shaft` is the shaft rate in
+    Hz; `bearing` a name in BEARINGS.
     """
 
-    key: str
+    id: str
     labels: tuple[str, ...]
     params: dict
     samples: np.ndarray
@@ -62,10 +63,34 @@ class Signal:
     def label(self):
         return JOIN.join(self.labels)
 
+    @property
+    def by_label(self):
+        """{label: parameters}"""
+        return self.params if len(self.labels) > 1 else {self.label: self.params}
+
 
 JOIN = " + "
-AMPLITUDE, SHAFT = (0.5, 5.0), (12.0, 30.0)
-RINGING = {"amplitude": AMPLITUDE, "resonance": (400, 800), "decay": (150, 400), "index": (0.4, 0.9), "shaft": SHAFT}
+# Limits of what is drawn, or the whole numbers that it may be.
+RANGES = {
+    "amplitude": (0.5, 5.0),  # m/s²
+    "frequency": (5, 200),  # Hz, as all that follow but for what is marked
+    "fundamental": (10, 60),
+    "amplitude_1": (0.3, 3.0),  # m/s²
+    "amplitude_2": (0.3, 3.0),  # m/s²
+    "amplitude_3": (0.3, 3.0),  # m/s²
+    "carrier": (150, 400),
+    "am_frequency": (5, 20),
+    "fm_frequency": (2, 15),
+    "index": (0.3, 0.9),  # depth of a modulation
+    "deviation": (10, 60),
+    "rate": (5, 30),  # of impulses; that of a fault follows from shaft and bearing
+    "resonance": (400, 800),
+    "decay": (150, 400),  # 1/s
+    "teeth": range(8, 17),
+    "start": (20, 200),
+    "end": (300, 800),
+    "shaft": (12, 30),
+}
 RESONANCE = Asked("resonance", "resonance frequency", "Hz", 0.1)
 TURNING = Asked("shaft", "shaft rate", "Hz", 0.03)
 
@@ -81,13 +106,13 @@ SPECS = {
         SignalSpec(
             "single harmonic",
             waves.single_harmonic,
-            {"amplitude": AMPLITUDE, "frequency": (5, 200), "shaft": SHAFT},
+            ("amplitude", "frequency", "shaft"),
             (Asked("frequency", "frequency", "Hz", 0.03), Asked("amplitude", "amplitude", "m/s^2", 0.1)),
         ),
         SignalSpec(
             "multi harmonic",
             waves.multi_harmonic,
-            {"fundamental": (10, 60), **{f"amplitude_{k}": (0.3, 3.0) for k in (1, 2, 3)}, "shaft": SHAFT},
+            ("fundamental", "amplitude_1", "amplitude_2", "amplitude_3", "shaft"),
             (
                 Asked("fundamental", "fundamental frequency", "Hz", 0.03),
                 Asked("amplitude_1", "amplitude of the fundamental", "m/s^2", 0.1),
@@ -96,37 +121,23 @@ SPECS = {
         SignalSpec(
             "AM",
             waves.am,
-            {"amplitude": AMPLITUDE, "carrier": (100, 400), "modulation": (2, 20), "index": (0.2, 1.0), "shaft": SHAFT},
+            ("amplitude", "carrier", "am_frequency", "index", "shaft"),
             (
-                Asked("carrier", "carrier frequency", "Hz", 0.03),
-                Asked("modulation", "modulation frequency", "Hz", 0.05),
+                Asked("carrier", "carrier frequency", "Hz", 0.05),
+                Asked("am_frequency", "amplitude modulation frequency", "Hz", 0.05),
                 Asked("index", "modulation index", None, 0.15),
             ),
         ),
         SignalSpec(
             "FM",
             waves.fm,
-            {
-                "amplitude": AMPLITUDE,
-                "carrier": (150, 400),
-                "modulation": (2, 15),
-                "deviation": (10, 60),
-                "shaft": SHAFT,
-            },
+            ("amplitude", "carrier", "fm_frequency", "deviation", "shaft"),
             (Asked("carrier", "carrier frequency", "Hz", 0.05), Asked("deviation", "frequency deviation", "Hz", 0.15)),
         ),
         SignalSpec(
             "AM-FM",
             waves.am_fm,
-            {
-                "amplitude": AMPLITUDE,
-                "carrier": (150, 400),
-                "am_frequency": (8, 20),
-                "fm_frequency": (2, 7),
-                "index": (0.3, 1.0),
-                "deviation": (10, 60),
-                "shaft": SHAFT,
-            },
+            ("amplitude", "carrier", "am_frequency", "fm_frequency", "index", "deviation", "shaft"),
             (
                 Asked("carrier", "carrier frequency", "Hz", 0.05),
                 Asked("am_frequency", "amplitude modulation frequency", "Hz", 0.05),
@@ -135,57 +146,56 @@ SPECS = {
         SignalSpec(
             "periodic impulse",
             waves.impulses,
-            {"amplitude": AMPLITUDE, "rate": (5, 30), "resonance": (300, 800), "decay": (80, 300), "shaft": SHAFT},
+            ("amplitude", "rate", "resonance", "decay", "shaft"),
             (Asked("rate", "impulse rate", "Hz", 0.05), RESONANCE),
         ),
         SignalSpec(
             "outer race fault",
             waves.outer_race,
-            {name: limits for name, limits in RINGING.items() if name != "index"},
+            ("amplitude", "resonance", "decay", "shaft"),
             (Asked("rate", "outer race fault frequency", "Hz", 0.05), RESONANCE),
             _struck("outer"),
         ),
         SignalSpec(
             "inner race fault",
             waves.inner_race,
-            RINGING,
+            ("amplitude", "resonance", "decay", "index", "shaft"),
             (Asked("rate", "inner race fault frequency", "Hz", 0.05), RESONANCE),
             _struck("inner"),
         ),
         SignalSpec(
             "ball fault",
             waves.ball,
-            RINGING,
+            ("amplitude", "resonance", "decay", "index", "shaft"),
             (Asked("rate", "ball fault frequency (twice the spin rate)", "Hz", 0.05), RESONANCE),
             _struck("ball"),
         ),
         SignalSpec(
             "gear fault",
             waves.gear,
-            {"amplitude": AMPLITUDE, "teeth": range(10, 21), "index": (0.3, 0.9), "shaft": (12, 22)},
+            ("amplitude", "teeth", "index", "shaft"),
             (Asked("mesh", "gear mesh frequency", "Hz", 0.03), TURNING),
             lambda p, orders: {"mesh": p["teeth"] * p["shaft"]},
         ),
         SignalSpec(
             "chirp",
             waves.chirp,
-            {"amplitude": AMPLITUDE, "start": (20, 200), "end": (300, 800), "shaft": SHAFT},
+            ("amplitude", "start", "end", "shaft"),
             (Asked("start", "start frequency", "Hz", 0.15), Asked("end", "end frequency", "Hz", 0.1)),
         ),
-        SignalSpec("healthy", waves.healthy, {"amplitude": AMPLITUDE, "shaft": SHAFT}, (TURNING,)),
+        SignalSpec("healthy", waves.healthy, ("amplitude", "shaft"), (TURNING,)),
     )
 }
 # Superpositions of a steady part and a struck one. Those that are held out have parts that all others show as well.
-PAIRS = tuple(
-    product(("single harmonic", "AM", "chirp"), ("periodic impulse", "outer race fault", "inner race fault", "ball fault"))
-)
+STEADY = ("single harmonic", "AM", "chirp")
+STRUCK = ("periodic impulse", "outer race fault", "inner race fault", "ball fault")
 HELD_OUT = (
     ("single harmonic", "ball fault"),
     ("AM", "inner race fault"),
     ("chirp", "outer race fault"),
     ("single harmonic", "periodic impulse"),
 )
-TAUGHT = tuple(pair for pair in PAIRS if pair not in HELD_OUT)
+TAUGHT = tuple(pair for pair in product(STEADY, STRUCK) if pair not in HELD_OUT)
 
 
 def rounded(value, digits=3):
@@ -199,8 +209,9 @@ def text(value):
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) >= 1e-3 else f"{value:.3f}"
 
 
-def draw(limits, split, rng):
-    """A value within the limits, from the cells of that split ("train" or "test")."""
+def draw(symbol, split, rng):
+    """A value of that parameter from the cells of that split ("train" or "test")."""
+    limits = RANGES[symbol]
     if isinstance(limits, range):
         return int(rng.choice([value for at, value in enumerate(limits) if (at % TESTED == 1) == (split == "test")]))
     low, high = limits
@@ -208,26 +219,29 @@ def draw(limits, split, rng):
     return rounded(low + (high - low) * (cell + rng.uniform(MARGIN, 1 - MARGIN)) / CELLS)
 
 
-def simulate(labels, split, seed, number, fs, seconds, snrs, bearings):
-    """The signal of that number; the same for the same arguments. Two labels are superposed, about equally strong.
+def simulate(labels, split, seed, use, number, spec):
+    """The signal of that number for that use; the same for the same arguments, `spec` being the `[data]` table.
 
-    The shaft rate is that of the machine that the signal comes from, whether or not the signal shows it: its being known
-    tells nothing about the class.
+    Two labels are superposed, about equally strong.
+
+    The shaft rate is that of the machine that the signal comes from, whether or not the signal shows it: that it is
+    known tells nothing about the class.
     """
-    key = f"{split}-{'+'.join(label.replace(' ', '_') for label in labels)}-{number:05d}"
+    key = f"{use}-{'+'.join(label.replace(' ', '_') for label in labels)}-{number:05d}"
     rng = np.random.default_rng(order(seed, "signal", key))
-    bearing, snr_db = str(rng.choice(bearings)), snrs[int(rng.integers(len(snrs)))]
-    t = np.arange(round(fs * seconds)) / fs
+    bearing = str(rng.choice(spec.bearings))
+    snr_db = float(rng.choice(spec.snr_db)) if rng.uniform() >= spec.clean else None
+    t = np.arange(round(spec.fs * spec.seconds)) / spec.fs
     params, parts, shared = {}, [], {}
     for label in labels:
-        spec = SPECS[label]
-        drawn = {name: draw(limits, split, rng) for name, limits in spec.ranges.items()} | shared
+        kind = SPECS[label]
+        drawn = {symbol: draw(symbol, split, rng) for symbol in kind.drawn} | shared
         shared = {"shaft": drawn["shaft"]}
-        params[label] = drawn | spec.derive(drawn, BEARINGS[bearing].orders)
-        parts.append(spec.wave(params[label], t, rng))
+        params[label] = drawn | kind.derive(drawn, BEARINGS[bearing].orders)
+        parts.append(kind.wave(params[label], t, rng))
     if len(parts) > 1:
         strength = rng.uniform(0.7, 1.4)
         parts = [part / np.sqrt(np.mean(part**2)) * weight for part, weight in zip(parts, (1.0, strength), strict=True)]
     samples = waves.noisy(sum(parts), snr_db, rng).astype(np.float32)
     params = params if len(labels) > 1 else params[labels[0]]
-    return Signal(key, tuple(labels), params, samples, fs, shared["shaft"], bearing, snr_db, "simulated")
+    return Signal(key, tuple(labels), params, samples, spec.fs, shared["shaft"], bearing, snr_db, "simulated")

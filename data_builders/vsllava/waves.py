@@ -15,25 +15,25 @@ def single_harmonic(p, t, rng):
 
 def multi_harmonic(p, t, rng):
     """The fundamental and its second and third harmonic."""
-    return sum(
-        p[f"amplitude_{k}"] * np.sin(2 * np.pi * k * p["fundamental"] * t + _phase(rng)) for k in (1, 2, 3)
-    )
+    return sum(p[f"amplitude_{k}"] * np.sin(2 * np.pi * k * p["fundamental"] * t + _phase(rng)) for k in (1, 2, 3))
 
 
 def am(p, t, rng):
-    return p["amplitude"] * _swing(p["index"], p["modulation"], t, rng) * np.cos(
-        2 * np.pi * p["carrier"] * t + _phase(rng)
+    return (
+        p["amplitude"]
+        * _swing(p["index"], p["am_frequency"], t, rng)
+        * np.cos(2 * np.pi * p["carrier"] * t + _phase(rng))
     )
 
 
 def fm(p, t, rng):
-    """The instantaneous frequency is carrier + deviation · cos(2π modulation t)."""
-    turning = p["deviation"] / p["modulation"] * np.sin(2 * np.pi * p["modulation"] * t + _phase(rng))
+    """The instantaneous frequency is carrier + deviation · cos(2π fm_frequency t)."""
+    turning = p["deviation"] / p["fm_frequency"] * np.sin(2 * np.pi * p["fm_frequency"] * t + _phase(rng))
     return p["amplitude"] * np.cos(2 * np.pi * p["carrier"] * t + turning + _phase(rng))
 
 
 def am_fm(p, t, rng):
-    return _swing(p["index"], p["am_frequency"], t, rng) * fm(p | {"modulation": p["fm_frequency"]}, t, rng)
+    return _swing(p["index"], p["am_frequency"], t, rng) * fm(p, t, rng)
 
 
 def chirp(p, t, rng):
@@ -106,7 +106,7 @@ def _even(rate, t, rng, slip):
 
 
 def _ringing(p, strikes, weights, t):
-    """Every strike at time s sets off weight · exp(-decay (t - s)) · sin(2π resonance (t - s)); `amplitude` at first."""
+    """Every strike at time s sets off amplitude · weight · exp(-decay (t - s)) · sin(2π resonance (t - s))."""
     reach = 12 / p["decay"]  # later it has fallen below 1e-5
     found = np.zeros_like(t)
     for strike, weight in zip(strikes, np.broadcast_to(weights, strikes.shape), strict=True):
