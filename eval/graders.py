@@ -11,6 +11,8 @@ numeric  The number and unit in the answer block (behind its last "=", if any), 
          ratios are never converted into each other, nor cycles into radians.
 text     The answer block equals the answer or one of the row's optional `aliases`, but for case, punctuation, spacing
          and articles.
+overlap  The text of the answer block, or of the visible reply where there is none, against the answer or one of its
+         `aliases`, whichever is more like it: ROUGE-L F1, so a part of the answer is worth a part (eval/overlap.py).
 program  The Python program in the answer block, or in the only fenced code block where there is none, is run in the
          sandbox (eval/sandbox.py). All that it prints, or else what its function `solution()` returns, has to be one
          number, right within the relative tolerance.
@@ -26,6 +28,7 @@ from collections.abc import Callable, Hashable, Sequence
 from fractions import Fraction
 
 from eval import sandbox
+from eval.overlap import rouge_l
 from eval.quantity import Quantity, matches, read_quantities
 
 MAX_CHARS = 20_000
@@ -34,7 +37,10 @@ EXACT = 1e-9  # relative: the rounding of unit conversion, and all that a row wi
 
 
 def grade(row: dict, reply: str) -> float:
-    """1.0 when the reply is right, 0.0 when it is wrong or unreadable. Raises ValueError when the row is malformed."""
+    """1.0 when the reply is right, 0.0 when it is wrong or unreadable; `overlap` gives every number between.
+
+    Raises ValueError when the row is malformed.
+    """
     read, is_right = _grader(row)
     return _score(row, read(row, reply[-MAX_CHARS:]), is_right)
 
@@ -75,8 +81,13 @@ def _key(row: dict, answer: Hashable | list[Quantity]) -> Hashable:
 
 def is_readable(row: dict, reply: str) -> bool:
     """True when the row's grader finds an answer of its kind in the reply, right or wrong."""
+    return read_answer(row, reply) is not None
+
+
+def read_answer(row: dict, reply: str) -> object:
+    """What the row's grader reads as the reply's answer (a letter, quantities, a text, a number); None for nothing."""
     read, _ = _grader(row)
-    return read(row, reply[-MAX_CHARS:]) is not None
+    return read(row, reply[-MAX_CHARS:])
 
 
 def format_score(reply: str) -> float:
@@ -206,6 +217,14 @@ def _is_text(row: dict, text: str) -> bool:
     return text in {_normalised(accepted) for accepted in (row["answer"], *(row.get("aliases") or ()))}
 
 
+def _read_overlap(row: dict, reply: str) -> str | None:
+    blocks = _blocks(reply)
+    if len(blocks) > 1:
+        return None
+    text = blocks.pop() if blocks else re.sub(r"</?(?:think|answer)>", " ", _visible(reply))
+    return text.strip() or None
+
+
 _PRINTED = re.compile(r"[+-]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?|[+-]?\d+/\d+")
 _FENCE = "```"
 
@@ -253,6 +272,7 @@ _GRADERS: dict[str, tuple[Callable, Callable]] = {
     "choice": (_read_choice, _is_letter),
     "numeric": (_read_numeric, _is_quantity),
     "text": (_read_text, _is_text),
+    "overlap": (_read_overlap, rouge_l),
     "program": (_read_program, _is_number),
 }
 
