@@ -12,7 +12,18 @@ if ROOT not in sys.path:
 
 from eval.classes import macro_f1, recognised  # noqa: E402
 from eval.hooks import load, question, score  # noqa: E402
-from eval.measures import score_classes, score_text  # noqa: E402
+from eval.measures import score_classes, score_numbers, score_text  # noqa: E402
 from eval.overlap import bleu4, cider  # noqa: E402
 
-__all__ = ["bleu4", "cider", "load", "macro_f1", "question", "recognised", "score", "score_classes", "score_text"]
+__all__ = [
+    "bleu4",
+    "cider",
+    "load",
+    "macro_f1",
+    "question",
+    "recognised",
+    "score",
+    "score_classes",
+    "score_numbers",
+    "score_text",
+]

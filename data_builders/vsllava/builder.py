@@ -138,7 +138,10 @@ def forecast(spec, corpus_dir):
     counts = _counts(spec, supply)
     by_use = {use: sum(count for (of, _), count in counts.items() if of == use) for use in ("sft", "rl", "test")}
     by_use["test"] += 2 * min(spec.tests.controls, counts["test", "type"])
-    few = [questions.sft_row(item) for item in _items(spec, supply, 0, "sft", "type", min(12, counts["sft", "type"]))]
+    few = [
+        questions.sft_row(item, "type")
+        for item in _items(spec, supply, 0, "sft", "type", min(12, counts["sft", "type"]))
+    ]
     tokens = sum(count_tokens(turn["content"]) for row in few for turn in row.prompt + row.completion)
     rows = sum(by_use.values())
     return {
@@ -179,13 +182,16 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
             made[use, kind] = _items(spec, supply, seed, use, kind, count)
             progress.advance(count, f"{use} {kind}")
     train = {
-        use: sorted((item for (of, _), items in made.items() if of == use for item in items), key=_by(seed))
+        use: sorted(
+            ((kind, item) for (of, kind), items in made.items() if of == use for item in items),
+            key=lambda pair: order(seed, "rows", pair[1].id),
+        )
         for use in ("sft", "rl")
     }
     asked = [(kind, item, item.signal) for kind in FAMILY for item in made["test", kind]]
     asked += _controls(made["test", "type"][: spec.tests.controls], spec, seed)
-    sft = [questions.sft_row(item) for item in train["sft"]]
-    rl = [questions.graded_row(item, item.family, REWARDS[item.family], item.signal) for item in train["rl"]]
+    sft = [questions.sft_row(item, kind) for kind, item in train["sft"]]
+    rl = [questions.graded_row(item, kind, questions.REWARDS[kind], item.signal) for kind, item in train["rl"]]
     tests = [questions.graded_row(item, kind, questions.GRADERS[item.family], shown) for kind, item, shown in asked]
     rules = [
         {"id": row.id, "reply": answer(shown and measure(shown, spec.peaks), item)}
@@ -208,16 +214,9 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         else [],
         corpus=spec.source,
         view=spec.view,
-        snr_db={use: _noise(item.signal for item in train[use]) for use in train},
+        snr_db={use: _noise(item.signal for _, item in train[use]) for use in train},
         held_out=[" + ".join(pair) for pair in HELD_OUT] if made["test", "composition"] else [],
     )
-
-
-REWARDS = {"type": "label", "parameter": "close"}
-
-
-def _by(seed):
-    return lambda item: order(seed, "rows", item.id)
 
 
 def _controls(items, spec, seed):

@@ -14,7 +14,8 @@ ASK = {
     "parameter": "Give the value in <answer> tags.",
     "explain": "Give the finding in <answer> tags.",
 }
-GRADERS = {"type": "class", "parameter": "numeric", "explain": "overlap"}
+GRADERS = {"type": "class", "parameter": "numeric", "explain": "overlap"}  # of test rows
+REWARDS = {"type": "label", "parameter": "close"}  # of rows for reinforcement
 # Where a parameter is read, by its symbol.
 PLACES = {
     "frequency": "the strongest line",
@@ -115,7 +116,7 @@ def ask(signal, family, shown, number, split, wordings, options):
     params = {label: {name: text(value) for name, value in values.items()} for label, values in signal.by_label.items()}
     evidence = " and ".join(wordings["class"][label]["evidence"].format(**params[label]) for label in signal.labels)
     if family == "type":
-        thinking, solution, answer = evidence, f"This is {signal.label}.", signal.label
+        thinking, solution, answer = evidence, f"The type is {signal.label}.", signal.label
     elif family == "parameter":
         known = parameters_of(signal)
         asked = known[(number // len(offered) + order(0, "asked", signal.id)) % len(known)]
@@ -130,7 +131,7 @@ def ask(signal, family, shown, number, split, wordings, options):
             for sentence in wordings["class"][label]["explanation"]
             if _names(sentence) <= params[label].keys()
         ]
-        thinking, solution, answer = evidence, f"This is {signal.label}.", " ".join(sentences)
+        thinking, solution, answer = evidence, f"The type is {signal.label}.", " ".join(sentences)
     return Item(signal, family, shown, question, thinking, solution, answer, options, wording, split, asked)
 
 
@@ -160,10 +161,10 @@ def _about(item, signal):
     return node, f"{item.signal.label}: {fact}", item.signal.label, lineage
 
 
-def sft_row(item):
+def sft_row(item, kind):
     prompt, completion = prompt_turns(item), [{"role": "assistant", "content": reply_text(item)}]
     row_id = stable_id("sft", item.signal.id, prompt, completion)
-    return SftRow(row_id, prompt, completion, item.family, *_about(item, item.signal))
+    return SftRow(row_id, prompt, completion, kind, *_about(item, item.signal))
 
 
 def graded_row(item, kind, grader, signal):
