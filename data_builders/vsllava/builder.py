@@ -207,7 +207,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         __doc__,
         Made([_node(signal) for signal in signals.values()], sft, rl, tests, {"rules": rules}),
         ledger,
-        Leaks(spec.leak_threshold),
+        Leaks(spec.leak_threshold, sorted({item.shown.partition("\n")[0] for _, item, _ in asked})),
         say,
         notes=[f"not in the test, for want of a recording at its loads: {', '.join(sorted(untested))}"]
         if untested

@@ -5,7 +5,7 @@ import tomllib
 from dataclasses import dataclass
 
 from data_builders.schema import DataError, GradedRow, SftRow, order, stable_id
-from data_builders.vsllava.signals import SPECS, Asked, Signal, text
+from data_builders.vsllava.signals import RECORDED, SIMULATED, SPECS, Asked, Signal, text
 
 FAMILIES = ("type", "parameter", "explain")
 LEAST = 5  # wordings of a family, in training and in the test
@@ -79,13 +79,14 @@ def read_wordings(folder):
         faults += [f"{family}: {wording!r} in train and test" for wording in set(train) & set(test)]
         if family == "parameter":
             faults += [f"{family}: no {{name}} in {wording!r}" for wording in train + test if "{name}" not in wording]
-    for label, spec in SPECS.items():
-        told = table.get("class", {}).get(label, {})
-        if not told.get("evidence") or not told.get("explanation"):
-            faults.append(f"class {label}: no evidence, or no explanation")
-        for sentence in (told.get("evidence", ""), *told.get("explanation", ())):
-            unknown = _names(sentence) - set(spec.drawn) - {asked.symbol for asked in spec.asked}
-            faults += [f"class {label}: it has no {{{name}}}" for name in sorted(unknown)]
+    for kind, labels in (("class", SPECS), ("recorded", RECORDED)):
+        for label in labels:
+            told = table.get(kind, {}).get(label, {})
+            if not told.get("evidence") or not told.get("explanation"):
+                faults.append(f"{kind} {label}: no evidence, or no explanation")
+            known = {*SPECS[label].drawn, *(asked.symbol for asked in SPECS[label].asked)}
+            for sentence in (told.get("evidence", ""), *told.get("explanation", ())):
+                faults += [f"{kind} {label}: it has no {{{name}}}" for name in sorted(_names(sentence) - known)]
     if faults:
         raise DataError(
             "The wordings are not usable.",
@@ -114,7 +115,8 @@ def ask(signal, family, shown, number, split, wordings, options):
     wording = number % len(offered)
     question, asked = offered[wording], None
     params = {label: {name: text(value) for name, value in values.items()} for label, values in signal.by_label.items()}
-    evidence = " and ".join(wordings["class"][label]["evidence"].format(**params[label]) for label in signal.labels)
+    told = wordings["class" if signal.source == SIMULATED else "recorded"]
+    evidence = " and ".join(told[label]["evidence"].format(**params[label]) for label in signal.labels)
     if family == "type":
         thinking, solution, answer = evidence, f"The type is {signal.label}.", signal.label
     elif family == "parameter":
@@ -126,10 +128,7 @@ def ask(signal, family, shown, number, split, wordings, options):
         thinking, solution = PLACES[asked.symbol], f"The {asked.name} is {answer}."
     else:
         sentences = [
-            sentence.format(**params[label])
-            for label in signal.labels
-            for sentence in wordings["class"][label]["explanation"]
-            if _names(sentence) <= params[label].keys()
+            sentence.format(**params[label]) for label in signal.labels for sentence in told[label]["explanation"]
         ]
         thinking, solution, answer = evidence, f"The type is {signal.label}.", " ".join(sentences)
     return Item(signal, family, shown, question, thinking, solution, answer, options, wording, split, asked)
@@ -157,7 +156,7 @@ def _about(item, signal):
     if signal is not None:
         lineage |= {"signal": signal.id, "fs": signal.fs}
     fact = item.asked.symbol if item.asked else item.family
-    node = item.signal.id if item.signal.source == "simulated" else item.signal.source
+    node = item.signal.id if item.signal.source == SIMULATED else item.signal.source
     return node, f"{item.signal.label}: {fact}", item.signal.label, lineage
 
 

@@ -6,7 +6,7 @@ in `X105_DE_time` and the speed in `X105RPM`. Anything else is described by a re
 
     [[recording]]
     file = "pump_3.csv"         # .mat, .csv (one column a channel, one header line), .wav, .npy, .npz
-    label = "outer race fault"  # a class of signals.py
+    label = "outer race fault"  # one of RECORDED in signals.py
     load = "half"
     fs = 25600                  # Hz; a WAV file has its own
     rpm = 1480
@@ -22,7 +22,7 @@ import numpy as np
 
 from data_builders.schema import DataError
 from data_builders.vsllava.bearing import BEARINGS
-from data_builders.vsllava.signals import SPECS, Signal
+from data_builders.vsllava.signals import RECORDED, Signal
 
 MANIFEST = "recordings.toml"
 CWRU = re.compile(r"(?:12k_Drive_End_)?(?P<fault>normal|IR|OR|B)(?P<size>\d{3})?(?:@\d+)?_(?P<load>\d)_(?P<number>\d+)")
@@ -92,8 +92,8 @@ def _named(folder):
 def _read(folder, entry):
     if unknown := entry.keys() - KEYS:
         raise ValueError(f"unknown keys {sorted(unknown)}; allowed: {sorted(KEYS)}")
-    if entry["label"] not in SPECS:
-        raise ValueError(f"no class {entry['label']!r}; allowed: {', '.join(SPECS)}")
+    if entry["label"] not in RECORDED:
+        raise ValueError(f"no class {entry['label']!r}; allowed: {', '.join(RECORDED)}")
     if entry["bearing"] not in BEARINGS:
         raise ValueError(f"no bearing {entry['bearing']!r}; allowed: {', '.join(BEARINGS)}")
     channels, fs = _channels(folder / entry["file"])

@@ -38,15 +38,19 @@ def _struck(found):
     if _meshing(found) or not strong:
         return None, 0
     orders = BEARINGS[found.bearing].orders
-    for f, _ in strong:
-        for part, label in STRUCK.items():
-            if abs(f / found.shaft / orders[part] - 1) < NEAR:
-                return label, f
+    struck = [
+        (label, f)
+        for f, _ in strong
+        for part, label in STRUCK.items()
+        if abs(f / found.shaft / orders[part] - 1) < NEAR
+    ]
     rate = min(f for f, _ in strong)
     multiples = sum(abs(f / rate - round(f / rate)) < 0.05 for f, _ in strong)
-    if multiples >= min(3, len(found.envelope)) and found.kurtosis > 2.2 and max(f for f, _ in found.spectrum) > 400:
+    ringing = found.kurtosis > 2.2 and max(f for f, _ in found.spectrum) > 400
+    even = multiples >= min(3, len(found.envelope)) and all(f != rate for _, f in struck)
+    if ringing and even:
         return "periodic impulse", rate
-    return None, 0
+    return struck[0] if struck else (None, 0)
 
 
 def _beside(found, rate):

@@ -70,6 +70,8 @@ class Signal:
 
 
 JOIN = " + "
+SIMULATED = "simulated"
+RECORDED = ("healthy", "outer race fault", "inner race fault", "ball fault", "gear fault")  # what recordings may be of
 # Limits of what is drawn, or the whole numbers that it may be.
 RANGES = {
     "amplitude": (0.5, 5.0),  # m/s²
@@ -244,4 +246,4 @@ def simulate(labels, split, seed, use, number, spec):
         parts = [part / np.sqrt(np.mean(part**2)) * weight for part, weight in zip(parts, (1.0, strength), strict=True)]
     samples = waves.noisy(sum(parts), snr_db, rng).astype(np.float32)
     params = params if len(labels) > 1 else params[labels[0]]
-    return Signal(key, tuple(labels), params, samples, spec.fs, shared["shaft"], bearing, snr_db, "simulated")
+    return Signal(key, tuple(labels), params, samples, spec.fs, shared["shaft"], bearing, snr_db, SIMULATED)
