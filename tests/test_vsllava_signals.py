@@ -144,7 +144,9 @@ def test_signals_are_the_same_in_another_process():
         "print(hashlib.sha256(b''.join(simulate((l,), 'test', 7, 'u', 3, Spec()).samples.tobytes() for l in SPECS))"
         ".hexdigest())"
     )
-    texts = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout for _ in "ab"}
+    texts = {
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout for _ in "ab"
+    }
     assert len(texts) == 1 and len(texts.pop().strip()) == 64
 
 
