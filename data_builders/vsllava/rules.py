@@ -31,7 +31,12 @@ def note(found):
     follows is the true one, which the rules may miss.
     """
     (_, depth), *_ = found.envelope
-    orders = " and ".join(f"{text(f / found.shaft)} {_part(found, f)}" for f, _ in found.envelope[:2])
+    first, *rest = (f for f, _ in found.envelope[:2])
+    orders = f"{text(first / found.shaft)} {_part(found, first)}"
+    for f in rest:
+        part = _part(found, f)
+        double = part == "other" and abs(f / first - 2) < 2 * NEAR
+        orders += f" and {text(f / found.shaft)} {'double' if double else part}"
     lines = "harmonic" if _harmonic(found) else "sidebands" if _sidebands(found) else "apart"
     share = "high" if found.share > 0.55 else "low" if found.share < 0.08 else "middle"
     return (
