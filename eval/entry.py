@@ -12,7 +12,7 @@ if ROOT not in sys.path:
 
 from eval.classes import macro_f1, recognised  # noqa: E402
 from eval.hooks import load, question, score  # noqa: E402
-from eval.measures import score_classes, score_text  # noqa: E402
+from eval.measures import score_classes, score_numbers, score_text  # noqa: E402
 from eval.overlap import bleu4, cider  # noqa: E402
 from eval.public import load_public, score_boxed  # noqa: E402
 
@@ -27,5 +27,6 @@ __all__ = [
     "score",
     "score_boxed",
     "score_classes",
+    "score_numbers",
     "score_text",
 ]

@@ -13,6 +13,10 @@ text     The answer block equals the answer or one of the row's optional `aliase
          and articles.
 overlap  The text of the answer block, or of the visible reply where there is none, against the answer or one of its
          `aliases`, whichever is more like it: ROUGE-L F1, so a part of the answer is worth a part (eval/overlap.py).
+class    The classes among the row's options that the answer block names, or the visible reply where there is none:
+         exactly the answer's, by name or synonym (eval/named.py).
+label    The same text, with the shaped reward of a label in place of right and wrong: for reinforcement.
+close    As numeric, but worth 1 - error / tolerance: for reinforcement. Of several numbers the worst counts.
 program  The Python program in the answer block, or in the only fenced code block where there is none, is run in the
          sandbox (eval/sandbox.py). All that it prints, or else what its function `solution()` returns, has to be one
          number, right within the relative tolerance.
@@ -21,6 +25,7 @@ All of it is pure and linear in the reply's length, but for the run of a program
 reply the last 20,000 characters are read.
 """
 
+import math
 import re
 import unicodedata
 from collections import Counter
@@ -28,8 +33,9 @@ from collections.abc import Callable, Hashable, Sequence
 from fractions import Fraction
 
 from eval import sandbox
+from eval.named import is_class, label_reward, named
 from eval.overlap import rouge_l
-from eval.quantity import Quantity, matches, read_quantities
+from eval.quantity import Quantity, matches, read_quantities, relative_error
 
 MAX_CHARS = 20_000
 LETTERS = "ABCDEFGHIJ"
@@ -37,7 +43,7 @@ EXACT = 1e-9  # relative: the rounding of unit conversion, and all that a row wi
 
 
 def grade(row: dict, reply: str) -> float:
-    """1.0 when the reply is right, 0.0 when it is wrong or unreadable; `overlap` gives every number between.
+    """1.0 when the reply is right, 0.0 when wrong or unreadable; `overlap`, `label` and `close` give numbers between.
 
     Raises ValueError when the row is malformed.
     """
@@ -189,14 +195,18 @@ def _read_numeric(row: dict, reply: str) -> list[Quantity] | None:
 
 
 def _is_quantity(row: dict, stated: list[Quantity]) -> bool:
+    gold, tolerance = _gold_quantity(row), max(row["tolerance"] or 0.0, EXACT)
+    return all(matches(quantity, gold, tolerance) for quantity in stated)
+
+
+def _gold_quantity(row: dict) -> Quantity:
     gold = read_quantities(row["answer"])
     if len(gold) != 1 or bool(gold[0].unit) != bool(row["unit"]):
         raise ValueError(
             f"row {row.get('id')}: the answer of a numeric row must be one number with the row's unit; "
             f"got {row['answer']!r} for unit {row['unit']!r}"
         )
-    tolerance = max(row["tolerance"] or 0.0, EXACT)
-    return all(matches(quantity, gold[0], tolerance) for quantity in stated)
+    return gold[0]
 
 
 _TOKEN = re.compile(r"(?<!\w)[+-]?\d[\w.]*|\w+|[<>=+*/^&|~≤≥≠]")
@@ -217,7 +227,23 @@ def _is_text(row: dict, text: str) -> bool:
     return text in {_normalised(accepted) for accepted in (row["answer"], *(row.get("aliases") or ()))}
 
 
-def _read_overlap(row: dict, reply: str) -> str | None:
+def error_of(row: dict, reply: str) -> float:
+    """The largest relative error of the numbers that a reply to a numeric row states; infinite where none fits."""
+    stated = _read_numeric(row, reply[-MAX_CHARS:]) or ()
+    return max((relative_error(quantity, _gold_quantity(row)) for quantity in stated), default=math.inf)
+
+
+def _closeness(row: dict, stated: list[Quantity]) -> float:
+    error = max(relative_error(quantity, _gold_quantity(row)) for quantity in stated)
+    return max(0.0, 1.0 - error / max(row["tolerance"] or 0.0, EXACT))
+
+
+def _read_class(row: dict, reply: str) -> str | None:
+    return named(row, _read_stated(row, reply) or "")
+
+
+def _read_stated(row: dict, reply: str) -> str | None:
+    """The text of the one answer block, or of the visible reply where there is none."""
     blocks = _blocks(reply)
     if len(blocks) > 1:
         return None
@@ -272,7 +298,10 @@ _GRADERS: dict[str, tuple[Callable, Callable]] = {
     "choice": (_read_choice, _is_letter),
     "numeric": (_read_numeric, _is_quantity),
     "text": (_read_text, _is_text),
-    "overlap": (_read_overlap, rouge_l),
+    "overlap": (_read_stated, rouge_l),
+    "class": (_read_class, is_class),
+    "label": (_read_stated, label_reward),
+    "close": (_read_numeric, _closeness),
     "program": (_read_program, _is_number),
 }
 
