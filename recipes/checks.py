@@ -5,9 +5,9 @@ import re
 from functools import cache
 from pathlib import Path
 
-from recipes.config import ROOT, Balance, Experts, general_rows, model_folder
+from recipes.checks_training import check_quantization, check_sft, check_training, check_two_steps
+from recipes.config import ROOT, general_rows, model_folder
 from recipes.digest import files_under
-from recipes.toml import toml_value
 
 TASKS = ROOT / "eval" / "tasks"
 UNREAD = {  # settings of [rl] that an algorithm does not look at; they may not be set, so that none seems to count
@@ -40,24 +40,33 @@ def known_tasks(folder=TASKS):
 def cross_checks(tables, problem, here):
     """Report through `problem(dotted, what, got, allowed, fix, involves=other keys that the check reads)`.
 
-    `tables` maps "data", "mix", "model", "sft", "rl", "eval" to a typed table or None; `here` checks folders of this
-    machine.
+    `tables` maps "data", "mix", "model", "cpt", "sft_general", "sft", "rl", "eval" to a typed table or None; `here`
+    checks folders of this machine.
     """
-    for check, name in ((check_eval, "eval"), (check_sft, "sft"), (check_rl, "rl"), (check_model, "model")):
+    for check, name in ((check_eval, "eval"), (check_rl, "rl"), (check_model, "model")):
         if tables[name] is not None:
             check(tables[name], problem)
-    if tables["model"] is not None and tables["sft"] is not None:
-        check_quantization(tables["model"], tables["sft"], problem)
+    for name in ("cpt", "sft_general", "sft"):
+        if tables[name] is not None:
+            check_training(name, tables[name], problem)
+            if tables["model"] is not None:
+                check_quantization(name, tables["model"], tables[name], problem)
+    for name in ("sft_general", "sft"):
+        if tables[name] is not None:
+            check_sft(name, tables[name], problem)
+    if tables["sft_general"] is not None and tables["sft"] is not None:
+        check_two_steps(tables["sft_general"], tables["sft"], problem)
     if here and tables["model"] is not None:
         check_model_folder(tables["model"], problem)
-    if here and tables["mix"] is not None and not general_rows(tables["mix"]).is_file():
-        problem(
-            "mix.general",
-            "no such file",
-            f'"{tables["mix"].general}"',
-            "a JSONL file of rows with prompt and completion",
-            f"correct the path; it starts from {Path.cwd()}",
-        )
+    for name in ("mix", "cpt"):
+        if here and tables[name] is not None and not general_rows(tables[name]).is_file():
+            problem(
+                f"{name}.general",
+                "no such file",
+                f'"{tables[name].general}"',
+                "a JSONL file of rows with prompt and completion" + (", or with text" if name == "cpt" else ""),
+                f"correct the path; it starts from {Path.cwd()}",
+            )
     if here and tables["data"] is not None:
         check_corpus(tables["data"], problem)
 
@@ -95,97 +104,6 @@ def check_model(model, problem):
             f'"{model.revision}"',
             "leave it out for a folder",
             involves=("model.name",),
-        )
-
-
-def check_quantization(model, sft, problem):
-    if model.quantization == "nf4" and sft.method == "full":
-        problem(
-            "model.quantization",
-            "4-bit weights cannot be trained themselves",
-            '"nf4"',
-            'nf4 with sft.method = "lora" or "loramoe"',
-            'set model.quantization = "none" or sft.method = "lora"',
-            involves=("sft.method",),
-        )
-    if model.quantization == "nf4" and sft.init == "pissa":
-        problem(
-            "sft.init",
-            "PiSSA takes its start out of the weights, which 4-bit ones do not allow",
-            '"pissa"',
-            '"zero" with nf4',
-            involves=("model.quantization",),
-        )
-
-
-def check_sft(sft, problem):
-    if sft.batch_tokens < sft.max_length:
-        problem(
-            "sft.batch_tokens",
-            "a step must hold at least one row of sft.max_length",
-            str(sft.batch_tokens),
-            f"a whole number >= {sft.max_length}",
-            involves=("sft.max_length",),
-        )
-    if "all-linear" in sft.target and len(sft.target) > 1:
-        problem(
-            "sft.target",
-            '"all-linear" stands alone',
-            str(list(sft.target)),
-            '["all-linear"] or endings of module names',
-        )
-
-    variants = {"init": "zero", "dora": False, "rslora": False, "lora_plus": 1.0}
-    for key, plain in variants.items():
-        if sft.method != "lora" and getattr(sft, key) != plain:
-            problem(
-                f"sft.{key}",
-                "is a variant of LoRA",
-                toml_value(getattr(sft, key)),
-                f"{toml_value(plain)} with sft.method = {toml_value(sft.method)}",
-                involves=("sft.method",),
-            )
-    if sft.method != "loramoe" and (sft.experts, sft.balance) != (Experts(), Balance()):
-        key = "experts" if sft.experts != Experts() else "balance"
-        problem(
-            f"sft.{key}",
-            "belongs to LoRAMoE",
-            f"sft.method = {toml_value(sft.method)}",
-            'sft.method = "loramoe"',
-            involves=("sft.method",),
-        )
-    for key, most in (("general", sft.experts.count), ("top_k", sft.experts.count)):
-        if getattr(sft.experts, key) > most:
-            problem(
-                f"sft.experts.{key}",
-                "more than there are experts",
-                str(getattr(sft.experts, key)),
-                f"at most sft.experts.count = {most}",
-                involves=("sft.experts",),
-            )
-    if sft.balance.form.startswith("sample") and sft.balance.scope != "micro":
-        problem(
-            "sft.balance.scope",
-            "a form over samples holds every row to the same split, whatever it is gathered over",
-            toml_value(sft.balance.scope),
-            '"micro" with this form',
-            involves=("sft.balance",),
-        )
-    if sft.init == "pissa" and sft.kl_weight > 0:
-        problem(
-            "sft.init",
-            "with the adapter off a PiSSA model is not the model it started from, so there is nothing to hold it near",
-            '"pissa"',
-            '"zero" where sft.kl_weight > 0',
-            involves=("sft.kl_weight",),
-        )
-    if sft.init == "pissa" and sft.dora:
-        problem(
-            "sft.init",
-            "a PiSSA adapter with DoRA cannot be turned into one for the unchanged base",
-            '"pissa"',
-            '"zero" with sft.dora',
-            involves=("sft.dora",),
         )
 
 

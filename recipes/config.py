@@ -101,7 +101,44 @@ class Balance(Table):
     mask: Literal["attention", "completion"] = Field("attention", description="every token, or those learnt from")
 
 
-class Sft(Table):
+class Training(Table):
+    """What the stages share that learn from given text."""
+
+    epochs: float = Field(3.0, gt=0, description="passes over the rows")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="peak of the schedule")
+    batch_tokens: int = Field(4096, ge=1, description="real tokens per optimizer step")
+    max_length: int = Field(512, ge=8, description="tokens of a row; a longer one is an error, not a cut")
+    warmup_ratio: float = Field(0.03, ge=0, lt=1, description="share of the steps with a rising rate")
+    scheduler: Literal["cosine", "linear", "constant"] = Field("cosine", description="learning rate after the warm-up")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW, per step, times the learning rate")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradient norm is clipped to this")
+    save_steps: int = how(100, "optimizer steps between checkpoints", ge=1)
+    log_steps: int = Field(10, ge=1, description="optimizer steps between lines of training.jsonl")
+    micro_batch: int = how(64, "rows per forward and backward pass, at most; the rest of a step is accumulated", ge=1)
+
+
+class Cpt(Training):
+    """Continued pre-training: every token of running text is learnt. It leaves a whole model (arXiv 2408.15545)."""
+
+    method: Literal["full", "lora"] = Field("full", description="every weight, or LoRA that is merged at the end")
+    rank: int = Field(64, ge=1, description="LoRA rank")
+    alpha: float = Field(128.0, gt=0, description="LoRA scale; the update is multiplied by alpha / rank")
+    target: Names = Field(("all-linear",), min_length=1, description='["all-linear"] or endings of module names')
+    epochs: float = Field(1.0, gt=0, description="passes over the text")
+    learning_rate: float = Field(1e-5, gt=0, le=1, description="peak of the schedule")
+    max_length: int = Field(2048, ge=8, description="tokens of a block; texts are joined and cut into blocks")
+    batch_tokens: int = Field(65536, ge=1, description="tokens per optimizer step")
+    weight_decay: float = Field(0.1, ge=0, le=1, description="AdamW, per step, times the learning rate")
+    general: str = Field(
+        "embedded",
+        pattern=r"^(embedded|[./~].*)$",
+        examples=["embedded"],
+        description='"embedded", or a JSONL file (./x, /x, ~/x) of rows with text, or with prompt and completion',
+    )
+    general_share: float = Field(0.0, ge=0, lt=1, description="share of the tokens that are general text; paper: 0.465")
+
+
+class Sft(Training):
     """Supervised fine-tuning on assistant tokens."""
 
     method: Literal["lora", "loramoe", "full"] = Field(
@@ -124,17 +161,6 @@ class Sft(Table):
     kl_direction: Literal["policy", "reference"] = Field(
         "policy", description="policy: KL(model, start), as AnalogSeeker; reference: KL(start, model)"
     )
-    epochs: float = Field(3.0, gt=0, description="passes over the rows")
-    learning_rate: float = Field(1e-3, gt=0, le=1, description="peak of the schedule")
-    batch_tokens: int = Field(4096, ge=1, description="real tokens per optimizer step")
-    max_length: int = Field(512, ge=8, description="tokens; a longer row is an error, not a cut")
-    warmup_ratio: float = Field(0.03, ge=0, lt=1, description="share of the steps with a rising rate")
-    scheduler: Literal["cosine", "linear", "constant"] = Field("cosine", description="learning rate after the warm-up")
-    weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW, per step, times the learning rate")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradient norm is clipped to this")
-    save_steps: int = how(100, "optimizer steps between checkpoints", ge=1)
-    log_steps: int = Field(10, ge=1, description="optimizer steps between lines of training.jsonl")
-    micro_batch: int = how(64, "rows per forward and backward pass, at most; the rest of a step is accumulated", ge=1)
     experts: Experts = Field(Experts(), description="LoRAMoE's experts")
     balance: Balance = Field(Balance(), description="LoRAMoE's balancing constraint")
     packing: bool = Field(
@@ -216,6 +242,8 @@ class Recipe:
     data: BaseModel
     mix: Mix | None
     model: Model
+    cpt: Cpt | None
+    sft_general: Sft | None
     sft: Sft
     rl: Rl | None
     eval: Eval
@@ -230,11 +258,20 @@ class DataStage(Table):
     seed: int
 
 
+class CptStage(Table):
+    """What the cpt stage gets."""
+
+    model: Model
+    cpt: Cpt
+    seed: int
+
+
 class SftStage(Table):
-    """What the sft stage gets."""
+    """What the sft and sft_general stages get; `rows` is the stem of the file they learn."""
 
     model: Model
     sft: Sft
+    rows: Literal["sft", "sft_general"] = "sft"
     seed: int
 
 
@@ -254,9 +291,9 @@ class EvaluateStage(Table):
     seed: int
 
 
-def general_rows(mix):
-    """The file that `[mix]` draws from."""
-    return EMBEDDED / "general_train.jsonl" if mix.general == "embedded" else Path(mix.general).expanduser()
+def general_rows(table):
+    """The file that `[mix]` or `[cpt]` draws general text from."""
+    return EMBEDDED / "general_train.jsonl" if table.general == "embedded" else Path(table.general).expanduser()
 
 
 def model_folder(name):

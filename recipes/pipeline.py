@@ -1,6 +1,6 @@
 """The one wire from a recipe to its report, and what keeps its results: nothing is made twice, nothing made is lost.
 
-data ─► sft ─► rl ─► evaluate ─► report
+data ─► cpt ─► sft_general ─► sft ─► rl ─► evaluate ─► report        (cpt, sft_general and rl where the recipe has them)
 """
 
 import importlib
@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from recipes import artefact, plan, provenance
-from recipes.config import ROOT, DataStage, EvaluateStage, Recipe, RlStage, SftStage
+from recipes.config import ROOT, CptStage, DataStage, EvaluateStage, Recipe, RlStage, SftStage
 from recipes.digest import Digests, fingerprint
 from recipes.errors import RecipeError
 from recipes.loader import as_toml
 from recipes.memory import PeakMemory
 from recipes.runtime import Runtime, duration
 from recipes.steps import Step, base_model, general, key_of, source, tasks
+from recipes.trained import TRAINED
 
 
 def wire(recipe):
@@ -28,11 +29,18 @@ def wire(recipe):
     model, seed = recipe.model, recipe.seed
     base, (corpus, builder) = base_model(model), source(recipe)
     asked = DataStage(builder=recipe.builder, data=recipe.data, mix=recipe.mix, seed=seed)
-    data = Step("data", asked, (), corpus, builder | general(recipe.mix))
-    sft = Step("sft", SftStage(model=model, sft=recipe.sft, seed=seed), ("data",), watched=base)
-    steps = [data, sft]
-    if recipe.rl is not None:
-        steps.append(Step("rl", RlStage(model=model, rl=recipe.rl, seed=seed), ("data", "sft"), watched=base))
+    steps = [Step("data", asked, (), corpus, builder | general(recipe.mix))]
+    for name in TRAINED:
+        if (table := getattr(recipe, name)) is None:
+            continue
+        before, about = tuple(step.name for step in steps), {"model": model, "seed": seed}
+        if name == "cpt":
+            watched = base | (general(table) if table.general_share else {})
+            steps.append(Step(name, CptStage(cpt=table, **about), before, watched=watched))
+        elif name == "rl":
+            steps.append(Step(name, RlStage(rl=table, **about), before, watched=base))
+        else:
+            steps.append(Step(name, SftStage(sft=table, rows=name, **about), before, watched=base, module="sft"))
     made, scoring = tuple(step.name for step in steps), base | tasks(recipe.eval)
     return [*steps, Step("evaluate", EvaluateStage(model=model, eval=recipe.eval, seed=seed), made, watched=scoring)]
 
@@ -86,7 +94,7 @@ def run(job, until="report", fresh=False):
 
 def make(job, step, done, fresh):
     """The artefact folder of one step: the one that stands, else made now."""
-    module = job.stages(step.name)
+    module = job.stages(step.module or step.name)
     key = key_of(step, module, done, job.digests)
     final, out = job.home / key.folder, job.home / f"{key.folder}.partial"
     if not fresh and artefact.find(job.home, key, job.digests):
@@ -180,7 +188,7 @@ def survey(job):
     """A `Forecast` for every step: what stands, what has to be made, why, and what it will cost. Makes nothing."""
     done, counts, lines = {}, {}, []
     for step in wire(job.recipe):
-        module, waits = job.stages(step.name), [name for name in step.reads if name not in done]
+        module, waits = job.stages(step.module or step.name), [name for name in step.reads if name not in done]
         state = f"after {', '.join(waits)}"
         if not waits:
             key = key_of(step, module, done, job.digests)

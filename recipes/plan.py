@@ -78,7 +78,7 @@ def earlier_runs(runs, stage, spec):
 def what_runs(spec):
     """What decides a stage's speed: model and training method, or the builder and its teacher."""
     teacher = (spec.get("data") or {}).get("teacher")
-    return [spec.get("model"), spec.get("builder"), teacher, (spec.get("sft") or {}).get("method")]
+    return [spec.get("model"), spec.get("builder"), teacher, (spec.get("sft") or spec.get("cpt") or {}).get("method")]
 
 
 def pilot(module, spec, inputs, runtime):

@@ -4,12 +4,11 @@ from pathlib import Path
 
 from recipes import artefact, models
 from recipes.errors import RecipeError
+from recipes.trained import TRAINED, start
 
-STAGES = ("sft", "rl")  # in the order of training
 
-
-def choose(recipe, runs: Path, wanted: str | None) -> tuple[str, Path | None]:
-    """(stage, its artefact folder) for `wanted`: base, sft or rl; the last stage trained where it is None.
+def choose(recipe, runs: Path, wanted: str | None) -> tuple[str, dict[str, Path]]:
+    """(stage, {stage: artefact folder} up to it) for `wanted`, "base" or one of TRAINED; the last trained for None.
 
     Raises:
         RecipeError: that stage has no finished result.
@@ -17,8 +16,8 @@ def choose(recipe, runs: Path, wanted: str | None) -> tuple[str, Path | None]:
     home = runs / recipe.name / recipe.profile
     done = artefact.latest(home)
     if wanted == "base":
-        return "base", None
-    stages = [stage for stage in STAGES if stage in done]
+        return "base", {}
+    stages = [stage for stage in TRAINED if stage in done]
     if wanted is None and stages:
         wanted = stages[-1]
     if wanted not in stages:
@@ -29,21 +28,16 @@ def choose(recipe, runs: Path, wanted: str | None) -> tuple[str, Path | None]:
             allowed=", ".join(["base", *stages]),
             fix=f"python -m recipes run {recipe.name} --profile {recipe.profile} --runs {runs}",
         )
-    return wanted, done[wanted]
+    return wanted, {stage: done[stage] for stage in stages[: stages.index(wanted) + 1]}
 
 
-def load(recipe, folder: Path | None):
-    """(model, tokenizer) of a stage's artefact; the base model where `folder` is None."""
-    tokenizer = models.load_tokenizer(recipe.model)
-    if folder is not None and (folder / "model").is_dir():
-        model = models.load_base(
-            recipe.model.model_copy(update={"name": str(folder.resolve() / "model"), "revision": "main"})
-        )
-    else:
-        model = models.load_base(recipe.model)
-        if folder is not None:
-            model = models.load_adapters(model, {"default": folder / "adapter"})
-    return model.eval(), tokenizer
+def load(recipe, done: dict[str, Path]):
+    """(model, tokenizer) that the stages in `done` came to; the base model where there is none."""
+    whole, adapter = start(recipe.model, done)
+    model = models.load_base(whole)
+    if adapter is not None:
+        model = models.load_adapters(model, {"default": adapter})
+    return model.eval(), models.load_tokenizer(recipe.model)
 
 
 def reply(model, tokenizer, conversations: list[list[dict]], limit: int) -> list[str]:

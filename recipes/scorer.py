@@ -5,19 +5,25 @@ from pathlib import Path
 from transformers import ProcessorMixin
 
 
-def make_scorer(model, reader, batch_size: int, data: Path | None = None):
+def make_scorer(model, reader, batch_size: int, data: Path | None = None, replies: dict[str, str] | None = None):
     """lm-eval's model for texts, or where `reader` is a processor the one that is shown the images of a document too.
 
-    `data` is the folder in which images lie. `tokens` counts what was read and written, `bar` is a progress bar.
+    `data` is the folder in which images lie. With `replies` ({id of a document: reply}) those are given in place of
+    the model's; only its tokenizer is used. `tokens` counts what was read and written, `bar` is a progress bar.
     """
     if isinstance(reader, ProcessorMixin):
-        return seeing(model, reader, batch_size, data)
+        if replies is None:
+            return seeing(model, reader, batch_size, data)
+        reader = reader.tokenizer
     from lm_eval.models.huggingface import HFLM
 
     class Scorer(HFLM):
         bar, tokens = None, 0
 
         def generate_until(self, requests, disable_tqdm=True):
+            if replies is not None:
+                self.bar.advance(len(requests))
+                return [replies[request.doc["id"]] for request in requests]
             return super().generate_until(requests, disable_tqdm=True)
 
         def _model_generate(self, context, max_length, stop, **kwargs):

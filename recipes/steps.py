@@ -21,7 +21,8 @@ class Step:
     """One stage of a run.
 
     `reads` names the earlier stages whose artefacts it gets as inputs, `given` folders from outside that it gets too,
-    and `watched` what else makes its result: {name: {relative path: file}} or {name: version}.
+    and `watched` what else makes its result: {name: {relative path: file}} or {name: version}. `module` is the module
+    under recipes/stages where it has another name.
     """
 
     name: str
@@ -29,14 +30,18 @@ class Step:
     reads: tuple[str, ...] = ()
     given: dict[str, Path] = field(default_factory=dict)
     watched: dict[str, dict[str, Path] | str] = field(default_factory=dict)
+    module: str | None = None
 
 
 def key_of(step, module, done, digests):
-    """The `Key` of a step whose inputs are there; only the files that the stage's READS names count."""
-    inputs = {}
+    """The `Key` of a step whose inputs are there; only the files that the stage's READS names count.
+
+    A pattern of READS may hold a field of the step's spec in braces.
+    """
+    inputs, spec = {}, step.spec.model_dump(mode="json")
     for name in step.reads:
         written = read_manifest(done[name])["outputs"]
-        patterns = module.READS.get(name, ["*"])
+        patterns = [pattern.format_map(spec) for pattern in module.READS.get(name, ["*"])]
         files = {f: written[f] for f in written if any(fnmatch.fnmatchcase(f, pattern) for pattern in patterns)}
         if not files:
             raise RecipeError(
@@ -57,7 +62,6 @@ def key_of(step, module, done, digests):
             inputs[name] = {"path": name, "digest": fingerprint(files), "files": files}
     located = {"data.corpus"} if "corpus" in step.given else set()
     located |= {"model.name", "model.revision"} if "model" in step.watched else set()
-    spec = step.spec.model_dump(mode="json")
     return Key(step.name, module.VERSION, spec, inputs, frozenset(located | how_keys(step.spec)))
 
 

@@ -86,7 +86,7 @@ def test_list_shows_each_recipe_with_stages_and_profiles():
 
 
 def test_wrong_usage_is_2_and_a_stated_problem_is_1():
-    assert recipes("runn", "x").returncode == 2 and recipes("run", "x", "--until", "cpt").returncode == 2
+    assert recipes("runn", "x").returncode == 2 and recipes("run", "x", "--until", "dpo").returncode == 2
     done = recipes("show", "analogseker")
     assert done.returncode == 1 and "did you mean 'analogseeker'" in done.stderr and "Traceback" not in done.stderr
 

@@ -23,7 +23,7 @@ def evaluation(tasks, margin=0.05):
     made = []
     for name, (kind, right, n) in tasks.items():
         answers = {
-            model: Answers(MODELS[model], "acc", 1, {}, tuple(item(i, i < count) for i in range(n)))
+            model: Answers(MODELS[model], "acc", 1, {}, {}, tuple(item(i, i < count) for i in range(n)))
             for model, count in right.items()
             if n
         }
@@ -35,7 +35,7 @@ def evaluation(tasks, margin=0.05):
 
 
 def item(i, right, options=()):
-    return Item(i, {"options": list(options)}, "q", "g", "r", float(right), {}, str(i), str(i), str(i))
+    return Item(i, {"options": list(options)}, "q", "g", "r", float(right), str(i), str(i), str(i))
 
 
 def test_better_everywhere():
@@ -53,7 +53,7 @@ def choices(right_of_base):
         for model, count in (("base", right_of_base), ("sft", 160))
     }
     found = evaluation({"demo_recall": ("domain", {"base": 1, "sft": 1}, 200)})
-    task = Task("demo_recall", "domain", {m: Answers(MODELS[m], "acc", 1, {}, i) for m, i in items.items()})
+    task = Task("demo_recall", "domain", {m: Answers(MODELS[m], "acc", 1, {}, {}, i) for m, i in items.items()})
     return replace(found, tasks=(task,))
 
 

@@ -6,10 +6,10 @@ from recipes import results
 def run(*, recipe, runs, model=None, question=None):
     """Answer `question` once, or converse until an empty line or end of input.
 
-    `model` is base, sft, rl or None for the newest.
+    `model` is base, a training stage, or None for the newest.
     """
-    stage, folder = results.choose(recipe, runs, model)
-    loaded, tokenizer = results.load(recipe, folder)
+    stage, done = results.choose(recipe, runs, model)
+    loaded, tokenizer = results.load(recipe, done)
     limit = recipe.eval.max_new_tokens
     if question is not None:
         print(results.reply(loaded, tokenizer, [[{"role": "user", "content": question}]], limit)[0])

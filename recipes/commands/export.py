@@ -10,6 +10,7 @@ from pathlib import Path
 from recipes import results
 from recipes.config import model_folder
 from recipes.errors import RecipeError
+from recipes.trained import start
 
 PARITY_PROMPTS = 64  # test prompts on which adapter and merged model have to give the same answers
 CARD = """---
@@ -69,13 +70,14 @@ def run(*, recipe, runs, model=None, to):
             allowed="a folder that does not exist yet",
             fix="name another, or remove it",
         )
-    stage, folder = results.choose(recipe, runs, model)
-    loaded, tokenizer = results.load(recipe, folder)
+    stage, done = results.choose(recipe, runs, model)
+    whole, _ = start(recipe.model, done)
+    loaded, tokenizer = results.load(recipe, done)
     prompts = test_prompts(runs / recipe.name / recipe.profile)
     before = answers(loaded, tokenizer, prompts, recipe.eval)
     unfinished = to.with_name(to.name + ".partial")
     shutil.rmtree(unfinished, ignore_errors=True)
-    base = None if mergeable(loaded) else base_beside(recipe.model, unfinished, to)
+    base = None if mergeable(loaded) else base_beside(whole, unfinished, to)
     if base is None:
         write_merged(loaded, unfinished)
     else:
@@ -102,7 +104,7 @@ def run(*, recipe, runs, model=None, to):
             ),
         )
     loading = "" if base is None else LOADING.format(base=base, folder=to)
-    write_card(recipe, runs, stage, folder, unfinished, same, len(prompts), loading)
+    write_card(recipe, runs, stage, done.get(stage), unfinished, same, len(prompts), loading)
     unfinished.rename(to)
     print(f"written: {to}\nscore it:  {score_command(recipe, runs, to, base)}")
 

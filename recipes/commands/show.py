@@ -1,13 +1,14 @@
 """`list`: the recipes of a file, one line each, from the raw TOML alone."""
 
 from recipes.loader import profiles, read_file
+from recipes.trained import TRAINED
 
 
 def listing(file):
     """Name, stages, profiles and summary of every recipe, aligned."""
     rows = [("recipe", "stages", "profiles", "summary")]
     for name, table in read_file(file).items():
-        stages = "data sft rl evaluate" if "rl" in table else "data sft evaluate"
+        stages = " ".join(["data", *(stage for stage in TRAINED if stage in table), "evaluate"])
         rows.append((name, stages, " ".join(profiles(table)), str(table.get("summary", ""))))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(

@@ -3,7 +3,8 @@
 Source of the form: lm-eval 0.4.13, loggers/evaluation_tracker.py and result_schema.py.
 Files: results_<date>.json and samples_<task>_<date>.jsonl, possibly one folder below the model's own. A sample holds
 doc_id, doc, target, arguments, resps, filtered_resps, filter, metrics, doc_hash, prompt_hash, target_hash and one value
-per metric. The first metric is the task's score; of several filters the first counts.
+per metric. The first metric is the task's score; of several filters the first counts. What a metric comes to over all
+items (a mean, or something like macro-F1 that items do not have) is in the results under "metric,filter".
 """
 
 from __future__ import annotations
@@ -39,7 +40,6 @@ class Item:
     gold: str
     reply: str
     score: float  # 0..1
-    others: dict[str, float]  # the task's further metrics
     doc_hash: str
     prompt_hash: str
     target_hash: str
@@ -59,6 +59,7 @@ class Answers:
     metric: str
     version: Any
     decoding: dict[str, Any]
+    measures: dict[str, float]  # the task's further metrics, over all items
     items: tuple[Item, ...]
 
     @cached_property
@@ -110,7 +111,18 @@ def load_answers(model: Model, task: str, results: dict[str, Any]) -> Answers | 
             fix="evaluate again with the pinned lm-eval",
         ) from error
     decoding = results.get("configs", {}).get(task, {}).get("generation_kwargs") or {}
-    return Answers(model, metric, results.get("versions", {}).get(task), decoding, items)
+    measures = _measures(results.get("results", {}).get(task, {}), metric, samples[0]["filter"])
+    return Answers(model, metric, results.get("versions", {}).get(task), decoding, measures, items)
+
+
+def _measures(found: dict[str, Any], metric: str, filter_name: str) -> dict[str, float]:
+    """What lm-eval's results hold of a task beside its score, without errors and names."""
+    names = {key: key.removesuffix(f",{filter_name}") for key in found if key.endswith(f",{filter_name}")}
+    return {
+        name: float(found[key])
+        for key, name in names.items()
+        if name != metric and not name.endswith("_stderr") and isinstance(found[key], (int, float))
+    }
 
 
 def load_results(folder: Path) -> dict[str, Any]:
@@ -136,7 +148,6 @@ def _item(sample: dict[str, Any], metric: str) -> Item:
         gold=str(doc.get("answer", sample["target"])),
         reply=_reply(sample),
         score=float(sample[metric]),
-        others={k: float(sample[k]) for k in sample["metrics"][1:] if isinstance(sample.get(k), (int, float))},
         doc_hash=sample["doc_hash"],
         prompt_hash=sample["prompt_hash"],
         target_hash=sample["target_hash"],

@@ -86,16 +86,12 @@ def _by_bucket(entries: list[Entry], evaluation: Evaluation) -> dict[str, dict[s
 
 
 def _other_measures(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Means of the further metrics that tasks log, such as the share of replies that could be read."""
+    """The further metrics of the tasks, such as the share of replies that could be read, or macro-F1."""
     rows = []
     for task in evaluation.tasks:
-        logged = [set(item.others) for answers in task.answers.values() for item in answers.items]
-        for metric in sorted(set.intersection(*logged)) if logged else ():
-            means = {
-                model: sum(i.others[metric] for i in answers.items) / len(answers.items)
-                for model, answers in task.answers.items()
-            }
-            rows.append({"task": task.name, "metric": metric, "means": means})
+        for metric in sorted({name for answers in task.answers.values() for name in answers.measures}):
+            values = {m: a.measures[metric] for m, a in task.answers.items() if metric in a.measures}
+            rows.append({"task": task.name, "metric": metric, "values": values})
     return rows
 
 

@@ -13,7 +13,7 @@ from recipes.errors import RecipeError
 from recipes.report.answers import Answers, Model, load_answers, load_results
 from recipes.report.jsonfiles import read_json
 
-KINDS = ("domain", "general", "format", "sampled")
+KINDS = ("domain", "general", "format", "sampled", "control")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Evaluation:
     @property
     def chain(self) -> list[Model]:
         """The base and what each training stage made of it, in order, all without examples in the prompt."""
-        return [m for m in self.models if m.num_fewshot == 0]
+        return [m for m in self.models if m.num_fewshot == 0 and m.stage != "rules"]
 
     def setting(self, key: str, default: float) -> float:
         """A number of the spec's [eval] table."""
@@ -148,7 +148,7 @@ def load_evaluation(artefact: Path) -> Evaluation:
 
 
 def _kind(task: str, declared: str, artefact: Path) -> str:
-    """A task that samples, or only looks at the form, repeats items of another one and is kept out of the verdict."""
+    """A task that samples, looks only at the form, or is a control repeats items of another one: not in the verdict."""
     if declared not in KINDS:
         raise RecipeError(
             "Unknown kind of task",
@@ -158,7 +158,7 @@ def _kind(task: str, declared: str, artefact: Path) -> str:
             fix="evaluate again",
         )
     suffix = task.rsplit("_", 1)[-1]
-    return suffix if declared == "domain" and suffix in ("sampled", "format") else declared
+    return suffix if declared == "domain" and suffix in ("sampled", "format", "control") else declared
 
 
 def _check_comparable(task: str, answers: dict[str, Answers], artefact: Path) -> None:

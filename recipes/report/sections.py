@@ -13,7 +13,12 @@ from recipes.report.charts import Curve
 from recipes.report.jsonfiles import read_json, read_rows
 from recipes.report.load import Evaluation, Manifest
 
-TRAINING_STAGES = {"cpt": "Continued pre-training", "sft": "Supervised tuning", "rl": "Reinforcement"}
+TRAINING_STAGES = {
+    "cpt": "Continued pre-training",
+    "sft_general": "General supervised tuning",
+    "sft": "Supervised tuning",
+    "rl": "Reinforcement",
+}
 TEXT = ("documents", "pages", "pieces", "nodes")  # steps of the ledger that count pieces of text, each of its own kind
 ROWS = ("replies", "records", "sft", "rl", "knowledge", "calculation", "transfer", "decontamination")
 FEEDS = {"replies": ("records",), "records": ("sft", "rl", "knowledge", "calculation", "transfer")}

@@ -13,7 +13,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from recipes.config import Eval, Model, Rl, Sft
+from recipes.config import Cpt, Eval, Model, Rl, Sft
 from recipes.report import stats
 from recipes.report.jsonfiles import read_json
 from recipes.report.load import Evaluation
@@ -22,7 +22,7 @@ from recipes.report.verdict import pairs
 # Fields that say how the work was done, not what came of it: they may differ between the runs of one setting.
 HOW = {
     name: {key for key, field in table.model_fields.items() if (field.json_schema_extra or {}).get("identity") is False}
-    for name, table in {"model": Model, "sft": Sft, "rl": Rl, "eval": Eval}.items()
+    for name, table in {"model": Model, "cpt": Cpt, "sft": Sft, "rl": Rl, "eval": Eval}.items()
 }
 
 
@@ -93,7 +93,7 @@ def _pool(runs: list[Evaluation]) -> tuple[Pooled, ...]:
     pooled = []
     for model, against in pairs(runs[0].models):
         rows = [row for task in runs[0].tasks if (row := _pool_task(runs, task.name, model, against))]
-        family = [row for row in rows if row["kind"] != "sampled"]
+        family = [row for row in rows if row["kind"] not in ("sampled", "control")]
         for row, p in zip(family, stats.holm([row["test"].p for row in family]), strict=True):
             row["p_holm"] = p
         pooled += [Pooled(**({"p_holm": row["test"].p} | row)) for row in rows]

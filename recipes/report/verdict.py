@@ -83,23 +83,24 @@ def score(task: Task, answers: Answers) -> Score:
 
 
 def pairs(models: tuple[Model, ...]) -> list[tuple[str, str]]:
-    """Which model is compared with which: (model, against), each pair once."""
-    chain = [m.name for m in models if m.num_fewshot == 0]
+    """Which model is compared with which: (model, against), each pair once; the last one also with the rules."""
+    rules = [m.name for m in models if m.stage == "rules"]
+    chain = [m.name for m in models if m.num_fewshot == 0 and m.name not in rules]
     prompted = [m.name for m in models if m.num_fewshot > 0]
     found = [(name, chain[0]) for name in prompted if chain]
     for before, name in pairwise(chain):
         found += [(name, other) for other in dict.fromkeys([before, chain[0], *prompted])]
-    return found
+    return found + [(name, other) for other in rules for name in chain[-1:]]
 
 
 def compare(tasks: tuple[Task, ...], model: str, against: str, alpha: float, margin: float) -> list[Comparison]:
-    """Paired tests on every task that both models answered; Holm over all of them but the sampled repeats."""
+    """Paired tests on every task that both models answered; Holm over all but sampled repeats and controls."""
     shared = [t for t in tasks if model in t.answers and against in t.answers and t.n]
     tests = {
         t.name: stats.paired(t.answers[model].scores, t.answers[against].scores, t.answers[model].clusters)
         for t in shared
     }
-    family = [t.name for t in shared if t.kind != "sampled"]
+    family = [t.name for t in shared if t.kind not in ("sampled", "control")]
     adjusted = dict(zip(family, stats.holm([tests[name].p for name in family]), strict=True))
     found = []
     for task in shared:

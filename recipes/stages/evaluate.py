@@ -1,4 +1,4 @@
-"""Score base, few-shot base, SFT and RL model on identical prompts with lm-eval as a library.
+"""Score the base, the few-shot base and what each training stage left on identical prompts, with lm-eval as a library.
 
 test.jsonl ──► lm-eval tasks ──► one loaded model, adapters switched
            ──► lm_eval/<model>/results_*.json samples_*.jsonl ──► models.json
@@ -12,9 +12,11 @@ from pathlib import Path
 from recipes.config import ROOT
 from recipes.errors import RecipeError
 from recipes.plan import Work
+from recipes.trained import TRAINED, start
 
-VERSION = 2
-READS = {"data": ["test.jsonl", "sft.jsonl"], "sft": ["adapter/*", "model/*"], "rl": ["adapter/*", "model/*"]}
+VERSION = 3
+READS = {"data": ["test.jsonl", "sft.jsonl", "rules.jsonl"]} | {stage: ["adapter/*", "model/*"] for stage in TRAINED}
+MEASURED = ("cpt", "sft", "rl")  # of the stages that leave a model; the general one is a step on the way
 TASKS = ROOT / "eval" / "tasks"
 REQUEST_TOKENS, SHOT_TOKENS = 200, 150  # prompt and reply, and an example, with padding: guesses until a run is known
 
@@ -61,10 +63,10 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             allowed="at least one task that has rows",
             fix="name a task of the kinds that the builder makes, or ask the builder for more test items",
         )
-    variants = plan_variants(spec, inputs, domain, general)
+    variants = plan_variants(spec, inputs, manager, domain, general)
     tokens = 0
     for variant, scorer, base in loaded(spec, variants, inputs, out):
-        if variant["stage"] != "base":
+        if variant["stage"] in inputs:
             watch(spec, variant, scorer, base, inputs["data"], out)
         tokens += evaluate_variant(spec, variant, scorer, manager, out, runtime)
     index = {
@@ -79,7 +81,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         "observed": {
             v["name"]: json.loads(observed_file(out, v).read_text(encoding="utf-8"))
             for v in variants
-            if v["stage"] != "base"
+            if v["stage"] in inputs
         },
     }
     (out / "models.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
@@ -111,27 +113,48 @@ def available(manager, names, runtime) -> list[str]:
 def kind_of(task: str) -> str:
     """How the report treats a task of the recipe's field.
 
-    Sampled and format scores stand beside the verdict, not in it; a vote is taken over sampled replies.
+    Sampled, format and control scores stand beside the verdict, not in it; a vote is taken over sampled replies.
     """
     if task.endswith("_vote"):
         return "sampled"
-    return next((kind for kind in ("sampled", "format") if task.endswith(f"_{kind}")), "domain")
+    return next((kind for kind in ("sampled", "format", "control") if task.endswith(f"_{kind}")), "domain")
 
 
-def plan_variants(spec, inputs: dict[str, Path], domain: list[str], general: list[str]) -> list[dict]:
-    """Which models are asked what: base, few-shot base (own field only), then what each stage left (sampled too)."""
+def plan_variants(spec, inputs: dict[str, Path], manager, domain: list[str], general: list[str]) -> list[dict]:
+    """Which models are asked what: base, few-shot base (own field only), then what each stage left (sampled too).
+
+    Where the builder left replies by rule, these are scored as one more model on the tasks that they answer whole.
+    """
     greedy = [task for task in domain if kind_of(task) != "sampled"]
     variants = [{"name": "base", "stage": "base", "num_fewshot": 0, "tasks": greedy + general}]
     if spec.eval.fewshot:
         variants.append({"name": "few-shot", "stage": "base", "num_fewshot": spec.eval.fewshot, "tasks": greedy})
     variants += [
         {"name": stage, "stage": stage, "num_fewshot": 0, "tasks": domain + general}
-        for stage in ("sft", "rl")
+        for stage in MEASURED
         if stage in inputs
     ]
+    if ruled := ruled_tasks(manager, greedy, rules(inputs["data"])):
+        variants.append({"name": "rules", "stage": "rules", "num_fewshot": 0, "tasks": ruled})
     for variant in variants:
         variant["model"] = f"{spec.model.name.strip('./~')}-{variant['name']}"
     return variants
+
+
+def rules(data: Path) -> dict[str, str]:
+    """{id of a test row: reply} that the builder's rules gave without a language model; empty where it has none."""
+    from recipes.training import read_rows
+
+    file = data / "rules.jsonl"
+    return {row["id"]: row["reply"] for row in read_rows(file)} if file.is_file() else {}
+
+
+def ruled_tasks(manager, names: list[str], replies: dict[str, str]) -> list[str]:
+    """The tasks of whose documents every one has a reply."""
+    if not replies:
+        return []
+    tasks = {name: manager.load([name])["tasks"][name] for name in names}
+    return [name for name, task in tasks.items() if all(doc.get("id") in replies for doc in task.test_docs())]
 
 
 def observed_file(out: Path, variant: dict) -> Path:
@@ -159,7 +182,7 @@ def loaded(spec, variants: list[dict], inputs: dict[str, Path], out: Path):
     """(variant, lm-eval model ready to answer as that variant, the base beside it or None where it is the model with
     its adapter off) for each variant that is still to be asked.
 
-    Adapters sit on one loaded base and are switched; fully trained stages are loaded one at a time.
+    Adapters of the base sit on it and are switched; models whose every weight was trained are loaded one at a time.
     """
     from recipes import models
     from recipes.scorer import make_scorer
@@ -171,11 +194,8 @@ def loaded(spec, variants: list[dict], inputs: dict[str, Path], out: Path):
         return
     data = inputs["data"]
     reader = load_reader(spec.model, read_rows(data / "test.jsonl"))
-    adapters = {
-        stage: inputs[stage] / "adapter"
-        for stage in ("sft", "rl")
-        if stage in inputs and (inputs[stage] / "adapter").is_dir()
-    }
+    reached = {stage: start(spec.model, inputs, stage) for stage in MEASURED if stage in inputs}
+    adapters = {stage: adapter for stage, (whole, adapter) in reached.items() if whole == spec.model}
     base = models.load_base(spec.model)
     model = models.load_adapters(base, adapters) if adapters else base
     scorer = make_scorer(model.eval(), reader, spec.eval.batch_size, data)
@@ -183,14 +203,17 @@ def loaded(spec, variants: list[dict], inputs: dict[str, Path], out: Path):
         if variant["stage"] in adapters:
             model.set_adapter(variant["stage"])
             yield variant, scorer, None
+        elif variant["stage"] == "rules":
+            yield variant, make_scorer(base, reader, spec.eval.batch_size, replies=rules(data)), None
         elif variant["stage"] == "base":
             with model.disable_adapter() if adapters else nullcontext():
                 yield variant, scorer, None
         else:
-            trained = spec.model.model_copy(
-                update={"name": str(inputs[variant["stage"]] / "model"), "revision": "main"}
-            )
-            yield variant, make_scorer(models.load_base(trained).eval(), reader, spec.eval.batch_size, data), base
+            whole, adapter = reached[variant["stage"]]
+            trained = models.load_base(whole)
+            if adapter is not None:
+                trained = models.load_adapters(trained, {"default": adapter})
+            yield variant, make_scorer(trained.eval(), reader, spec.eval.batch_size, data), base
 
 
 def evaluate_variant(spec, variant: dict, scorer, manager, out: Path, runtime) -> int:

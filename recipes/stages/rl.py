@@ -9,9 +9,15 @@ from pathlib import Path
 
 from recipes.errors import RecipeError
 from recipes.plan import Work
+from recipes.trained import start
 
 VERSION = 1
-READS = {"data": ["rl.jsonl"], "sft": ["adapter/*", "model/*"]}
+READS = {
+    "data": ["rl.jsonl"],
+    "cpt": ["model/*"],
+    "sft_general": ["model/*", "adapter/*"],
+    "sft": ["adapter/*", "model/*"],
+}
 REPLY_TOKENS, PROMPT_TOKENS = 60, 60  # first guesses until a run is known
 SEEING = ("grpo", "rloo")  # algorithms that rows with images can be learnt by
 MEAN_LENGTH = "completions/mean_length"
@@ -117,7 +123,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             fix="drop the [rl] table, or add facts that can be graded",
         )
     reader = load_reader(spec, rows)
-    policy, found = load_policy(spec, inputs["sft"]), {}
+    policy, found = load_policy(spec, inputs), {}
     if spec.rl.algorithm == "offline_self_training":
         from recipes.rl.offline import self_trained
 
@@ -182,16 +188,17 @@ def load_reader(spec, rows: list[dict]):
     return vision.load_reader(spec.model, rows)
 
 
-def load_policy(spec, sft: Path):
+def load_policy(spec, done: dict[str, Path]):
     """The model that supervised fine-tuning left, ready to learn on; for PPO with a value head."""
     from recipes import models
     from recipes.rl.value_head import policy_with_value_head
 
-    if (sft / "adapter").is_dir() and spec.rl.algorithm == "ppo":
-        return policy_with_value_head(models.load_base(spec.model), sft / "adapter")
-    if (sft / "adapter").is_dir():
-        return models.load_adapters(models.load_base(spec.model), {"default": sft / "adapter"}, trainable=True)
-    return models.load_base(spec.model.model_copy(update={"name": str(sft / "model"), "revision": "main"}))
+    whole, adapter = start(spec.model, done)
+    if adapter is None:
+        return models.load_base(whole)
+    if spec.rl.algorithm == "ppo":
+        return policy_with_value_head(models.load_base(whole), adapter)
+    return models.load_adapters(models.load_base(whole), {"default": adapter}, trainable=True)
 
 
 def make_trainer(spec, policy, reader, rows: list[dict], out: Path):
@@ -278,7 +285,7 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
         training.read_rows(inputs["data"] / "rl.jsonl")[: 4 * spec.rl.prompts_per_step] if "data" in inputs else made_up
     )
     reader = load_reader(spec, rows)
-    policy = load_policy(spec, inputs["sft"]) if "sft" in inputs else models.load_base(spec.model)
+    policy = load_policy(spec, inputs) if "sft" in inputs else models.load_base(spec.model)
     steps = 2 * iterations_of(spec.rl)
     changes = {"steps": steps, "order": "random"}
     if spec.rl.algorithm == "offline_self_training":

@@ -9,9 +9,14 @@ from pathlib import Path
 from recipes.config import WORLD
 from recipes.errors import RecipeError
 from recipes.plan import Work
+from recipes.trained import start
 
 VERSION = 1
-READS = {"data": ["sft.jsonl"]}
+READS = {
+    "data": ["{rows}.jsonl"],
+    "cpt": ["model/*"],
+    "sft_general": ["adapter/*", "model/*"],
+}  # {rows}: sft, or sft_general for that stage
 ROW_TOKENS = 110  # first guess of a row's length, until the data exists
 PILOT_ROWS = 96
 
@@ -23,9 +28,9 @@ def steps_of(rows: int, mean_tokens: float, sft) -> tuple[int, int]:
 
 
 def forecast(spec, counts: dict) -> Work:
-    rows = counts["sft"]
-    tokens = counts.get("sft_tokens", rows * ROW_TOKENS)
-    _, steps = steps_of(rows, tokens / rows, spec.sft)
+    rows = counts.get(spec.rows, 0)
+    tokens = rows * ROW_TOKENS
+    _, steps = steps_of(rows, ROW_TOKENS, spec.sft)
     return Work(
         rows=rows,
         steps=steps,
@@ -35,7 +40,7 @@ def forecast(spec, counts: dict) -> Work:
 
 
 def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
-    """Train on inputs["data"]/sft.jsonl; writes adapter/ (or model/ for the full method) and training.jsonl.
+    """Train on the rows that the data stage left; writes adapter/ (or model/ for the full method) and training.jsonl.
 
     Raises:
         RecipeError: no rows, a row longer than `sft.max_length`, images that this model or machine cannot read, or a
@@ -45,12 +50,13 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
 
     from recipes import models, tower, training, vision
 
-    rows = training.read_rows(inputs["data"] / "sft.jsonl")
+    file = inputs["data"] / f"{spec.rows}.jsonl"
+    rows = training.read_rows(file) if file.is_file() else []
     if not rows:
         raise RecipeError(
             "there is nothing to train on",
-            where=str(inputs["data"] / "sft.jsonl"),
-            got="0 rows",
+            where=str(file),
+            got="0 rows" if file.is_file() else "no such file; this builder makes none",
             allowed="at least one",
             fix="see ledger.jsonl beside it for why rows were dropped",
         )
@@ -60,16 +66,16 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     if too_long:
         raise RecipeError(
             "rows are longer than the model is given",
-            where="sft.max_length",
+            where=f"{spec.rows}.max_length",
             got=f"{len(too_long)} of {len(rows)} rows, the longest {max(lengths)} tokens, such as {too_long[0]}",
             allowed=f"at most {spec.sft.max_length} tokens",
-            fix=f"--set sft.max_length={max(lengths)}, or shorten the rows in the builder",
+            fix=f"--set {spec.rows}.max_length={max(lengths)}, or shorten the rows in the builder",
         )
     dataset = Dataset.from_list(vision.with_images([columns(row) for row in rows], rows, lengths))
-    with runtime.bar("sft", 0, "steps") as bar:
-        base = models.load_base(spec.model, training=True)
+    with runtime.bar(spec.rows, 0, "steps") as bar:
+        base = load_start(spec, inputs)
         trainer = make_trainer(spec, base, reader, dataset, sum(lengths) / len(lengths), out)
-        trainer.add_callback(training.Watch(bar, "sft"))
+        trainer.add_callback(training.Watch(bar, spec.rows))
         start = training.keep_start(trainer.model, out) if spec.sft.init == "pissa" else None
         with tower.untouched(trainer.model, spec.model.vision):
             seconds = training.train(trainer, out)
@@ -109,6 +115,15 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     }
 
 
+def load_start(spec, inputs: dict[str, Path]):
+    """What training starts from: the base, what `cpt` made of it, or the adapter of a first supervised stage."""
+    from recipes import models
+
+    whole, adapter = start(spec.model, inputs)
+    base = models.load_base(whole, training=True)
+    return base if adapter is None else models.load_adapters(base, {"default": adapter}, trainable=True)
+
+
 def make_trainer(spec, base, reader, dataset, mean_tokens: float, out: Path):
     """TRL's SFTTrainer for the recipe. `reader` is the tokenizer, or the processor where rows have images.
 
@@ -138,6 +153,7 @@ def make_trainer(spec, base, reader, dataset, mean_tokens: float, out: Path):
     if sft.method == "full" and base.dtype != torch.float32 and models.device() == "cpu":
         base = base.float()
     tower.freeze(base, spec.model.vision)
+    target = tower.adapter_targets(base, sft.target, spec.model.vision)
     set_seed(spec.seed)
     arguments = SFTConfig(
         **training.common_arguments(sft, spec.seed, out),
@@ -159,7 +175,7 @@ def make_trainer(spec, base, reader, dataset, mean_tokens: float, out: Path):
             args=arguments,
             train_dataset=dataset,
             processing_class=reader,
-            peft_config=adapter_config(sft, tower.adapter_targets(base, sft.target, spec.model.vision)),
+            peft_config=None if hasattr(base, "peft_config") else adapter_config(sft, target),
             terms=terms(sft, base),
             b_rate=sft.lora_plus,
         )
@@ -237,19 +253,21 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
 
     from datasets import Dataset
 
-    from recipes import models, training, vision
+    from recipes import training, vision
 
     made_up = {
         "prompt": [{"role": "user", "content": "How far is it from here to there? " * 5}],
         "completion": [{"role": "assistant", "content": "It is near. " * 16}],
     }
-    rows = training.read_rows(inputs["data"] / "sft.jsonl")[:PILOT_ROWS] if "data" in inputs else [made_up] * PILOT_ROWS
+    rows = [made_up] * PILOT_ROWS
+    if "data" in inputs:
+        rows = training.read_rows(inputs["data"] / f"{spec.rows}.jsonl")[:PILOT_ROWS]
     reader = vision.load_reader(spec.model, rows)
     lengths = lengths_of(reader, rows)
     dataset = Dataset.from_list(vision.with_images([columns(row) for row in rows], rows, lengths))
     short = spec.model_copy(update={"sft": spec.sft.model_copy(update={"epochs": 1.0})})
     with tempfile.TemporaryDirectory() as folder:
-        base = models.load_base(spec.model, training=True)
+        base = load_start(spec, {name: folder for name, folder in inputs.items() if name != "data"})
         trainer = make_trainer(short, base, reader, dataset, sum(lengths) / len(lengths), Path(folder))
         trainer.args.save_strategy = "no"
         began = time.monotonic()
