@@ -1,4 +1,4 @@
-"""A random model of two small layers for each of picture and text, and rows with pictures, for tests of models that see.
+"""A random model of two small layers each for picture and text, and rows with pictures, for tests of models that see.
 
 Its processor needs Pillow but not torchvision, as that of Qwen2.5-VL does.
 """
