@@ -1,6 +1,6 @@
-"""The functions that eval/row_task.yaml names. lm-eval loads this file by its path, from any folder.
+"""The functions that eval/*_task.yaml name. lm-eval loads this file by its path, from any folder.
 
-It only makes the package importable; the functions, and the errors they raise, are those of eval.hooks.
+It only makes the package importable; the functions, and the errors they raise, are those of the modules.
 """
 
 import sys
@@ -10,6 +10,20 @@ ROOT = str(Path(__file__).resolve().parents[1])
 if ROOT not in sys.path:
     sys.path.append(ROOT)
 
+from eval.classes import macro_f1, recognised  # noqa: E402
 from eval.hooks import load, question, score  # noqa: E402
+from eval.measures import score_classes, score_numbers, score_text  # noqa: E402
+from eval.overlap import bleu4, cider  # noqa: E402
 
-__all__ = ["load", "question", "score"]
+__all__ = [
+    "bleu4",
+    "cider",
+    "load",
+    "macro_f1",
+    "question",
+    "recognised",
+    "score",
+    "score_classes",
+    "score_numbers",
+    "score_text",
+]

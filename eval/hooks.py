@@ -93,12 +93,14 @@ def question(doc: dict) -> str:
     return IMAGE * len(doc.get("images") or ()) + doc["prompt"][0]["content"]
 
 
-def score(doc: dict, replies: list[str | list[str]]) -> dict[str, float]:
-    """Metrics of a reply: acc (the grade), parsed (an answer was read), and acc_<level> where the row has a level.
+def chosen(doc: dict, replies: list[str | list[str]]) -> str:
+    """The reply that counts: of several to one document (`repeats`) the one that most of them agree with."""
+    return replies[0] if isinstance(replies[0], str) else majority(doc, replies[0])
 
-    Where a task's filter leaves several replies of a document (`repeats`), the one that most of them agree with counts.
-    """
-    reply = replies[0] if isinstance(replies[0], str) else majority(doc, replies[0])
+
+def score(doc: dict, replies: list[str | list[str]]) -> dict[str, float]:
+    """Metrics of a reply: acc (the grade), parsed (an answer was read), and acc_<level> where the row has a level."""
+    reply = chosen(doc, replies)
     if doc["grader"] == "format":
         return {"acc": format_score(reply), "parsed": float(extract_answer(reply) is not None)}
     right = grade(doc, reply)

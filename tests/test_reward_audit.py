@@ -12,13 +12,15 @@ CHOICE = EMPTY | {"grader": "choice", "answer": "C", "options": OPTIONS}
 NUMERIC = EMPTY | {"grader": "numeric", "answer": "42", "tolerance": 1e-6}
 UNIT = EMPTY | {"grader": "numeric", "answer": "60 uA", "unit": "uA", "tolerance": 0.01}
 TEXT = EMPTY | {"grader": "text", "answer": "the same gate-source voltage"}
+OVERLAP = EMPTY | {"grader": "overlap", "answer": "annealed selvite loses twelve percent"}
 PROGRAM = EMPTY | {"grader": "program", "answer": "42", "tolerance": 1e-6}
-ROWS = {"choice": CHOICE, "numeric": NUMERIC, "unit": UNIT, "text": TEXT, "program": PROGRAM}
+ROWS = {"choice": CHOICE, "numeric": NUMERIC, "unit": UNIT, "text": TEXT, "overlap": OVERLAP, "program": PROGRAM}
 GOLD = {
     "choice": "the same voltage",
     "numeric": "42",
     "unit": "60 uA",
     "text": "the same gate-source voltage",
+    "overlap": "annealed selvite loses twelve percent",
     "program": "print(42)",
 }
 SECONDS = 2.0  # for one reply without a program
@@ -36,6 +38,7 @@ def by_any(kind):
         "numeric": "43",
         "unit": "61.5 uA",
         "text": "the same drain voltage",
+        "overlap": "quenched norbite gained nothing",
         "program": "print(43)",
     }[kind]
     return {
@@ -113,6 +116,11 @@ TRICKS = {
         "denied": block("not the same gate-source voltage"),
         "articles only": block("the a an the"),
         "a word without end": block("same" * 100_000),
+    },
+    "overlap": {
+        "letters of the words": block("a n e l d s v i t o w p r c"),
+        "one word of all": block("annealedselviteloses"),
+        "words without end": block("quenched " * 100_000),
     },
     "program": {
         "the bare answer": block("42"),
