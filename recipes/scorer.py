@@ -38,6 +38,17 @@ def counted(scorer, replies):
     return replies
 
 
+class Pictures(tuple):
+    """Paths of images, each opened when it is looked at: lm-eval takes up all requests before the first batch."""
+
+    def __iter__(self):
+        from PIL import Image
+
+        for path in super().__iter__():
+            with Image.open(path) as image:
+                yield image.convert("RGB")
+
+
 def seeing(model, processor, batch_size: int, data: Path | None):
     """`hf-multimodal` of lm-eval for documents with and without images in one run."""
     from dataclasses import replace
@@ -80,7 +91,7 @@ def seeing(model, processor, batch_size: int, data: Path | None):
             return counted(self, super()._model_multimodal_generate(inputs, max_length, stop, **kwargs))
 
     def with_images(request, data):
-        paths = [str(data / image) for image in request.doc["images"]]
-        return replace(request, arguments=(*request.args, {"visual": paths}))
+        pictures = Pictures(data / image for image in request.doc["images"])
+        return replace(request, arguments=(*request.args, {"visual": pictures}))
 
     return SeeingScorer(pretrained=model, tokenizer=processor, batch_size=batch_size, backend="causal")

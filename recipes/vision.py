@@ -14,7 +14,7 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from recipes.config import Model
 from recipes.errors import RecipeError
-from recipes.models import load_tokenizer, location, sees, unreachable
+from recipes.models import load_tokenizer, location, quiet, sees, unreachable
 
 
 def shown(rows: list[dict]) -> bool:
@@ -56,6 +56,7 @@ def load_reader(model: Model, rows: list[dict]):
 
 def load_processor(model: Model, absent=()) -> ProcessorMixin:
     """The processor, padding left, with a pad token and a chat template; `absent`: packages that it may lack."""
+    quiet()
     try:
         processor = AutoProcessor.from_pretrained(
             location(model), revision=model.revision, trust_remote_code=model.trust_remote_code, padding_side="left"

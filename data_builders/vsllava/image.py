@@ -15,6 +15,7 @@ import numpy as np
 from scipy.signal import hilbert
 
 from data_builders.schema import DataError, GradedRow, SftRow, store_image
+from data_builders.vsllava.features import amplitudes
 
 SIDE, DPI = 672, 96  # pixels of a picture, a multiple of 28, the patch of Qwen2.5-VL: 576 tokens; pixels of an inch
 PANELS = ("waveform", "spectrum", "envelope")
@@ -78,15 +79,8 @@ def _curve(panel, x, fs):
     end = fs / 2
     if panel == "envelope":
         x, end = np.abs(hilbert(x - x.mean())), min(fs * ENVELOPE_SHARE, ENVELOPE_TOP)
-    frequency, height = amplitude_spectrum(x, fs)
+    frequency, height = np.fft.rfftfreq(len(x), 1 / fs), amplitudes(x)
     return frequency, height, end, 0.0, 1.05 * height[frequency <= end].max() or 1.0
-
-
-def amplitude_spectrum(x, fs):
-    """(Hz, amplitude) of `x` without its mean under a Hann window; a sine of amplitude A between bins reads A or a
-    little less."""
-    window = np.hanning(len(x))
-    return np.fft.rfftfreq(len(x), 1 / fs), np.abs(np.fft.rfft((x - x.mean()) * window)) * 2 / window.sum()
 
 
 @cache
