@@ -9,27 +9,35 @@ def make_scorer(model, reader, batch_size: int, data: Path | None = None, replie
     """lm-eval's model for texts, or where `reader` is a processor the one that is shown the images of a document too.
 
     `data` is the folder in which images lie. With `replies` ({id of a document: reply}) those are given in place of
-    the model's; only its tokenizer is used. `tokens` counts what was read and written, `bar` is a progress bar.
+    the model's. `tokens` counts what was read and written, `bar` is a progress bar.
     """
-    if isinstance(reader, ProcessorMixin):
-        if replies is None:
-            return seeing(model, reader, batch_size, data)
-        reader = reader.tokenizer
+    kind = seeing(reader, data) if isinstance(reader, ProcessorMixin) else reading()
+    scorer = kind(pretrained=model, tokenizer=reader, batch_size=batch_size, backend="causal")
+    scorer.replies = replies
+    return scorer
+
+
+def reading():
+    """`hf` of lm-eval."""
     from lm_eval.models.huggingface import HFLM
 
     class Scorer(HFLM):
-        bar, tokens = None, 0
+        bar, tokens, replies = None, 0, None
 
         def generate_until(self, requests, disable_tqdm=True):
-            if replies is not None:
-                self.bar.advance(len(requests))
-                return [replies[request.doc["id"]] for request in requests]
+            if self.replies is not None:
+                return given(self, requests)
             return super().generate_until(requests, disable_tqdm=True)
 
         def _model_generate(self, context, max_length, stop, **kwargs):
             return counted(self, super()._model_generate(context, max_length, stop, **kwargs))
 
-    return Scorer(pretrained=model, tokenizer=reader, batch_size=batch_size, backend="causal")
+    return Scorer
+
+
+def given(scorer, requests) -> list[str]:
+    scorer.bar.advance(len(requests))
+    return [scorer.replies[request.doc["id"]] for request in requests]
 
 
 def counted(scorer, replies):
@@ -49,14 +57,14 @@ class Pictures(tuple):
                 yield image.convert("RGB")
 
 
-def seeing(model, processor, batch_size: int, data: Path | None):
+def seeing(processor, data: Path | None):
     """`hf-multimodal` of lm-eval for documents with and without images in one run."""
     from dataclasses import replace
 
     from lm_eval.models.hf_vlms import HFMultimodalLM
 
     class SeeingScorer(HFMultimodalLM):
-        bar, tokens = None, 0
+        bar, tokens, replies = None, 0, None
 
         def _create_tokenizer(self, *args, **kwargs):
             # lm-eval's own gives a processor back and keeps none.
@@ -64,6 +72,8 @@ def seeing(model, processor, batch_size: int, data: Path | None):
 
         def generate_until(self, requests, disable_tqdm=True):
             """Documents show their images whatever their task is, so one task file serves texts and pictures."""
+            if self.replies is not None:
+                return given(self, requests)
             replies = {}
             for looking in (True, False):
                 some = {n: each for n, each in enumerate(requests) if bool(each.doc.get("images")) == looking}
@@ -94,4 +104,4 @@ def seeing(model, processor, batch_size: int, data: Path | None):
         pictures = Pictures(data / image for image in request.doc["images"])
         return replace(request, arguments=(*request.args, {"visual": pictures}))
 
-    return SeeingScorer(pretrained=model, tokenizer=processor, batch_size=batch_size, backend="causal")
+    return SeeingScorer
