@@ -86,9 +86,10 @@ class Balance(Table):
     """Balancing constraint of LoRAMoE: experts get more of the tokens of rows of their own type."""
 
     weight: float = Field(0.0, ge=0, description="weight beside the cross-entropy; 0: no constraint")
-    form: Literal["type_cv2", "sample_cv2", "sample_var_mean", "lbl", "mi"] = Field(
+    form: Literal["type_cv2", "sample_cv2", "sample_var_mean", "lbl", "mi", "concentration"] = Field(
         "type_cv2",
-        description="type_cv2: per type; sample_cv2: the authors' code; sample_var_mean: their text; lbl, mi: no types",
+        description="type_cv2: per type; sample_cv2: the authors' code; sample_var_mean: their text; "
+        "lbl, mi, concentration: no types",
     )
     scope: Literal["micro", "buffer", "lagged"] = Field(
         "buffer", description="statistics of a micro-batch, of the step so far on all devices, or of the step before"

@@ -93,6 +93,14 @@ def test_mutual_information_is_largest_for_sure_tokens_on_all_experts_and_none_f
     assert values == pytest.approx([-math.log(4), 0, 0], abs=1e-6)
 
 
+def test_concentration_is_least_where_one_expert_takes_all_and_its_gradient_goes_there():
+    collapsed, even = torch.eye(4)[0], torch.full((4,), 0.25)
+    assert [forms.entropies(mean).item() for mean in (collapsed, even)] == pytest.approx([0, math.log(4)], abs=1e-6)
+    logits = torch.tensor([0.1, 0.0, 0.0, 0.0], requires_grad=True)
+    forms.entropies(logits.softmax(-1)).backward()
+    assert logits.grad[0] < 0 < logits.grad[1:].min()  # descent gives more to the expert that has most
+
+
 def test_experts_of_one_subject_are_punished_over_a_micro_batch_and_not_over_the_step():
     """Four micro-batches of one subject each, each on its own two of eight experts."""
     values = {}
@@ -119,6 +127,9 @@ def by_hand(form, p, batch):
     if form == "mi":
         every, mean = p[valid], p[valid].mean(0)
         return (mean * mean.log()).sum() - (every * every.log()).sum(-1).mean()
+    if form == "concentration":
+        mean = p[valid].mean(0)
+        return -(mean * mean.log()).sum()
     factors = torch.where(torch.tensor(TYPES) == torch.tensor([[0], [1]]), 0.7, 1.3)
     if form == "type_cv2":
         z = torch.stack([factors[kind] * p[valid & (kinds == kind).unsqueeze(-1)].mean(0) for kind in (0, 1)])
@@ -127,7 +138,7 @@ def by_hand(form, p, batch):
     return z.var() / (z.mean() ** 2 if form == "sample_cv2" else z.mean())
 
 
-@pytest.mark.parametrize("form", ["type_cv2", "sample_cv2", "sample_var_mean", "lbl", "mi"])
+@pytest.mark.parametrize("form", ["type_cv2", "sample_cv2", "sample_var_mean", "lbl", "mi", "concentration"])
 def test_value_and_gradient_on_one_batch_are_those_of_the_formula(form):
     model, batch = Toy(), batch_of(9)
     with recording(model) as routed:
@@ -142,7 +153,7 @@ def test_value_and_gradient_on_one_batch_are_those_of_the_formula(form):
     assert (gradient(model) - direction).norm() < 1e-5 * direction.norm()
 
 
-@pytest.mark.parametrize("form", ["type_cv2", "lbl", "mi"])
+@pytest.mark.parametrize("form", ["type_cv2", "lbl", "mi", "concentration"])
 @pytest.mark.parametrize("top_k", [0, 2])
 def test_parts_of_the_lagged_term_add_up_to_the_gradient_on_the_whole_batch(form, top_k):
     batch, model = batch_of(12), Toy(top_k)
@@ -202,7 +213,7 @@ def test_two_processes_with_two_micro_batches_each_equal_one_batch(tmp_path):
         assert measured["gradient"] < 1e-6 and measured["value"] < 1e-6 and measured["between ranks"] == 0.0
 
 
-@pytest.mark.parametrize("form", ["type_cv2", "sample_cv2", "sample_var_mean", "lbl", "mi"])
+@pytest.mark.parametrize("form", ["type_cv2", "sample_cv2", "sample_var_mean", "lbl", "mi", "concentration"])
 def test_padding_rows_without_type_and_autocast_change_nothing(form):
     model, batch = Toy(), batch_of(6)
     term = Balance(1.0, TYPES, form=form, scope="micro")
@@ -218,7 +229,7 @@ def test_padding_rows_without_type_and_autocast_change_nothing(form):
         model(batch["input_ids"])
     with torch.autocast("cpu", torch.bfloat16):
         assert term.loss(model, batch, 1.0, 0.0)[1]["loss"] == pytest.approx(value["loss"], rel=1e-5)
-    if form not in ("lbl", "mi"):
+    if form not in ("lbl", "mi", "concentration"):
         typed = {key: entry[batch["sample_type"] >= 0] for key, entry in batch.items()}
         assert term_of(term, model, typed, 1.0)[1]["loss"] == pytest.approx(value["loss"], rel=1e-5)
 

@@ -1,5 +1,6 @@
 """The analogseeker data as a whole: rows, splits, determinism, resume, and clear errors."""
 
+import io
 import json
 import os
 import re
@@ -7,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from data_builders.quality.ledger import prove
 from data_builders.schema import DataError, SftRow, read_jsonl, write_json, write_jsonl
 from data_builders.teacher.expert import Expert
 from eval.graders import grade
+from recipes.runtime import Runtime
 
 ROOT = Path(__file__).parents[1]
 SMALL = ROOT / "tests" / "fixtures" / "small_corpus"
@@ -36,16 +37,6 @@ FILES = [
 ]
 
 
-class Bar:
-    def advance(self, n=1, note=None):
-        pass
-
-
-@contextmanager
-def bar(title, total, unit):
-    yield Bar()
-
-
 def small(**changes):
     base = {
         "corpus": str(SMALL),
@@ -58,7 +49,7 @@ def small(**changes):
 
 def build(spec, out, seed=42, say=lambda text: None):
     out.mkdir(parents=True, exist_ok=True)
-    metrics = builder.build(spec, builder.corpus_dir(spec), out, seed, bar, say)
+    metrics = builder.build(spec, builder.corpus_dir(spec), out, seed, Runtime(io.StringIO()).bar, say)
     return metrics, {
         name: read_jsonl(out / f"{name}.jsonl") for name in ("sft", "rl", "test", "qtsa", "nodes", "cpt", "ledger")
     }

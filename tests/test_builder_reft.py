@@ -1,9 +1,9 @@
 """The reft data: generated and published problems, splits, chains and programs, determinism, the ledger."""
 
+import io
 import json
 import re
 from collections import Counter, defaultdict
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,27 +18,19 @@ from data_builders.teacher import arithmetic
 from eval.graders import format_score, grade, grade_all
 from recipes.config import ROOT
 from recipes.embedded.arithmetic import work
+from recipes.runtime import Runtime
 
 REAL = ROOT.parent / "shared" / "data"
 REAL = next((p for p in (REAL, ROOT.parent.parent / "shared" / "data") if p.is_dir()), REAL)
+QUIET = Runtime(io.StringIO())
 FILES = ["card.json", "leaks.json", "ledger.jsonl", "nodes.jsonl", "rl.jsonl", "sft.jsonl", "test.jsonl"]
 SMALL = {"sft_rows": 240, "rl_rows": 160, "tests": {"problems": 90, "transfer": 40}}
-
-
-class Bar:
-    def advance(self, n=1, note=None):
-        pass
-
-
-@contextmanager
-def bar(title, total, unit):
-    yield Bar()
 
 
 def build(out, seed=42, **changes):
     out.mkdir(parents=True, exist_ok=True)
     spec = Spec.model_validate(changes)
-    metrics = builder.build(spec, builder.corpus_dir(spec), out, seed, bar, lambda text: None)
+    metrics = builder.build(spec, builder.corpus_dir(spec), out, seed, QUIET.bar, QUIET.say)
     rows = {name: read_jsonl(out / f"{name}.jsonl") for name in ("sft", "rl", "test", "nodes", "ledger")}
     return metrics, rows, json.loads((out / "card.json").read_text())
 

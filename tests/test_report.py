@@ -256,6 +256,21 @@ def test_only_the_base(tmp_path):
     assert "only the base was evaluated" in page_of(tmp_path / "report")
 
 
+def test_measures_over_a_whole_task_are_shown_as_lm_eval_aggregated_them(tmp_path):
+    """Macro-F1 is no mean over items: it stands in the results alone."""
+    stages = fabricate(tmp_path / "runs", skill=SMALL)
+    for file in (stages["evaluate"] / "lm_eval" / "sft").rglob("results_*.json"):
+        raw = json.loads(file.read_text(encoding="utf-8"))
+        measured = {"macro_f1,none": 0.4375, "macro_f1_stderr,none": 0.01}
+        raw.setdefault("results", {}).setdefault("analogseeker_transfer", {}).update(measured)
+        file.write_text(json.dumps(raw), encoding="utf-8")
+    write_report(stages, tmp_path / "report", {})
+    found = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))["other_measures"]
+    assert {"task": "analogseeker_transfer", "metric": "macro_f1", "values": {"sft": 0.4375}} in found
+    assert "macro_f1_stderr" not in {row["metric"] for row in found}
+    assert "0.438" in page_of(tmp_path / "report")
+
+
 def test_levels_are_reported_apart(tmp_path):
     stages = fabricate(tmp_path / "runs", skill=SMALL)
     for model in ("base", "few-shot", "sft", "rl"):

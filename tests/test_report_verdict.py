@@ -15,6 +15,7 @@ MODELS = {
     "few-shot": Model("few-shot", "base", 4, Path()),
     "sft": Model("sft", "sft", 0, Path()),
     "rl": Model("rl", "rl", 0, Path()),
+    "rules": Model("rules", "rules", 0, Path()),
 }
 
 
@@ -179,3 +180,22 @@ def test_nothing_to_compare():
     empty = judge(evaluation({"demo_recall": ("domain", {"base": 0, "sft": 0}, 0)}))
     assert empty.word == "cannot tell"
     assert "no domain task has items" in empty.sentence
+
+
+def test_rules_without_a_model_are_no_stage_but_a_rival():
+    tasks = {
+        "demo_type": ("domain", {"base": 20, "sft": 160, "rules": 195}, 200),
+        "demo_value": ("domain", {"base": 20, "sft": 160, "rules": 20}, 200),
+    }
+    verdict = judge(evaluation(tasks))
+    assert verdict.final == "sft" and verdict.word == "better"
+    assert "rules without a language model are better than it on type" in verdict.sentence
+    assert {(c.model, c.against) for c in verdict.comparisons} == {("sft", "base"), ("sft", "rules")}
+
+
+def test_a_control_decides_nothing_and_takes_no_part_in_the_correction():
+    tasks = {"demo_type": ("domain", {"base": 60, "sft": 160}, 200)}
+    alone = judge(evaluation(tasks))
+    beside = judge(evaluation(tasks | {"demo_none_control": ("control", {"base": 160, "sft": 20}, 200)}))
+    assert beside.sentence == alone.sentence
+    assert beside.of("sft", "base", "domain")[0].p_holm == alone.of("sft", "base", "domain")[0].p_holm

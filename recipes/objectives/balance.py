@@ -10,6 +10,8 @@ of the expert is that of the row and 1 + delta elsewhere (sign "attract"), Z = I
     lbl              N * sum_n f_n * P_n, f without gradient   load balancing without types, arXiv 2501.11873
     mi               H(expert | token) - H(expert)             without types: all used, each token sure of its own;
                                                                ModuleFormer, arXiv 2306.04640
+    concentration    H(expert)                                 without types: few experts used, others to be pruned;
+                                                               the aim of ModuleFormer, whose code has no such term
 
 The authors give matching pairs 1 + delta, which makes matching experts the less used ones: sign "official". At its
 minimum type_cv2 gives the matching experts n(1 + delta) / (n(1 + delta) + (N - n)(1 - delta)) of the weight, n of
@@ -30,17 +32,25 @@ import torch
 import torch.distributed as dist
 
 from recipes.errors import RecipeError
-from recipes.objectives.forms import entropies, lbl, mi, preference, sample_cv2, sample_var_mean, type_cv2
+from recipes.objectives.forms import (
+    entropies,
+    lbl,
+    mi,
+    preference,
+    sample_cv2,
+    sample_var_mean,
+    type_cv2,
+)
 from recipes.objectives.routing import Routed, recording, valid_tokens
 
 CHOICES = {
-    "form": ("type_cv2", "sample_cv2", "sample_var_mean", "lbl", "mi"),
+    "form": ("type_cv2", "sample_cv2", "sample_var_mean", "lbl", "mi", "concentration"),
     "scope": ("micro", "buffer", "lagged"),
     "sign": ("attract", "official"),
     "reduce": ("mean", "sum"),
     "mask": ("attention", "completion"),
 }
-UNTYPED = ("lbl", "mi")
+UNTYPED = ("lbl", "mi", "concentration")
 
 
 @dataclass(frozen=True)
@@ -198,6 +208,8 @@ class Balance:
             means = sums.probabilities.sum(1) / tokens
             if self.form == "lbl":
                 return lbl(means, sums.weights.sum(1) / tokens)
+            if self.form == "concentration":
+                return entropies(means)
             return mi(means, sums.entropies.sum(1) / tokens)
         tokens = sums.tokens[:-1].clamp(min=1).unsqueeze(-1)
         return type_cv2(sums.probabilities[:, :-1] / tokens, self.prefer.to(tokens.device))

@@ -145,6 +145,7 @@ def _sentence(verdict: Verdict, evaluation: Evaluation, chain: list[Model]) -> t
     for before, model in pairwise(chain[1:]):
         clauses.append(_stage_clause(verdict.of(model.name, before.name, "domain"), model, before, evaluation))
     clauses += [_prompt_clause(verdict, m, final, evaluation) for m in evaluation.models if m.num_fewshot > 0]
+    clauses += [_rules_clause(verdict, m, final, evaluation) for m in evaluation.models if m.stage == "rules"]
     clauses.append(_retention_clause(retention, verdict.margin, evaluation))
     return word, cost, "; ".join(c for c in clauses if c) + "."
 
@@ -211,6 +212,17 @@ def _prompt_clause(verdict: Verdict, prompted: Model, final: Model, evaluation: 
     places = _and([evaluation.label(c.task) for c in rivals])
     shots = f"given {prompted.num_fewshot} examples in the prompt"
     return f"the model is not shown to beat the untuned base {shots} on {places}"
+
+
+def _rules_clause(verdict: Verdict, rules: Model, final: Model, evaluation: Evaluation) -> str:
+    """Only where tuning does not beat rules that need no language model at all."""
+    rivals = [c for c in verdict.of(final.name, rules.name, "domain") if c.judgement != BETTER]
+    if not rivals:
+        return ""
+    ahead = [c for c in rivals if c.judgement == WORSE]
+    places = _and([evaluation.label(c.task) for c in ahead or rivals])
+    shown = "are better than it" if ahead else "are not shown to be beaten"
+    return f"rules without a language model {shown} on {places}"
 
 
 def _retention_clause(retention: list[Comparison], margin: float, evaluation: Evaluation) -> str:
