@@ -17,7 +17,7 @@ def adapter_targets(base, target: tuple[str, ...], vision: str) -> str | list[st
     that is "frozen" the target is a regular expression for the language model alone, made of where it stands.
     """
     everywhere = target == ("all-linear",)
-    if vision == "tuned" or not has_tower(base):
+    if vision == "tuned" or not weights(base):
         return target[0] if everywhere else list(target)
     decoder = base.get_decoder()
     path = next(name for name, module in base.named_modules() if module is decoder)
@@ -28,14 +28,9 @@ def adapter_targets(base, target: tuple[str, ...], vision: str) -> str | list[st
     return rf"{re.escape(path)}\.(.*\.)?({'|'.join(map(re.escape, names))})"
 
 
-def has_tower(model) -> bool:
-    """Whether the model, in or out of wrappers, has more inside than its language model."""
-    return bool(tower(model))
-
-
-def tower(model) -> dict[str, torch.nn.Parameter]:
+def weights(model) -> dict[str, torch.nn.Parameter]:
     """Parameters of the vision tower and of what joins it to the language model: all but the language model's, its
-    head's and a value head's."""
+    head's and a value head's. None where a model reads text only."""
     core = causal_lm(model).base_model
     language = {id(weight) for weight in causal_lm(model).get_decoder().parameters()}
     head = causal_lm(model).get_output_embeddings()
@@ -46,7 +41,7 @@ def tower(model) -> dict[str, torch.nn.Parameter]:
 def freeze(model, vision: str) -> None:
     """Let the vision tower learn nothing, unless `vision` is "tuned"."""
     if vision == "frozen":
-        for weight in tower(model).values():
+        for weight in weights(model).values():
             weight.requires_grad_(False)
 
 
@@ -57,10 +52,10 @@ def untouched(model, vision: str):
     Raises:
         RecipeError: before, if a weight or an adapter of the tower would learn; after, if a byte of it differs.
     """
-    if vision == "tuned" or not has_tower(model):
+    if vision == "tuned" or not weights(model):
         yield
         return
-    learning = [name for name, weight in tower(model).items() if weight.requires_grad]
+    learning = [name for name, weight in weights(model).items() if weight.requires_grad]
     if learning:
         raise touched(f"{len(learning)} tensors that learn, such as {learning[0]}")
     before = digest(model)
@@ -82,7 +77,7 @@ def touched(got: str) -> RecipeError:
 def digest(model) -> str:
     """SHA-256 of every byte of the vision tower."""
     found = hashlib.sha256()
-    for name, weight in sorted(tower(model).items()):
+    for name, weight in sorted(weights(model).items()):
         found.update(name.encode())
         found.update(weight.detach().reshape(-1).view(torch.uint8).cpu().numpy().tobytes())
     return found.hexdigest()

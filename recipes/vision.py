@@ -137,18 +137,28 @@ def size_of(image: str) -> tuple[int, int]:
         return opened.size
 
 
-def prompts_of(reader, rows: list[dict]):
-    """The prompts of some rows as one batch to generate from, padded left."""
-    if not shown(rows):
-        texts = reader.apply_chat_template([row["prompt"] for row in rows], tokenize=False, add_generation_prompt=True)
-        batch = reader(texts, return_tensors="pt", padding=True, add_special_tokens=False)
-        batch.pop("token_type_ids", None)
-        return batch
-    images = [row.get("images", []) for row in rows]
-    texts = [text_of(reader, row["prompt"], row.get("images", ()), add_generation_prompt=True) for row in rows]
-    return reader(
-        images=images, text=texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False
-    )
+def prompts_of(reader, rows: list[dict], model):
+    """The prompts of some rows as one batch for `model` to generate from, padded left, where it is and in its dtype."""
+    prompts = [row["prompt"] for row in rows]
+    if isinstance(reader, ProcessorMixin):
+        images = [list(row.get("images", ())) for row in rows]
+        texts = [
+            text_of(reader, turns, seen, add_generation_prompt=True)
+            for turns, seen in zip(prompts, images, strict=True)
+        ]
+        batch = reader(
+            images=images if any(images) else None,
+            text=texts,
+            return_tensors="pt",
+            padding=True,
+            padding_side="left",
+            add_special_tokens=False,
+        )
+        return batch.to(model.device, model.dtype)
+    texts = reader.apply_chat_template(prompts, tokenize=False, add_generation_prompt=True)
+    batch = reader(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(model.device)
+    batch.pop("token_type_ids", None)
+    return batch
 
 
 def batches_of(processor, rows: list[dict], device, size: int) -> list[dict]:

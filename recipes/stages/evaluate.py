@@ -275,7 +275,7 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     if "data" in inputs:
         rows = read_rows(inputs["data"] / "test.jsonl")[: spec.eval.batch_size]
     model = models.load_base(spec.model).eval()
-    batch = vision.prompts_of(vision.load_reader(spec.model, rows), rows).to(models.device())
+    batch = vision.prompts_of(vision.load_reader(spec.model, rows), rows, model)
     model.generate(**batch, max_new_tokens=2, do_sample=False)  # the first call of a process sets up kernels
     began = time.monotonic()
     replies = model.generate(**batch, max_new_tokens=64, min_new_tokens=64, do_sample=False)
