@@ -56,6 +56,15 @@ def cross_checks(tables, problem, here):
             check_sft(name, tables[name], problem)
     if tables["sft_general"] is not None and tables["sft"] is not None:
         check_two_steps(tables["sft_general"], tables["sft"], problem)
+    reranked = [name for name in (tables["eval"].tasks if tables["eval"] else ()) if name.endswith("_rerank")]
+    if reranked and tables["rerank"] is None:
+        problem(
+            "eval.tasks",
+            f"task {reranked[0]!r} needs a reranker",
+            f'"{reranked[0]}"',
+            "a recipe with the table [rerank]",
+            "add --set rerank.prompts=256, or leave the task out",
+        )
     if here and tables["model"] is not None:
         check_model_folder(tables["model"], problem)
     for name in ("mix", "cpt"):

@@ -17,8 +17,8 @@ from recipes.trained import TRAINED
 ROOT = Path(__file__).resolve().parents[1]
 WRONG_USAGE = 2
 STOPPED = 130  # exit code after Ctrl-C, as shells expect it
-RUN_HELP = """Runs data -> cpt -> sft_general -> sft -> rl -> evaluate -> report, of these what the recipe has. A stage
-whose result stands is not run again; one that was interrupted goes on from where it was. Results lie in
+RUN_HELP = """Runs data -> cpt -> sft_general -> sft -> rl, rerank -> evaluate -> report, those that the recipe has. A
+stage whose result stands is not run again; one that was interrupted goes on from where it was. Results lie in
 RUNS/NAME/PROFILE/."""
 PLAN_HELP = """Rows, steps, tokens, expected time, memory and teacher cost of every stage, before anything is spent:
 from earlier runs of the same model on this hardware, else from a short pilot, which loads the model."""
@@ -50,7 +50,7 @@ def parser():
     )
     add("plan", run_plan, "what each stage will cost, and what is already there", *one, text=PLAN_HELP)
     run = add("run", run_recipe, "run a recipe from data to report", *one, text=RUN_HELP)
-    stages = ("data", *TRAINED, "evaluate", "report")
+    stages = ("data", *TRAINED, "rerank", "evaluate", "report")
     run.add_argument(
         "--until", choices=stages, default="report", metavar="STAGE", help=f"last stage: {', '.join(stages)}"
     )

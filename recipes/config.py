@@ -218,6 +218,23 @@ class Rl(Table):
     use_vllm: bool = how(False, "sample with vLLM where it imports, else with transformers")
 
 
+class Rerank(Table):
+    """A judge that picks one of several sampled replies, for tasks named _rerank (ReFT, arXiv 2401.08967)."""
+
+    prompts: int = Field(256, ge=8, description="prompts of rl.jsonl that are answered for it")
+    samples: int = Field(8, ge=2, description="replies to each; ReFT: 100")
+    temperature: float = Field(1.0, gt=0, le=2, description="sampling temperature")
+    max_completion_length: int = Field(160, ge=1, description="tokens of a reply")
+    rank: int = Field(16, ge=1, description="LoRA rank of the judge")
+    alpha: float = Field(32.0, gt=0, description="LoRA scale; the update is multiplied by alpha / rank")
+    epochs: float = Field(3.0, gt=0, description="passes over the graded replies")
+    learning_rate: float = Field(1e-4, gt=0, le=1, description="peak of the schedule")
+    batch_rows: int = Field(64, ge=1, description="replies per optimizer step")
+    save_steps: int = how(100, "optimizer steps between checkpoints", ge=1)
+    log_steps: int = Field(10, ge=1, description="optimizer steps between lines of training.jsonl")
+    micro_batch: int = how(64, "replies at once, at most", ge=1)
+
+
 class Eval(Table):
     """What is measured, and the statistics of the verdict."""
 
@@ -247,6 +264,7 @@ class Recipe:
     sft_general: Sft | None
     sft: Sft
     rl: Rl | None
+    rerank: Rerank | None
     eval: Eval
 
 
@@ -281,6 +299,14 @@ class RlStage(Table):
 
     model: Model
     rl: Rl
+    seed: int
+
+
+class RerankStage(Table):
+    """What the rerank stage gets."""
+
+    model: Model
+    rerank: Rerank
     seed: int
 
 

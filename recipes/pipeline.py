@@ -1,6 +1,8 @@
 """The one wire from a recipe to its report, and what keeps its results: nothing is made twice, nothing made is lost.
 
-data ─► cpt ─► sft_general ─► sft ─► rl ─► evaluate ─► report        (cpt, sft_general and rl where the recipe has them)
+data ─► cpt ─► sft_general ─► sft ─► rl, rerank ─► evaluate ─► report
+
+A recipe has data, sft, evaluate and report, and the others where it has their tables.
 """
 
 import importlib
@@ -14,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from recipes import artefact, plan, provenance
-from recipes.config import ROOT, CptStage, DataStage, EvaluateStage, Recipe, RlStage, SftStage
+from recipes.config import ROOT, CptStage, DataStage, EvaluateStage, Recipe, RerankStage, RlStage, SftStage
 from recipes.digest import Digests, fingerprint
 from recipes.errors import RecipeError
 from recipes.loader import as_toml
@@ -41,6 +43,11 @@ def wire(recipe):
             steps.append(Step(name, RlStage(rl=table, **about), before, watched=base))
         else:
             steps.append(Step(name, SftStage(sft=table, rows=name, **about), before, watched=base, module="sft"))
+    if recipe.rerank is not None:
+        supervised = tuple(step.name for step in steps if step.name != "rl")
+        steps.append(
+            Step("rerank", RerankStage(model=model, rerank=recipe.rerank, seed=seed), supervised, watched=base)
+        )
     made, scoring = tuple(step.name for step in steps), base | tasks(recipe.eval)
     return [*steps, Step("evaluate", EvaluateStage(model=model, eval=recipe.eval, seed=seed), made, watched=scoring)]
 

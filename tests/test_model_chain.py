@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from recipes import models
+from recipes import models, training
 from recipes.config import ROOT, Cpt, CptStage, Eval, EvaluateStage, Model, Rl, RlStage, Sft, SftStage
 from recipes.errors import ConfigErrors, RecipeError
 from recipes.loader import load
@@ -194,3 +194,24 @@ def test_stages_that_do_not_go_together_are_refused(sets, message):
     with pytest.raises(ConfigErrors) as error:
         load(ROOT / "recipes.toml", "analogseeker", sets=sets)
     assert message in str(error.value)
+
+
+def test_pretraining_goes_on_after_an_interruption_and_ends_with_the_same_weights(model, data, tmp_path, monkeypatch):
+    spec = CptStage(model=model, cpt=Cpt(**TEXT, save_steps=2), seed=1)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(self, args, state, control, **kwargs):
+        if state.global_step == 5:
+            raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Watch, "on_step_begin", stop, raising=False)
+        with pytest.raises(Stopped):
+            cpt.run(spec, {"data": data}, tmp_path / "stopped", Runtime())
+    assert list((tmp_path / "stopped").glob("checkpoints/checkpoint-4"))
+    for folder in ("stopped", "whole"):
+        cpt.run(spec, {"data": data}, tmp_path / folder, Runtime())
+    ended, alone = (tensors(tmp_path / folder / "model") for folder in ("stopped", "whole"))
+    assert all(torch.equal(ended[key], alone[key]) for key in alone)

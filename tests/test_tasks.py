@@ -247,7 +247,7 @@ def reft(tmp_path_factory):
 
 def test_every_task_of_reft_reads_its_kind_of_row_and_grades_it(world, reft):
     files = {file.stem for file in (TASKS / "reft").glob("*.yaml")}
-    assert files == {*REFT, "reft_vote", "reft"} and files <= {*world.manager().all_subtasks, "reft"}
+    assert files == {*REFT, "reft_vote", "reft_rerank", "reft"} and files <= {*world.manager().all_subtasks, "reft"}
     results, model = world.evaluate(list(REFT), gold, more=reft, num_fewshot=1)
     assert {name: results["results"][name]["acc,none"] for name in REFT} == dict.fromkeys(REFT, 1.0)
     assert {name: count["effective"] for name, count in results["n-samples"].items()} == REFT

@@ -8,7 +8,7 @@ def listing(file):
     """Name, stages, profiles and summary of every recipe, aligned."""
     rows = [("recipe", "stages", "profiles", "summary")]
     for name, table in read_file(file).items():
-        stages = " ".join(["data", *(stage for stage in TRAINED if stage in table), "evaluate"])
+        stages = " ".join(["data", *(stage for stage in (*TRAINED, "rerank") if stage in table), "evaluate"])
         rows.append((name, stages, " ".join(profiles(table)), str(table.get("summary", ""))))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(

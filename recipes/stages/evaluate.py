@@ -15,7 +15,9 @@ from recipes.plan import Work
 from recipes.trained import TRAINED, start
 
 VERSION = 3
-READS = {"data": ["test.jsonl", "sft.jsonl", "rules.jsonl"]} | {stage: ["adapter/*", "model/*"] for stage in TRAINED}
+READS = {"data": ["test.jsonl", "sft.jsonl", "rules.jsonl"], "rerank": ["adapter/*"]} | {
+    stage: ["adapter/*", "model/*"] for stage in TRAINED
+}
 MEASURED = ("cpt", "sft", "rl")  # of the stages that leave a model; the general one is a step on the way
 TASKS = ROOT / "eval" / "tasks"
 REQUEST_TOKENS, SHOT_TOKENS = 200, 150  # prompt and reply, and an example, with padding: guesses until a run is known
@@ -63,11 +65,18 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             allowed="at least one task that has rows",
             fix="name a task of the kinds that the builder makes, or ask the builder for more test items",
         )
+    judge = None
+    if any(name.endswith("_rerank") for name in domain):
+        from recipes import models, reranker
+
+        judge = reranker.load_reranker(spec.model, inputs)
     variants = plan_variants(spec, inputs, manager, domain, general)
     tokens = 0
     for variant, scorer, base in loaded(spec, variants, inputs, out):
         if variant["stage"] in inputs:
             watch(spec, variant, scorer, base, inputs["data"], out)
+        if judge is not None and "generate_until" not in vars(scorer):  # one scorer serves several variants
+            reranker.picking(scorer, judge, models.load_tokenizer(spec.model))
         tokens += evaluate_variant(spec, variant, scorer, manager, out, runtime)
     index = {
         "models": [
@@ -113,9 +122,10 @@ def available(manager, names, runtime) -> list[str]:
 def kind_of(task: str) -> str:
     """How the report treats a task of the recipe's field.
 
-    Sampled, format and control scores stand beside the verdict, not in it; a vote is taken over sampled replies.
+    Sampled, format and control scores stand beside the verdict, not in it; a vote is taken over sampled replies, and a
+    reranker picks from them.
     """
-    if task.endswith("_vote"):
+    if task.endswith(("_vote", "_rerank")):
         return "sampled"
     return next((kind for kind in ("sampled", "format", "control") if task.endswith(f"_{kind}")), "domain")
 

@@ -1,0 +1,156 @@
+"""A reranker: sampled replies of the supervised model, graded, train a judge that later picks one of several.
+
+rl.jsonl ──► sampled replies ──► grade(row, reply) ──► right or wrong ──► adapter/ (head and LoRA, recipes/reranker.py)
+"""
+
+import math
+from pathlib import Path
+
+from recipes.errors import RecipeError
+from recipes.plan import Work
+
+VERSION = 1
+READS = {"data": ["rl.jsonl"]} | {stage: ["adapter/*", "model/*"] for stage in ("cpt", "sft_general", "sft")}
+TOKENS = 140  # of a prompt and a reply: first guess until a run is known
+HELD_OUT = 8  # every eighth prompt is not trained on, and shows what picking is worth
+
+
+def forecast(spec, counts: dict) -> Work:
+    table = spec.rerank
+    replies = min(table.prompts, counts.get("rl", table.prompts)) * table.samples
+    return Work(
+        rows=replies,
+        steps=max(1, math.ceil(replies / table.batch_rows * table.epochs)),
+        tokens=round(replies * TOKENS * (1 + table.epochs)),
+        notes=f"{replies} sampled replies",
+    )
+
+
+def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
+    """Sample, grade, train; writes replies.jsonl, adapter/ and training.jsonl.
+
+    The metrics hold the share of right replies among those to prompts held out, of those picked, and of prompts with a
+    right one among their replies ("one", "picked", "any").
+
+    Raises:
+        RecipeError: no rl rows, or replies that are all right or all wrong.
+    """
+    from datasets import Dataset
+    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, set_seed
+
+    from eval.graders import grade_all
+    from recipes import models, reranker, training
+
+    table, tokenizer = spec.rerank, models.load_tokenizer(spec.model)
+    rows = training.read_rows(inputs["data"] / "rl.jsonl")[: table.prompts]
+    replies = sampled(spec, inputs, tokenizer, rows, out, runtime)
+    by_id = {row["id"]: row for row in rows}
+    kept = reranker.distinct(rows, replies)
+    grades = grade_all([by_id[entry["id"]] for entry in kept], [entry["reply"] for entry in kept])
+    told = {"replies": len(replies), "distinct": len(kept), "right": sum(grades) / max(1, len(kept))}
+    held = {row["id"] for row in rows[::HELD_OUT]}
+    examples = [
+        {
+            "text": reranker.text_of(tokenizer, by_id[entry["id"]]["prompt"], entry["reply"]),
+            "labels": [float(right == 1)],
+        }
+        for entry, right in zip(kept, grades, strict=True)
+        if entry["id"] not in held
+    ]
+    if len({example["labels"][0] for example in examples}) < 2:
+        raise RecipeError(
+            "there is nothing to tell apart",
+            where=str(inputs["data"] / "rl.jsonl"),
+            got=f"{len(examples)} distinct replies, {told['right']:.0%} of them right",
+            allowed="right and wrong replies",
+            fix="raise rerank.prompts or rerank.samples, or drop the [rerank] table",
+        )
+    set_seed(spec.seed)
+    judge = reranker.trainable(reranker.judge_of(spec.model, inputs), table.rank, table.alpha)
+    dataset = Dataset.from_list(examples).map(
+        lambda example: tokenizer(example["text"], add_special_tokens=False), remove_columns=["text"]
+    )
+    accumulation = math.ceil(table.batch_rows / table.micro_batch)
+    with runtime.bar("rerank", 0, "steps") as bar:
+        trainer = training.silence(
+            Trainer(
+                model=judge,
+                args=TrainingArguments(
+                    **training.common_arguments(table, spec.seed, out),
+                    num_train_epochs=table.epochs,
+                    per_device_train_batch_size=math.ceil(table.batch_rows / accumulation),
+                    gradient_accumulation_steps=accumulation,
+                    lr_scheduler_type="linear",
+                    warmup_steps=0.05,
+                ),
+                train_dataset=dataset,
+                data_collator=DataCollatorWithPadding(tokenizer),
+            )
+        )
+        trainer.add_callback(training.Watch(bar, "rerank"))
+        seconds = training.train(trainer, out)
+    training.save_result(judge, out / "adapter")
+    history = training.write_history(trainer, out, {"loss": "loss", "learning_rate": "learning_rate"})
+    training.forget_checkpoints(out)
+    lengths = sum(map(len, dataset["input_ids"]))
+    return {
+        **told,
+        **worth(judge.eval(), tokenizer, [row for row in rows if row["id"] in held], replies),
+        "rows": len(examples),
+        "steps": trainer.state.global_step,
+        "tokens": round(lengths * (1 + table.epochs)),
+        "train_seconds": round(seconds, 1),
+        "final_loss": history[-1]["loss"] if history else None,
+    }
+
+
+def sampled(spec, inputs: dict[str, Path], tokenizer, rows: list[dict], out: Path, runtime) -> list[dict]:
+    """`rerank.samples` replies of the supervised model to each row's prompt, kept in replies.jsonl."""
+    from recipes import models
+    from recipes.rl.self_training import sample_replies
+    from recipes.trained import start
+
+    table = spec.rerank
+    if not rows:
+        raise RecipeError(
+            "there is nothing to sample from",
+            where=str(inputs["data"] / "rl.jsonl"),
+            got="0 rows",
+            allowed="at least one",
+            fix="drop the [rerank] table, or ask the builder for rl rows",
+        )
+    whole, adapter = start(spec.model, inputs, "sft")
+    policy = models.load_base(whole)
+    if adapter is not None:
+        policy = models.load_adapters(policy, {"default": adapter})
+    with runtime.bar("replies", len(rows) * table.samples, "replies") as bar:
+        return sample_replies(
+            policy,
+            tokenizer,
+            rows,
+            out / "replies.jsonl",
+            table.samples,
+            temperature=table.temperature,
+            max_new_tokens=table.max_completion_length,
+            batch_size=table.micro_batch,
+            seed=spec.seed,
+            advance=bar.advance,
+        )
+
+
+def worth(judge, tokenizer, rows: list[dict], replies: list[dict]) -> dict:
+    """What picking is worth on prompts that were not trained on, as shares of 1."""
+    from eval.graders import grade_all
+    from recipes import reranker
+
+    texts = [[entry["reply"] for entry in replies if entry["id"] == row["id"]] for row in rows]
+    flat = [(row, text) for row, some in zip(rows, texts, strict=True) for text in some]
+    grades = iter(grade_all([row for row, _ in flat], [text for _, text in flat]))
+    right = [[next(grades) for _ in some] for some in texts]
+    picked = reranker.pick(judge, tokenizer, [row["prompt"] for row in rows], texts)
+    return {
+        "held_out": len(rows),
+        "one": sum(map(sum, right)) / max(1, len(flat)),
+        "picked": sum(some[place] for some, place in zip(right, picked, strict=True)) / max(1, len(rows)),
+        "any": sum(max(some) for some in right) / max(1, len(rows)),
+    }

@@ -1,0 +1,144 @@
+"""The reranker: trained on graded replies of the supervised model, it picks one of several."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from recipes import models, reranker, training
+from recipes.config import ROOT, Model, Rerank, RerankStage
+from recipes.errors import ConfigErrors, RecipeError
+from recipes.loader import load
+from recipes.rl import self_training
+from recipes.runtime import Runtime
+from recipes.stages import rerank
+
+TABLE = Rerank(prompts=32, samples=4, epochs=12, learning_rate=1e-2, batch_rows=32, rank=8, alpha=16.0, log_steps=1)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer = models.load_tokenizer(Model())
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 16}
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **shape,
+    )
+    Qwen3ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return Model(name=str(folder))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """Data with 32 prompts that all have one answer, so that a judge of two layers can learn it; no trained stage."""
+    folder = tmp_path_factory.mktemp("data")
+    rows = [
+        {
+            "id": f"r{n}",
+            "prompt": [{"role": "user", "content": f"Question {n}: how many?"}],
+            "answer": "7",
+            "grader": "numeric",
+            "unit": None,
+            "tolerance": None,
+            "options": None,
+        }
+        for n in range(32)
+    ]
+    (folder / "rl.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"data": folder}
+
+
+def scripted(values):
+    """In place of sampling: the replies to every prompt, in turn."""
+
+    def sample(policy, tokenizer, rows, file, samples, **settings):
+        return [
+            {"id": row["id"], "number": n, "reply": f"<answer>{values[n % len(values)]}</answer>"}
+            for row in rows
+            for n in range(samples)
+        ]
+
+    return sample
+
+
+@pytest.fixture(scope="module")
+def trained(model, done, tmp_path_factory):
+    out = tmp_path_factory.mktemp("rerank")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(self_training, "sample_replies", scripted([3, 7, 5, 3]))
+        metrics = rerank.run(RerankStage(model=model, rerank=TABLE, seed=1), done, out, Runtime())
+    return out, metrics
+
+
+def test_it_picks_right_replies_to_prompts_that_it_was_not_trained_on(trained):
+    _, metrics = trained
+    assert metrics["replies"] == 128 and metrics["distinct"] == 96 and metrics["right"] == pytest.approx(1 / 3)
+    assert (metrics["held_out"], metrics["one"], metrics["any"]) == (4, 0.25, 1.0)
+    assert metrics["picked"] == 1.0
+
+
+def test_what_is_written_picks_the_same(model, done, trained):
+    judge, tokenizer = reranker.load_reranker(model, done | {"rerank": trained[0]}), models.load_tokenizer(model)
+    prompt = [{"role": "user", "content": "Question 0: how many?"}]
+    texts = [f"<answer>{value}</answer>" for value in (5, 3, 7, 7)]
+    assert reranker.pick(judge, tokenizer, [prompt, prompt], [texts, texts[::-1]]) == [2, 0]
+
+
+def test_scores_do_not_depend_on_what_stands_in_the_batch(model, done, trained):
+    judge, tokenizer = reranker.load_reranker(model, done | {"rerank": trained[0]}), models.load_tokenizer(model)
+    short, long = "<answer>7</answer>", "so " * 60 + "<answer>3</answer>"
+    alone = reranker.logits_of(judge, tokenizer, [short])
+    assert reranker.logits_of(judge, tokenizer, [long, short])[1] == pytest.approx(alone[0], abs=1e-4)
+
+
+def test_replies_that_are_all_wrong_teach_nothing_and_are_named(model, done, tmp_path, monkeypatch):
+    monkeypatch.setattr(self_training, "sample_replies", scripted([3, 4]))
+    with pytest.raises(RecipeError, match="nothing to tell apart"):
+        rerank.run(RerankStage(model=model, rerank=TABLE, seed=1), done, tmp_path, Runtime())
+
+
+def test_in_a_reranked_task_the_pick_stands_for_all_replies_and_others_are_left_alone(model, done, trained):
+    judge, tokenizer = reranker.load_reranker(model, done | {"rerank": trained[0]}), models.load_tokenizer(model)
+    doc = {"prompt": [{"role": "user", "content": "Question 0: how many?"}]}
+    requests = [SimpleNamespace(task_name=task, doc_id=1, doc=doc) for task in ("a_rerank",) * 3 + ("a_vote",) * 3]
+    scorer = SimpleNamespace(generate_until=lambda asked, quiet: [f"<answer>{v}</answer>" for v in (3, 7, 5, 3, 7, 5)])
+    replies = reranker.picking(scorer, judge, tokenizer).generate_until(requests)
+    assert [reply[8] for reply in replies] == list("777375")
+
+
+def test_a_reranked_task_without_a_reranker_is_refused():
+    with pytest.raises(ConfigErrors, match="needs a reranker"):
+        load(ROOT / "recipes.toml", "reft", sets=['eval.tasks=["reft_problems", "reft_rerank"]'])
+
+
+def test_training_goes_on_after_an_interruption_and_ends_with_the_same_judge(
+    model, done, trained, tmp_path, monkeypatch
+):
+    class Stopped(Exception):
+        pass
+
+    def stop(self, args, state, control, **kwargs):
+        if state.global_step == 5:
+            raise Stopped
+
+    spec = RerankStage(model=model, rerank=TABLE.model_copy(update={"save_steps": 2}), seed=1)
+    monkeypatch.setattr(self_training, "sample_replies", scripted([3, 7, 5, 3]))
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Watch, "on_step_begin", stop, raising=False)
+        with pytest.raises(Stopped):
+            rerank.run(spec, done, tmp_path, Runtime())
+    assert list(tmp_path.glob("checkpoints/checkpoint-4"))
+    rerank.run(spec, done, tmp_path, Runtime())
+    ended, alone = (load_file(folder / "adapter" / "adapter_model.safetensors") for folder in (tmp_path, trained[0]))
+    assert all(torch.equal(ended[key], alone[key]) for key in alone)
