@@ -22,6 +22,18 @@ def shown(rows: list[dict]) -> bool:
     return any(row.get("images") for row in rows)
 
 
+def refuse(rows: list[dict], where: str, got: str, allowed: str) -> None:
+    """Raises RecipeError if any row has an image, where `got` in the place `where` reads text only."""
+    if shown(rows):
+        raise RecipeError(
+            "the rows have images, and this cannot look at them",
+            where=where,
+            got=got,
+            allowed=allowed,
+            fix=f"choose {allowed}, or a view of the data that is text",
+        )
+
+
 def load_reader(model: Model, rows: list[dict]):
     """What turns `rows` into tokens: the tokenizer, or the model's processor where a row has images.
 

@@ -195,7 +195,7 @@ def test_an_image_that_is_gone_is_named(seeing, tmp_path):
 def test_reinforcement_refuses_what_trl_cannot_do_with_images(seeing, data):
     rows = training.read_rows(data / "rl.jsonl")
     stage = RlStage(model=seeing, rl=Rl(algorithm="ppo", group_size=1), seed=1)
-    with pytest.raises(RecipeError, match="cannot look at images"):
+    with pytest.raises(RecipeError, match="cannot look at them"):
         rl.load_reader(stage, rows)
     with pytest.raises(RecipeError, match="cannot share a rollout"):
         rl.load_reader(stage.model_copy(update={"rl": Rl()}), [*rows, {"prompt": []}])

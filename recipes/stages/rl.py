@@ -168,15 +168,9 @@ def load_reader(spec, rows: list[dict]):
     """
     from recipes import vision
 
+    if spec.rl.algorithm not in SEEING:
+        vision.refuse(rows, "rl.algorithm", spec.rl.algorithm, " or ".join(SEEING))
     seen = sum(bool(row.get("images")) for row in rows)
-    if seen and spec.rl.algorithm not in SEEING:
-        raise RecipeError(
-            "this algorithm cannot look at images",
-            where="rl.algorithm",
-            got=spec.rl.algorithm,
-            allowed=" or ".join(SEEING),
-            fix="choose one of these, or a view of the data that is text",
-        )
     if 0 < seen < len(rows):
         raise RecipeError(
             "rows with and without images cannot share a rollout",
