@@ -35,7 +35,7 @@ from data_builders.quality.ledger import Ledger
 from data_builders.quality.selection import in_turns
 from data_builders.schema import DataError, order
 from data_builders.vsllava import questions
-from data_builders.vsllava.features import describe, heading, measure, quantise
+from data_builders.vsllava.features import describe, heading, measure, note, quantise
 from data_builders.vsllava.image import illustrated
 from data_builders.vsllava.recordings import read_recordings, split
 from data_builders.vsllava.rules import answer
@@ -157,17 +157,19 @@ def forecast(spec, corpus_dir):
 
 def _items(spec, supply, seed, use, kind, count):
     wordings = questions.read_wordings(SHIPPED)
-    return [
-        questions.ask(signal, FAMILY[kind], _shown(signal, spec), number, _split(use), wordings, supply.labels)
-        for signal, number in supply.draw(use, kind, count)
-    ]
+    items = []
+    for signal, number in supply.draw(use, kind, count):
+        found = measure(signal, spec.peaks)
+        asked = FAMILY[kind], _shown(signal, found, spec), note(found)
+        items.append(questions.ask(signal, *asked, number, _split(use), wordings, supply.labels))
+    return items
 
 
-def _shown(signal, spec):
+def _shown(signal, found, spec):
     if spec.view == "features":
-        return describe(measure(signal, spec.peaks))
+        return describe(found)
     if spec.view == "image":
-        return heading(measure(signal, spec.peaks))
+        return heading(found)
     return quantise(signal) if spec.view == "quantised" else ""
 
 
@@ -232,7 +234,11 @@ def _controls(items, spec, seed):
     turned = sorted(items, key=lambda item: order(seed, "shuffled", item.id))
     other = {item.id: following.signal for item, following in zip(turned, turned[1:] + turned[:1], strict=True)}
     blind = [("type_none", replace(item, shown=""), None) for item in items]
-    swapped = [("type_shuffled", replace(item, shown=_shown(other[item.id], spec)), other[item.id]) for item in items]
+    swapped = [
+        ("type_shuffled", replace(item, shown=_shown(shown, measure(shown, spec.peaks), spec)), shown)
+        for item in items
+        for shown in (other[item.id],)
+    ]
     return blind + swapped
 
 

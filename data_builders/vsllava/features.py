@@ -19,7 +19,7 @@ class Features:
     """Every number rounded to three digits, as the text states it, so that who reads the one knows no more.
 
     `spectrum` holds (Hz, amplitude in m/s²) and `envelope` (Hz, amplitude over the envelope's mean), strongest first;
-    `track` the strongest frequency of each quarter, in Hz.
+    `track` the strongest frequency of each quarter, in Hz; `share` is that of the strongest line in the power.
     """
 
     fs: int
@@ -31,6 +31,7 @@ class Features:
     crest: float
     kurtosis: float
     skewness: float
+    share: float
     spectrum: tuple[tuple[float, float], ...]
     envelope: tuple[tuple[float, float], ...]
     track: tuple[float, ...]
@@ -43,6 +44,7 @@ def measure(signal, peaks):
     rms, top = np.sqrt(np.mean(x**2)), np.abs(x).max()
     envelope = np.abs(hilbert(x))
     mean = envelope.mean()
+    spectrum = lines(x, signal.fs, peaks)
     swings = lines(envelope - mean, signal.fs, peaks, LOWEST)
     return Features(
         signal.fs,
@@ -51,7 +53,8 @@ def measure(signal, peaks):
         signal.bearing,
         *map(rounded, (rms, top, top / rms, kurtosis(x, fisher=False))),
         round(float(skew(x)), 2) + 0.0,
-        tuple((rounded(f), rounded(a)) for f, a in lines(x, signal.fs, peaks)),
+        round(min(1.0, (spectrum[0][1] / rms) ** 2 / 2), 2),
+        tuple((rounded(f), rounded(a)) for f, a in spectrum),
         tuple((rounded(f), round(a / mean, 2)) for f, a in swings),
         tuple(rounded(lines(part, signal.fs, 1)[0][0]) for part in np.array_split(x, TRACK)),
     )
@@ -84,7 +87,7 @@ def amplitudes(x):
 def heading(found):
     """What is known of a signal without measuring it: length, shaft rate, the orders of the bearing's faults."""
     orders = BEARINGS[found.bearing].orders
-    return f"{found.count} samples at {found.fs} Hz, shaft {text(found.shaft)} Hz, orders " + " ".join(
+    return f"{found.count / found.fs:g} s at {found.fs} Hz, shaft {text(found.shaft)} Hz, orders " + " ".join(
         f"{part} {text(orders[part])}" for part in ("outer", "inner", "ball")
     )
 
@@ -99,8 +102,18 @@ def describe(found):
             + ", ".join(f"{text(f)} {depth:.2f} order {text(f / found.shaft)}" for f, depth in found.envelope),
             "track: " + " ".join(map(text, found.track)),
             f"rms {text(found.rms)} peak {text(found.peak)} crest {text(found.crest)} "
-            f"kurtosis {text(found.kurtosis)} skewness {found.skewness:.2f}",
+            f"kurtosis {text(found.kurtosis)} skewness {found.skewness:.2f} share {found.share:.2f}",
         ]
+    )
+
+
+def note(found):
+    """What tells the types apart, in a line: swings of the envelope, lines, the part of the strongest, drift."""
+    orders = " and ".join(text(f / found.shaft) for f, _ in found.envelope[:2])
+    return (
+        f"envelope {found.envelope[0][1]:.2f} at orders {orders}, "
+        f"lines {' '.join(text(f) for f, _ in found.spectrum[:3])}, share {found.share:.2f}, "
+        f"track {text(found.track[0])} to {text(found.track[-1])}"
     )
 
 

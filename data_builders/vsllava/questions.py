@@ -81,12 +81,11 @@ def read_wordings(folder):
             faults += [f"{family}: no {{name}} in {wording!r}" for wording in train + test if "{name}" not in wording]
     for kind, labels in (("class", SPECS), ("recorded", RECORDED)):
         for label in labels:
-            told = table.get(kind, {}).get(label, {})
-            if not told.get("evidence") or not told.get("explanation"):
-                faults.append(f"{kind} {label}: no evidence, or no explanation")
+            told = table.get(kind, {}).get(label, {}).get("explanation") or ()
+            faults += [] if told else [f"{kind} {label}: no explanation"]
             known = {*SPECS[label].drawn, *(asked.symbol for asked in SPECS[label].asked)}
-            for sentence in (told.get("evidence", ""), *told.get("explanation", ())):
-                faults += [f"{kind} {label}: it has no {{{name}}}" for name in sorted(_names(sentence) - known)]
+            unknown = sorted(set().union(*map(_names, told)) - known)
+            faults += [f"{kind} {label}: it has no {{{name}}}" for name in unknown]
     if faults:
         raise DataError(
             "The wordings are not usable.",
@@ -109,16 +108,17 @@ def parameters_of(signal):
     return tuple(asked for asked in SPECS[signal.label].asked if asked.symbol in signal.params)
 
 
-def ask(signal, family, shown, number, split, wordings, options):
-    """The Item of that family; `number` picks the wording and, with the signal, the parameter."""
+def ask(signal, family, shown, noted, number, split, wordings, options):
+    """The Item of that family; `number` picks the wording and, with the signal, the parameter.
+
+    `noted` is what was measured in the signal, in a line: what its type is told from.
+    """
     offered = wordings[family][split]
     wording = number % len(offered)
     question, asked = offered[wording], None
     params = {label: {name: text(value) for name, value in values.items()} for label, values in signal.by_label.items()}
-    told = wordings["class" if signal.source == SIMULATED else "recorded"]
-    evidence = " and ".join(told[label]["evidence"].format(**params[label]) for label in signal.labels)
     if family == "type":
-        thinking, solution, answer = evidence, f"The type is {signal.label}.", signal.label
+        thinking, solution, answer = noted, f"The type is {signal.label}.", signal.label
     elif family == "parameter":
         known = parameters_of(signal)
         asked = known[(number // len(offered) + order(0, "asked", signal.id)) % len(known)]
@@ -127,10 +127,11 @@ def ask(signal, family, shown, number, split, wordings, options):
         question = question.format(name=asked.name)
         thinking, solution = PLACES[asked.symbol], f"The {asked.name} is {answer}."
     else:
+        told = wordings["class" if signal.source == SIMULATED else "recorded"]
         sentences = [
             sentence.format(**params[label]) for label in signal.labels for sentence in told[label]["explanation"]
         ]
-        thinking, solution, answer = evidence, f"The type is {signal.label}.", " ".join(sentences)
+        thinking, solution, answer = noted, f"The type is {signal.label}.", " ".join(sentences)
     return Item(signal, family, shown, question, thinking, solution, answer, options, wording, split, asked)
 
 

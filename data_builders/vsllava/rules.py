@@ -73,10 +73,9 @@ def _steady(found):
         return "gear fault"
     if _harmonic(found):
         return "multi harmonic"
-    share = found.spectrum[0][1] ** 2 / 2 / found.rms**2  # of the power, in the strongest line
     if max(depth for _, depth in found.envelope) >= FLAT:
-        return "AM" if _sidebands(found) and share > 0.25 else "AM-FM"
-    if share > 0.55:
+        return "AM" if _sidebands(found) and found.share > 0.25 else "AM-FM"
+    if found.share > 0.55:
         return "single harmonic"
     return "FM" if sum(a**2 for _, a in found.spectrum) / 2 / found.rms**2 > 0.3 else "healthy"
 
@@ -116,7 +115,7 @@ def measured(found, symbol):
         "amplitude": heights[0],
         "fundamental": lowest[0],
         "amplitude_1": lowest[1],
-        "carrier": frequencies[0] if heights[0] ** 2 / 2 > 0.25 * found.rms**2 else middle,
+        "carrier": frequencies[0] if found.share > 0.25 else middle,
         "index": found.envelope[0][1],
         "deviation": (max(frequencies) - min(frequencies)) / 2,
         "am_frequency": found.envelope[0][0],

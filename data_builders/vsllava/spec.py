@@ -17,9 +17,9 @@ class Tests(Table):
 
 
 class Mix(Table):
-    type: Share = Field(0.5, description="share of sft rows that ask for the type")
-    parameter: Share = Field(0.3, description="share that ask for a parameter")
-    explain: Share = Field(0.1, description="share that ask for a finding")
+    type: Share = Field(0.6, description="share of sft rows that ask for the type")
+    parameter: Share = Field(0.25, description="share that ask for a parameter")
+    explain: Share = Field(0.05, description="share that ask for a finding")
     pairs: Share = Field(0.1, description="simulated: share that ask for the types of a superposition")
 
     @model_validator(mode="after")
