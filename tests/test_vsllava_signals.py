@@ -96,7 +96,8 @@ def test_slip_spreads_the_strikes_and_an_even_train_has_none():
 
 def test_only_the_passing_of_the_load_zone_modulates_the_strikes():
     spec = Spec(clean=1.0, seconds=4.0)
-    for label, symbol, swings in (("inner race fault", "shaft", True), ("ball fault", "cage", True), ("outer race fault", "shaft", False)):  # fmt: skip
+    passing = [("inner race fault", "shaft", True), ("ball fault", "cage", True), ("outer race fault", "shaft", False)]
+    for label, symbol, swings in passing:
         for signal in signals(label, 8, spec=spec):
             envelope = np.abs(hilbert(signal.samples.astype(float)))
             near = [a for f, a in lines(envelope, signal.fs, 400) if abs(f / signal.params[symbol] - 1) < 0.03]
@@ -144,9 +145,9 @@ def test_signals_are_the_same_in_another_process():
         "print(hashlib.sha256(b''.join(simulate((l,), 'test', 7, 'u', 3, Spec()).samples.tobytes() for l in SPECS))"
         ".hexdigest())"
     )
-    texts = {
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout for _ in "ab"
-    }
+    command = [sys.executable, "-c", code]
+    texts = {subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in "ab"}
+
     assert len(texts) == 1 and len(texts.pop().strip()) == 64
 
 

@@ -35,10 +35,10 @@ from data_builders.quality.ledger import Ledger
 from data_builders.quality.selection import in_turns
 from data_builders.schema import DataError, order
 from data_builders.vsllava import questions
-from data_builders.vsllava.features import describe, heading, measure, note, quantise
+from data_builders.vsllava.features import describe, heading, measure, quantise
 from data_builders.vsllava.image import illustrated
 from data_builders.vsllava.recordings import read_recordings, split
-from data_builders.vsllava.rules import answer
+from data_builders.vsllava.rules import answer, note
 from data_builders.vsllava.signals import HELD_OUT, SPECS, TAUGHT, simulate, text
 
 VERSION = 1
@@ -102,7 +102,10 @@ def _recorded(spec, folder, seed, ledger):
         else:
             ledger.drop("recordings", "its load is neither for training nor for the test", recording.name)
     pools = dict(zip(("train", "test"), split(recordings, spec, folder), strict=True))
-    ordered = {name: in_turns(pool, lambda signal: signal.label, seed) for name, pool in pools.items()}
+    ordered = {
+        name: in_turns(sorted(pool, key=lambda s: order(seed, "window", s.id)), lambda s: s.label, seed)
+        for name, pool in pools.items()
+    }
 
     def most(use, kind):
         rounds = 1 if use == "test" else questions.LEAST
@@ -217,11 +220,9 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         __doc__,
         Made([_node(signal) for signal in signals.values()], sft, rl, tests, {"rules": rules}),
         ledger,
-        Leaks(spec.leak_threshold, sorted({item.shown.partition("\n")[0] for _, item, _ in asked})),
+        Leaks(spec.leak_threshold, _known(item for _, item, _ in asked)),
         say,
-        notes=[f"not in the test, for want of a recording at its loads: {', '.join(sorted(untested))}"]
-        if untested
-        else [],
+        notes=[f"Not in the test, for want of a recording at its loads: {', '.join(untested)}."] if untested else [],
         corpus=spec.source,
         view=spec.view,
         snr_db={use: _noise(item.signal for _, item in train[use]) for use in train},
@@ -240,6 +241,12 @@ def _controls(items, spec, seed):
         for shown in (other[item.id],)
     ]
     return blind + swapped
+
+
+def _known(items):
+    """What stands at the head of a prompt about any signal of the same machine: no part of a test item."""
+    heads = {" ".join(item.shown.split("\n")[:2]).partition(":")[0] for item in items}
+    return sorted(heads - {""})
 
 
 def _noise(signals):

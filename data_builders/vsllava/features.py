@@ -107,16 +107,6 @@ def describe(found):
     )
 
 
-def note(found):
-    """What tells the types apart, in a line: swings of the envelope, lines, the part of the strongest, drift."""
-    orders = " and ".join(text(f / found.shaft) for f, _ in found.envelope[:2])
-    return (
-        f"envelope {found.envelope[0][1]:.2f} at orders {orders}, "
-        f"lines {' '.join(text(f) for f, _ in found.spectrum[:3])}, share {found.share:.2f}, "
-        f"track {text(found.track[0])} to {text(found.track[-1])}"
-    )
-
-
 def quantise(signal):
     """The `quantised` view: the first samples as whole numbers of 8 bits, -127 to 127 over the largest of them."""
     x = signal.samples[:SAMPLES].astype(float)

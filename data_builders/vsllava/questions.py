@@ -125,7 +125,7 @@ def ask(signal, family, shown, noted, number, split, wordings, options):
         value = text(signal.params[asked.symbol])
         answer = f"{value} {asked.unit}" if asked.unit else value
         question = question.format(name=asked.name)
-        thinking, solution = PLACES[asked.symbol], f"The {asked.name} is {answer}."
+        thinking, solution = PLACES[asked.symbol], f"I read {answer}."
     else:
         told = wordings["class" if signal.source == SIMULATED else "recorded"]
         sentences = [

@@ -24,6 +24,38 @@ def answer(found, item):
     return f"<answer>{label if item.family == 'type' else f'{label.capitalize()}.'}</answer>"
 
 
+def note(found):
+    """What tells the types apart, in a line: each number with the word that a rule has for it.
+
+    It is the thinking of a training row about a signal's type. The words are measured, like the numbers; the type that
+    follows is the true one, which the rules may miss.
+    """
+    (_, depth), *_ = found.envelope
+    first, *rest = (f for f, _ in found.envelope[:2])
+    orders = f"{text(first / found.shaft)} {_part(found, first)}"
+    for f in rest:
+        part = _part(found, f)
+        double = part == "other" and abs(f / first - 2) < 2 * NEAR
+        orders += f" and {text(f / found.shaft)} {'double' if double else part}"
+    lines = "harmonic" if _harmonic(found) else "sidebands" if _sidebands(found) else "apart"
+    share = "high" if found.share > 0.55 else "low" if found.share < 0.08 else "middle"
+    return (
+        f"envelope {depth:.2f} {'strong' if depth >= FLAT else 'flat'}, orders {orders}, "
+        f"lines {' '.join(text(f) for f, _ in found.spectrum[:3])} {lines}, share {found.share:.2f} {share}, "
+        f"track {text(found.track[0])} to {text(found.track[-1])} {'rising' if _rising(found) else 'steady'}"
+    )
+
+
+def _part(found, f):
+    """The part of the machine whose order a line has."""
+    orders = BEARINGS[found.bearing].orders | {"shaft": 1.0}
+    return next((part for part, order in orders.items() if abs(f / found.shaft / order - 1) < NEAR), "other")
+
+
+def _rising(found):
+    return (np.diff(found.track) > 20).all()
+
+
 def classify(found, options):
     """The label, or two joined ones, that the features fit best."""
     struck, rate = _struck(found)
@@ -67,7 +99,7 @@ def _beside(found, rate):
 
 def _steady(found):
     """What goes on all the time where nothing strikes."""
-    if (np.diff(found.track) > 20).all():
+    if _rising(found):
         return "chirp"
     if _meshing(found):
         return "gear fault"

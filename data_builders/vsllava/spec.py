@@ -17,8 +17,8 @@ class Tests(Table):
 
 
 class Mix(Table):
-    type: Share = Field(0.6, description="share of sft rows that ask for the type")
-    parameter: Share = Field(0.25, description="share that ask for a parameter")
+    type: Share = Field(0.65, description="share of sft rows that ask for the type")
+    parameter: Share = Field(0.2, description="share that ask for a parameter")
     explain: Share = Field(0.05, description="share that ask for a finding")
     pairs: Share = Field(0.1, description="simulated: share that ask for the types of a superposition")
 
