@@ -17,8 +17,10 @@ from recipes import models
 from recipes.adapters.loramoe.config import LoraMoeConfig
 from recipes.adapters.loramoe.layer import LoraMoeLinear
 from recipes.adapters.loramoe.model import FEED_FORWARD
+from recipes.adapters.loramoe.prune import prune, used_experts
 from recipes.adapters.loramoe.register import register
 from recipes.config import Model
+from recipes.objectives.routing import routing_statistics
 
 IDS = torch.randint(0, 500, (2, 12), generator=torch.Generator().manual_seed(3))
 
@@ -234,6 +236,36 @@ def test_merging_is_refused_with_the_reason_before_anything_is_changed():
             merge()
     assert torch.equal(logits(model), before) and str(model) == layers
     assert not model.base_model.supports_lora_conversion()
+
+
+def test_pruned_experts_are_as_if_the_router_gave_them_nothing_and_stay_away_when_saved_and_loaded(tmp_path):
+    model = adapted(seed=3)
+    statistics = routing_statistics(model, [{"input_ids": IDS, "sample_type": torch.tensor([0, 1])}])
+    shares = sorted(weight for kinds in statistics["layers"].values() for some in kinds.values() for weight in some)
+    kept = used_experts(statistics["layers"], shares[len(shares) // 2])
+    assert {1, 2, 3, 4, 5} & {len(places) for places in kept.values()}
+
+    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, LoraMoeLinear)]
+    for name, layer in layers:
+        mask = torch.zeros(6)
+        mask[kept[name.split("base_model.model.")[-1]]] = 1.0
+        layer.reroute = lambda _, given, weights, mask=mask: (weights * mask) / (weights * mask).sum(-1, keepdim=True)
+    wanted = logits(model)
+    for _, layer in layers:
+        del layer.reroute
+    prune(model, kept)
+    assert torch.allclose(logits(model), wanted, atol=1e-5)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(logits(PeftModel.from_pretrained(tiny(), tmp_path)), logits(model))
+    with pytest.raises(ValueError, match="pruned before"):
+        prune(model, kept)
+
+
+def test_of_every_module_the_most_used_expert_stays():
+    weights = {"a": {"own": [0.9, 0.08, 0.02], "general": [0.5, 0.01, 0.49]}, "b": {"own": [0.3, 0.4, 0.3]}}
+    assert used_experts(weights, 0.05) == {"a": [0, 1, 2], "b": [0, 1, 2]}
+    assert used_experts(weights, 0.1) == {"a": [0, 2], "b": [0, 1, 2]}
+    assert used_experts(weights, 0.95) == {"a": [0], "b": [1]}
 
 
 # Saved, loaded, evaluated

@@ -55,11 +55,15 @@ model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}")
 """
 
 
-def run(*, recipe, runs, model=None, to):
+def run(*, recipe, runs, model=None, to, least=0.0):
     """Write `to`: merged weights, tokenizer, chat template, generation config and model card; `model` as in `chat`.
 
+    With `least` the experts of a LoRAMoE adapter whose mean router weight is below it on every kind of text of the
+    evaluation are left out; its answers may then differ from before, and how many do is said.
+
     Raises:
-        RecipeError: `to` exists, there is no result, or the merged model answers otherwise than the adapter.
+        RecipeError: `to` exists, there is no result, `least` for a model without experts or before an evaluation, or
+            the merged model answers otherwise than the adapter.
     """
     to = Path(to)
     if to.exists():
@@ -75,6 +79,8 @@ def run(*, recipe, runs, model=None, to):
     rows = test_rows(runs / recipe.name / recipe.profile)
     loaded, reader = results.load(recipe, done, rows)
     before = answers(loaded, reader, rows, recipe.eval)
+    if least:
+        drop_experts(loaded, runs / recipe.name / recipe.profile, stage, least)
     unfinished = to.with_name(to.name + ".partial")
     shutil.rmtree(unfinished, ignore_errors=True)
     base = None if mergeable(loaded) else base_beside(whole, unfinished, to)
@@ -89,7 +95,7 @@ def run(*, recipe, runs, model=None, to):
     after = reread(recipe, unfinished, reader, rows)
     same = sum(a == b for a, b in zip(before, after, strict=True))
     print(f"parity: the folder gives the reply of the trained model to {same} of {len(rows)} test prompts")
-    if same < len(rows):
+    if same < len(rows) and not least:
         first = next(i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b)
         raise RecipeError(
             "the written folder answers otherwise than the trained model",
@@ -112,6 +118,30 @@ def run(*, recipe, runs, model=None, to):
         print("lm_eval by itself shows a model no images of these tasks; the recipe's own evaluation does")
     else:
         print(f"score it:  {score_command(recipe, runs, to, base)}")
+
+
+def drop_experts(model, home: Path, stage: str, least: float) -> None:
+    """Take the experts out of `model` that the newest evaluation under `home` saw below the share `least`."""
+    from recipes import artefact
+    from recipes.adapters.loramoe.prune import prune, used_experts
+
+    done = artefact.latest(home)
+    observed = {}
+    if "evaluate" in done:
+        observed = json.loads((done["evaluate"] / "models.json").read_text(encoding="utf-8"))["observed"]
+    routing = observed.get(stage, {}).get("routing")
+    if routing is None:
+        raise RecipeError(
+            "it is not known which experts are used",
+            where="--drop-experts",
+            got=f"no routing of {stage} in the newest evaluation under {home}",
+            allowed='a result of sft.method = "loramoe" that was evaluated',
+            fix="run the recipe to its report, or leave --drop-experts out",
+        )
+    kept = used_experts(routing["layers"], least)
+    prune(model, kept)
+    before = sum(len(next(iter(kinds.values()))) for kinds in routing["layers"].values())
+    print(f"experts: {sum(map(len, kept.values()))} of {before} are kept")
 
 
 def mergeable(model) -> bool:

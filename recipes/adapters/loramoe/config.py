@@ -30,6 +30,10 @@ class LoraMoeConfig(PeftConfig):
             "have type 1, the others type 0"
         },
     )
+    kept_experts: dict[str, list[int]] | None = field(
+        default=None,
+        metadata={"help": "places of the experts that pruning left, by module name; modules not named have all"},
+    )
     target_modules: set[str] | list[str] | str | None = field(
         default=None,
         metadata={"help": 'names, a regular expression or "all-linear"; None: the feed-forward linears of the model'},

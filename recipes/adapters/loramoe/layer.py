@@ -41,7 +41,7 @@ class LoraMoeLinear(nn.Module, BaseTunerLayer):
     recorder: Callable[[str, torch.Tensor, torch.Tensor], None] | None = None
     reroute: Callable[[str, torch.Tensor, torch.Tensor], torch.Tensor] | None = None
 
-    def __init__(self, base_layer: nn.Module, adapter_name: str, config: LoraMoeConfig):
+    def __init__(self, base_layer: nn.Module, adapter_name: str, config: LoraMoeConfig, experts: int | None = None):
         super().__init__()
         self.base_layer = base_layer
         linear = self.get_base_layer()
@@ -59,16 +59,17 @@ class LoraMoeLinear(nn.Module, BaseTunerLayer):
         self.merged_adapters = []
         self._disable_adapters = False
         self._active_adapter = adapter_name
-        self.update_layer(adapter_name, config)
+        self.update_layer(adapter_name, config, experts)
 
-    def update_layer(self, adapter_name: str, config: LoraMoeConfig) -> None:
-        """Add the adapter, or start it afresh."""
-        rows = config.num_experts * config.r
-        self.r[adapter_name], self.num_experts[adapter_name] = config.r, config.num_experts
-        self.scaling[adapter_name], self.top_k[adapter_name] = config.lora_alpha / config.r, config.top_k
+    def update_layer(self, adapter_name: str, config: LoraMoeConfig, experts: int | None = None) -> None:
+        """Add the adapter, or start it afresh; `experts` where pruning left fewer than config.num_experts."""
+        experts = experts or config.num_experts
+        rows = experts * config.r
+        self.r[adapter_name], self.num_experts[adapter_name] = config.r, experts
+        self.scaling[adapter_name], self.top_k[adapter_name] = config.lora_alpha / config.r, min(config.top_k, experts)
         self.loramoe_A[adapter_name] = nn.Linear(self.in_features, rows, bias=False)
         self.loramoe_B[adapter_name] = nn.Linear(rows, self.out_features, bias=False)
-        self.loramoe_router[adapter_name] = nn.Linear(self.in_features, config.num_experts, bias=False)
+        self.loramoe_router[adapter_name] = nn.Linear(self.in_features, experts, bias=False)
         self.loramoe_dropout[adapter_name] = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
         # The bound depends on the number of columns alone: one stacked A is N separate ones in distribution.
         nn.init.kaiming_uniform_(self.loramoe_A[adapter_name].weight, a=math.sqrt(5))
@@ -82,6 +83,17 @@ class LoraMoeLinear(nn.Module, BaseTunerLayer):
             nn.init.kaiming_uniform_(self.loramoe_B[adapter_name].weight, a=math.sqrt(5))
         self._move_adapter_to_device_of_base_layer(adapter_name)
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
+
+    def keep(self, adapter_name: str, places: list[int]) -> None:
+        """Leave the experts at `places` and their rows of the router; the softmax then runs over these alone."""
+        rows = torch.cat([torch.arange(self.r[adapter_name]) + place * self.r[adapter_name] for place in places])
+        down, up = self.loramoe_A[adapter_name], self.loramoe_B[adapter_name]
+        router = self.loramoe_router[adapter_name]
+        for module, weight in ((down, down.weight[rows]), (up, up.weight[:, rows]), (router, router.weight[places])):
+            module.weight = nn.Parameter(weight.detach().clone(), requires_grad=module.weight.requires_grad)
+            module.out_features, module.in_features = weight.shape
+        self.num_experts[adapter_name] = len(places)
+        self.top_k[adapter_name] = min(self.top_k[adapter_name], len(places))
 
     def route(self, x: torch.Tensor, adapter_name: str) -> torch.Tensor:
         """The weights [..., N] that the experts are mixed with, fp32; each row sums to one."""

@@ -45,10 +45,11 @@ class LoraMoeModel(BaseTuner):
         current_key: str,
         parameter_name: str | None = None,
     ) -> None:
+        experts = len((peft_config.kept_experts or {}).get(current_key, ())) or None
         if isinstance(target, LoraMoeLinear):
-            target.update_layer(adapter_name, peft_config)
+            target.update_layer(adapter_name, peft_config, experts)
             return
-        self._replace_module(parent, target_name, LoraMoeLinear(target, adapter_name, peft_config), target)
+        self._replace_module(parent, target_name, LoraMoeLinear(target, adapter_name, peft_config, experts), target)
 
     def _check_merge_allowed(self) -> None:
         """Refuse before anything is changed.
