@@ -114,9 +114,8 @@ def main() -> None:
             scores = [grade(row, reply) for row, reply in zip(rows, told, strict=True)]
             shown = stats.score_interval(scores, [row["node_id"] for row in rows])
             table[name][level] = sum(scores) / len(scores)
-            print(
-                f"{level:6g} dB  {name:8} {100 * table[name][level]:5.1f} ({100 * shown.low:.1f}–{100 * shown.high:.1f})"
-            )
+            low, high = 100 * shown.low, 100 * shown.high
+            print(f"{level:6g} dB  {name:8} {100 * table[name][level]:5.1f} ({low:.1f} to {high:.1f})")
     (args.out / "noise_sweep.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     (args.out / "noise_sweep.svg").write_text(picture(table), encoding="utf-8")
     print(args.out / "noise_sweep.svg")

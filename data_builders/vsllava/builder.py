@@ -21,10 +21,8 @@ frequencies asked of them are computed, not measured.
 """
 
 import os
-import sys
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,14 +30,13 @@ import numpy as np
 from data_builders.corpus.reader import count_tokens
 from data_builders.finish import Leaks, Made, finish
 from data_builders.quality.ledger import Ledger
-from data_builders.quality.selection import in_turns
 from data_builders.schema import DataError, order
 from data_builders.vsllava import questions
 from data_builders.vsllava.features import describe, heading, measure, quantise
 from data_builders.vsllava.image import illustrated
-from data_builders.vsllava.recordings import read_recordings, split
 from data_builders.vsllava.rules import answer, note
-from data_builders.vsllava.signals import HELD_OUT, SPECS, TAUGHT, simulate, text
+from data_builders.vsllava.signals import HELD_OUT, SIMULATED, text
+from data_builders.vsllava.supply import recorded, simulated, split_of
 
 VERSION = 1
 SHIPPED = Path(__file__).parent / "corpus"
@@ -48,7 +45,7 @@ SIGNALS = "signals.npz"
 
 def corpus_dir(spec):
     """The folder that a spec's source stands for: the wordings of simulated signals, or the recordings."""
-    if spec.source == "simulated":
+    if spec.source == SIMULATED:
         return SHIPPED
     folder = Path(spec.source).expanduser()
     if not folder.is_dir():
@@ -62,66 +59,11 @@ def corpus_dir(spec):
     return folder
 
 
-@dataclass(frozen=True)
-class Supply:
-    """Where signals come from. `labels` may be answered; `most(use, kind)` is how many draws there are at most.
-
-    `draw(use, kind, count)` gives pairs (Signal, number), the classes in turn; use is "sft", "rl" or "test", kind a
-    test kind. Draws of the same signal have different numbers, from which wording and parameter follow.
-    """
-
-    labels: tuple[str, ...]
-    most: Callable
-    draw: Callable
-
-
 FAMILY = {"type": "type", "parameter": "parameter", "explain": "explain", "pairs": "type", "composition": "type"}
 
 
 def _supply(spec, folder, seed, ledger):
-    return _simulated(spec, seed) if spec.source == "simulated" else _recorded(spec, folder, seed, ledger)
-
-
-def _simulated(spec, seed):
-    pairs = {"pairs": TAUGHT, "composition": HELD_OUT}
-
-    def draw(use, kind, count):
-        classes = pairs.get(kind) or tuple((label,) for label in SPECS)
-        for at in range(count):
-            number, labels = at // len(classes), classes[at % len(classes)]
-            yield simulate(labels, _split(use), seed, f"{use}-{kind}", number, spec), number
-
-    return Supply(tuple(SPECS), lambda use, kind: sys.maxsize, draw)
-
-
-def _recorded(spec, folder, seed, ledger):
-    recordings = read_recordings(folder)
-    for recording in recordings:
-        if recording.load in (*spec.train_loads, *spec.test_loads):
-            ledger.keep("recordings")
-        else:
-            ledger.drop("recordings", "its load is neither for training nor for the test", recording.name)
-    pools = dict(zip(("train", "test"), split(recordings, spec, folder), strict=True))
-    ordered = {
-        name: in_turns(sorted(pool, key=lambda s: order(seed, "window", s.id)), lambda s: s.label, seed)
-        for name, pool in pools.items()
-    }
-
-    def most(use, kind):
-        rounds = 1 if use == "test" else questions.LEAST
-        return 0 if kind in ("pairs", "composition") else rounds * len(ordered[_split(use)])
-
-    def draw(use, kind, count):
-        pool = ordered[_split(use)]
-        for at in range(count):
-            yield pool[at % len(pool)], at // len(pool) + at % len(pool)
-
-    present = {recording.label for recording in recordings}
-    return Supply(tuple(label for label in SPECS if label in present), most, draw)
-
-
-def _split(use):
-    return "test" if use == "test" else "train"
+    return simulated(spec, seed) if spec.source == SIMULATED else recorded(spec, folder, seed, ledger)
 
 
 def _counts(spec, supply):
@@ -164,7 +106,7 @@ def _items(spec, supply, seed, use, kind, count):
     for signal, number in supply.draw(use, kind, count):
         found = measure(signal, spec.peaks)
         asked = FAMILY[kind], _shown(signal, found, spec), note(found)
-        items.append(questions.ask(signal, *asked, number, _split(use), wordings, supply.labels))
+        items.append(questions.ask(signal, *asked, number, split_of(use), wordings, supply.labels))
     return items
 
 
