@@ -48,6 +48,22 @@ def common_arguments(table, seed: int, out: Path) -> dict:
     )
 
 
+def text_arguments(table, per_step: int, seed: int, out: Path) -> dict:
+    """Arguments of the stages that learn from given text. `table` is a `config.Training`, `per_step` the rows of an
+    optimizer step, which are split into micro-batches of equal size."""
+    accumulation = max(1, math.ceil(per_step / table.micro_batch))
+    return common_arguments(table, seed, out) | dict(
+        num_train_epochs=table.epochs,
+        per_device_train_batch_size=math.ceil(per_step / accumulation),
+        gradient_accumulation_steps=accumulation,
+        lr_scheduler_type=table.scheduler,
+        warmup_steps=table.warmup_ratio,
+        weight_decay=table.weight_decay,
+        max_grad_norm=table.max_grad_norm,
+        max_length=table.max_length,
+    )
+
+
 def read_rows(file: Path) -> list[dict]:
     """The rows of a JSONL file, one object a line; images, which lie in the file's folder, by their whole path."""
     with open(file, encoding="utf-8") as lines:

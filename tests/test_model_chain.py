@@ -9,16 +9,16 @@ from itertools import chain as flat
 
 import pytest
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from recipes import models, training
-from recipes.config import ROOT, Cpt, CptStage, Eval, EvaluateStage, Model, Rl, RlStage, Sft, SftStage
+from recipes.config import ROOT, Cpt, CptStage, Eval, EvaluateStage, Rl, RlStage, Sft, SftStage
 from recipes.errors import ConfigErrors, RecipeError
 from recipes.loader import load
 from recipes.runtime import Runtime
 from recipes.stages import cpt, evaluate, sft
 from recipes.stages.rl import load_policy
 from recipes.trained import start
+from tests.tiny_text import tiny_model
 
 LORA = {"rank": 4, "alpha": 8.0, "epochs": 1, "batch_tokens": 128, "max_length": 128, "learning_rate": 1e-2}
 TEXT = {"epochs": 2, "batch_tokens": 256, "max_length": 64, "learning_rate": 1e-3}
@@ -27,22 +27,7 @@ TEXT = {"epochs": 2, "batch_tokens": 256, "max_length": 64, "learning_rate": 1e-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A `[model]` table that names the folder of a random model."""
-    folder = tmp_path_factory.mktemp("tiny")
-    tokenizer = models.load_tokenizer(Model())
-    torch.manual_seed(0)
-    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 16}
-    config = Qwen3Config(
-        vocab_size=len(tokenizer),
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        tie_word_embeddings=True,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        **shape,
-    )
-    Qwen3ForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return Model(name=str(folder))
+    return tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
 def turns(prompt, completion):

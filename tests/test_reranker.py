@@ -6,37 +6,23 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from recipes import models, reranker, training
-from recipes.config import ROOT, Model, Rerank, RerankStage
+from recipes.config import ROOT, Rerank, RerankStage
 from recipes.errors import ConfigErrors, RecipeError
 from recipes.loader import load
 from recipes.rl import self_training
 from recipes.runtime import Runtime
 from recipes.stages import rerank
+from tests.tiny_text import tiny_model
 
 TABLE = Rerank(prompts=32, samples=4, epochs=12, learning_rate=1e-2, batch_rows=32, rank=8, alpha=16.0, log_steps=1)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    tokenizer = models.load_tokenizer(Model())
-    torch.manual_seed(0)
-    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 16}
-    config = Qwen3Config(
-        vocab_size=len(tokenizer),
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        tie_word_embeddings=True,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        **shape,
-    )
-    Qwen3ForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return Model(name=str(folder))
+    """A `[model]` table that names the folder of a random model."""
+    return tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")

@@ -140,30 +140,20 @@ def make_trainer(spec, blocks: list[list[int]], tokenizer, out: Path):
     from transformers import set_seed
     from trl import SFTConfig, SFTTrainer
 
-    from recipes import models, training
+    from recipes import models, tower, training
 
     cpt = spec.cpt
     base = models.load_base(spec.model, training=True)
+    tower.freeze(base, spec.model.vision)
     if cpt.method == "full" and models.device() == "cpu":
         base = base.to(torch.float32)
     per_step = max(1, min(len(blocks), round(cpt.batch_tokens / cpt.max_length)))
-    accumulation = math.ceil(per_step / cpt.micro_batch)
     set_seed(spec.seed)
-    arguments = SFTConfig(
-        **training.common_arguments(cpt, spec.seed, out),
-        num_train_epochs=cpt.epochs,
-        per_device_train_batch_size=math.ceil(per_step / accumulation),
-        gradient_accumulation_steps=accumulation,
-        lr_scheduler_type=cpt.scheduler,
-        warmup_steps=cpt.warmup_ratio,
-        weight_decay=cpt.weight_decay,
-        max_grad_norm=cpt.max_grad_norm,
-        max_length=cpt.max_length,
-    )
+    arguments = SFTConfig(**training.text_arguments(cpt, per_step, spec.seed, out))
     lora = LoraConfig(
         r=cpt.rank,
         lora_alpha=cpt.alpha,
-        target_modules=cpt.target[0] if cpt.target == ("all-linear",) else list(cpt.target),
+        target_modules=tower.adapter_targets(base, cpt.target, spec.model.vision),
         task_type="CAUSAL_LM",
     )
     return training.silence(

@@ -145,26 +145,17 @@ def make_trainer(spec, base, reader, dataset, mean_tokens: float, out: Path):
         and models.choose_attention(spec.model, training=True) == "flash_attention_2"
     )
     per_step, _ = steps_of(len(dataset), mean_tokens, sft)
-    if packed:
-        per_device, accumulation = 1, max(1, round(sft.batch_tokens / sft.max_length))
-    else:
-        accumulation = max(1, math.ceil(per_step / sft.micro_batch))
-        per_device = math.ceil(per_step / accumulation)
+    learning = training.text_arguments(sft, per_step, spec.seed, out)
+    if packed:  # one sequence at a time
+        steps = max(1, round(sft.batch_tokens / sft.max_length))
+        learning |= {"per_device_train_batch_size": 1, "gradient_accumulation_steps": steps}
     if sft.method == "full" and base.dtype != torch.float32 and models.device() == "cpu":
         base = base.float()
     tower.freeze(base, spec.model.vision)
     target = tower.adapter_targets(base, sft.target, spec.model.vision)
     set_seed(spec.seed)
     arguments = SFTConfig(
-        **training.common_arguments(sft, spec.seed, out),
-        num_train_epochs=sft.epochs,
-        per_device_train_batch_size=per_device,
-        gradient_accumulation_steps=accumulation,
-        lr_scheduler_type=sft.scheduler,
-        warmup_steps=sft.warmup_ratio,
-        weight_decay=sft.weight_decay,
-        max_grad_norm=sft.max_grad_norm,
-        max_length=sft.max_length,
+        **learning,
         packing=packed,
         completion_only_loss=True,
         train_sampling_strategy="random" if packed else "group_by_length",
