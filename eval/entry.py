@@ -10,7 +10,23 @@ ROOT = str(Path(__file__).resolve().parents[1])
 if ROOT not in sys.path:
     sys.path.append(ROOT)
 
+from eval.classes import macro_f1, recognised  # noqa: E402
 from eval.hooks import load, question, score  # noqa: E402
+from eval.measures import score_classes, score_numbers, score_text  # noqa: E402
+from eval.overlap import bleu4, cider  # noqa: E402
 from eval.public import load_public, score_boxed  # noqa: E402
 
-__all__ = ["load", "load_public", "question", "score", "score_boxed"]
+__all__ = [
+    "bleu4",
+    "cider",
+    "load",
+    "load_public",
+    "macro_f1",
+    "question",
+    "recognised",
+    "score",
+    "score_boxed",
+    "score_classes",
+    "score_numbers",
+    "score_text",
+]

@@ -11,6 +11,12 @@ numeric  The number and unit in the answer block (behind its last "=", if any), 
          ratios are never converted into each other, nor cycles into radians.
 text     The answer block equals the answer or one of the row's optional `aliases`, but for case, punctuation, spacing
          and articles.
+overlap  The text of the answer block, or of the visible reply where there is none, against the answer or one of its
+         `aliases`, whichever is more like it: ROUGE-L F1, so a part of the answer is worth a part (eval/overlap.py).
+class    The classes among the row's options that the answer block names, or the visible reply where there is none:
+         exactly the answer's, by name or synonym (eval/named.py).
+label    The same text, with the shaped reward of a label in place of right and wrong: for reinforcement.
+close    As numeric, but worth 1 - error / tolerance: for reinforcement. Of several numbers the worst counts.
 program  The Python program in the answer block, or in the only fenced code block where there is none, is run in the
          sandbox (eval/sandbox.py). All that it prints, or else what its function `solution()` returns, has to be one
          number, right within the relative tolerance.
@@ -19,6 +25,7 @@ All of it is pure and linear in the reply's length, but for the run of a program
 reply the last 20,000 characters are read.
 """
 
+import math
 import re
 import unicodedata
 from collections import Counter
@@ -26,7 +33,9 @@ from collections.abc import Callable, Hashable, Sequence
 from fractions import Fraction
 
 from eval import sandbox
-from eval.quantity import Quantity, matches, read_quantities
+from eval.named import is_class, label_reward, named
+from eval.overlap import rouge_l
+from eval.quantity import Quantity, matches, read_quantities, relative_error
 
 MAX_CHARS = 20_000
 LETTERS = "ABCDEFGHIJ"
@@ -34,7 +43,10 @@ EXACT = 1e-9  # relative: the rounding of unit conversion, and all that a row wi
 
 
 def grade(row: dict, reply: str) -> float:
-    """1.0 when the reply is right, 0.0 when it is wrong or unreadable. Raises ValueError when the row is malformed."""
+    """1.0 when the reply is right, 0.0 when wrong or unreadable; `overlap`, `label` and `close` give numbers between.
+
+    Raises ValueError when the row is malformed.
+    """
     read, is_right = _grader(row)
     return _score(row, read(row, reply[-MAX_CHARS:]), is_right)
 
@@ -75,8 +87,13 @@ def _key(row: dict, answer: Hashable | list[Quantity]) -> Hashable:
 
 def is_readable(row: dict, reply: str) -> bool:
     """True when the row's grader finds an answer of its kind in the reply, right or wrong."""
+    return read_answer(row, reply) is not None
+
+
+def read_answer(row: dict, reply: str) -> object:
+    """What the row's grader reads as the reply's answer (a letter, quantities, a text, a number); None for nothing."""
     read, _ = _grader(row)
-    return read(row, reply[-MAX_CHARS:]) is not None
+    return read(row, reply[-MAX_CHARS:])
 
 
 def format_score(reply: str) -> float:
@@ -178,14 +195,18 @@ def _read_numeric(row: dict, reply: str) -> list[Quantity] | None:
 
 
 def _is_quantity(row: dict, stated: list[Quantity]) -> bool:
+    gold, tolerance = _gold_quantity(row), max(row["tolerance"] or 0.0, EXACT)
+    return all(matches(quantity, gold, tolerance) for quantity in stated)
+
+
+def _gold_quantity(row: dict) -> Quantity:
     gold = read_quantities(row["answer"])
     if len(gold) != 1 or bool(gold[0].unit) != bool(row["unit"]):
         raise ValueError(
             f"row {row.get('id')}: the answer of a numeric row must be one number with the row's unit; "
             f"got {row['answer']!r} for unit {row['unit']!r}"
         )
-    tolerance = max(row["tolerance"] or 0.0, EXACT)
-    return all(matches(quantity, gold[0], tolerance) for quantity in stated)
+    return gold[0]
 
 
 _TOKEN = re.compile(r"(?<!\w)[+-]?\d[\w.]*|\w+|[<>=+*/^&|~≤≥≠]")
@@ -204,6 +225,30 @@ def _normalised(text: str) -> str:
 
 def _is_text(row: dict, text: str) -> bool:
     return text in {_normalised(accepted) for accepted in (row["answer"], *(row.get("aliases") or ()))}
+
+
+def error_of(row: dict, reply: str) -> float:
+    """The largest relative error of the numbers that a reply to a numeric row states; infinite where none fits."""
+    stated = _read_numeric(row, reply[-MAX_CHARS:]) or ()
+    return max((relative_error(quantity, _gold_quantity(row)) for quantity in stated), default=math.inf)
+
+
+def _closeness(row: dict, stated: list[Quantity]) -> float:
+    error = max(relative_error(quantity, _gold_quantity(row)) for quantity in stated)
+    return max(0.0, 1.0 - error / max(row["tolerance"] or 0.0, EXACT))
+
+
+def _read_class(row: dict, reply: str) -> str | None:
+    return named(row, _read_stated(row, reply) or "")
+
+
+def _read_stated(row: dict, reply: str) -> str | None:
+    """The text of the one answer block, or of the visible reply where there is none."""
+    blocks = _blocks(reply)
+    if len(blocks) > 1:
+        return None
+    text = blocks.pop() if blocks else re.sub(r"</?(?:think|answer)>", " ", _visible(reply))
+    return text.strip() or None
 
 
 _PRINTED = re.compile(r"[+-]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?|[+-]?\d+/\d+")
@@ -253,6 +298,10 @@ _GRADERS: dict[str, tuple[Callable, Callable]] = {
     "choice": (_read_choice, _is_letter),
     "numeric": (_read_numeric, _is_quantity),
     "text": (_read_text, _is_text),
+    "overlap": (_read_stated, rouge_l),
+    "class": (_read_class, is_class),
+    "label": (_read_stated, label_reward),
+    "close": (_read_numeric, _closeness),
     "program": (_read_program, _is_number),
 }
 

@@ -6,6 +6,7 @@ the command line's `--metadata '{...}'` (there with the model arguments mixed in
 data      folder of a data artefact: test.jsonl is evaluated, sft.jsonl gives the few-shot examples
 general   JSONL file of general test rows; by default the one beside the embedded model
 amsbench  JSON file of AMSBench-TQA; by default it is fetched from the hub
+sciriff   JSONL file of SciRIFF's validation rows; by default they are fetched from the hub
 """
 
 import json
@@ -15,6 +16,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from eval.graders import LETTERS, extract_answer, format_score, grade, is_readable, majority
+from eval.sciriff import DATASET as SCIRIFF
+from eval.sciriff import rows as sciriff_rows
 
 GENERAL = Path(__file__).resolve().parents[1] / "recipes" / "embedded" / "model" / "general_test.jsonl"
 AMSBENCH = "wwhhyy/AMSBench"
@@ -53,14 +56,15 @@ def load(
     data: str | None = None,
     general: str | None = None,
     amsbench: str | None = None,
+    sciriff: str | None = None,
     **_: object,
 ) -> dict:
     """The task's rows as {"test": Dataset, "train": Dataset}; "train" holds the few-shot examples and may be empty.
 
-    source is "recipe" (test.jsonl), "general" or "amsbench"; `kind` keeps the rows of one kind, `sample` an even choice
-    of at most so many, `grader` replaces the rows' own, `shots` names the kinds of training rows to draw from.
-    Raises NoTestRows when no row is left, and TaskDataError when a file is missing or malformed, a gold reply is graded
-    wrong, or a few-shot example is a test row.
+    source is "recipe" (test.jsonl), "general", "amsbench" or "sciriff"; `kind` keeps the rows of one kind, `sample` an
+    even choice of at most so many, `grader` replaces the rows' own, `shots` names the kinds of training rows to draw
+    from. Raises NoTestRows when no row is left, and TaskDataError when a file is missing or malformed, a gold reply is
+    graded wrong, or a few-shot example is a test row.
     """
     folder = Path(data) if data else None
     if source == "recipe":
@@ -72,8 +76,10 @@ def load(
     elif source == "amsbench":
         path = Path(amsbench) if amsbench else _fetch_amsbench()
         rows = _amsbench_rows(_existing(path, "amsbench", "the JSON file of AMSBench-TQA"))
+    elif source == "sciriff":
+        path, rows = Path(sciriff or SCIRIFF), sciriff_rows(sciriff)
     else:
-        raise TaskDataError("unknown source", "dataset_kwargs", source, "use recipe, general or amsbench")
+        raise TaskDataError("unknown source", "dataset_kwargs", source, "use recipe, general, amsbench or sciriff")
     chosen = [row | ({"grader": grader} if grader else {}) for row in rows if kind in (None, row["kind"])]
     if not chosen:
         kinds = ", ".join(f"{count} {name}" for name, count in Counter(row["kind"] for row in rows).items())
@@ -90,12 +96,14 @@ def question(doc: dict) -> str:
     return doc["prompt"][0]["content"]
 
 
-def score(doc: dict, replies: list[str | list[str]]) -> dict[str, float]:
-    """Metrics of a reply: acc (the grade), parsed (an answer was read), and acc_<level> where the row has a level.
+def chosen(doc: dict, replies: list[str | list[str]]) -> str:
+    """The reply that counts: of several to one document (`repeats`) the one that most of them agree with."""
+    return replies[0] if isinstance(replies[0], str) else majority(doc, replies[0])
 
-    Where a task's filter leaves several replies of a document (`repeats`), the one that most of them agree with counts.
-    """
-    reply = replies[0] if isinstance(replies[0], str) else majority(doc, replies[0])
+
+def score(doc: dict, replies: list[str | list[str]]) -> dict[str, float]:
+    """Metrics of a reply: acc (the grade), parsed (an answer was read), and acc_<level> where the row has a level."""
+    reply = chosen(doc, replies)
     if doc["grader"] == "format":
         return {"acc": format_score(reply), "parsed": float(extract_answer(reply) is not None)}
     right = grade(doc, reply)

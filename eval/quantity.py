@@ -86,7 +86,21 @@ def read_quantities(text: str) -> list[Quantity]:
 
 
 def matches(stated: Quantity, gold: Quantity, tolerance: float) -> bool:
-    """True when `stated` is the same physical quantity as `gold` within the relative tolerance.
+    """True when `stated` is the same physical quantity as `gold` within the relative tolerance."""
+    values = _in_one_unit(stated, gold)
+    return values is not None and abs(values[0] - values[1]) <= tolerance * abs(values[1])
+
+
+def relative_error(stated: Quantity, gold: Quantity) -> float:
+    """|stated - gold| / |gold|; infinite where the units do not fit, or the gold is 0 and the other is not."""
+    values = _in_one_unit(stated, gold)
+    if values is None or (values[1] == 0 != values[0]):
+        return math.inf
+    return abs(values[0] - values[1]) / abs(values[1]) if values[1] else 0.0
+
+
+def _in_one_unit(stated: Quantity, gold: Quantity) -> tuple[float, float] | None:
+    """Both numbers in SI base units; None where they are not the same kind of quantity.
 
     A gold unit that is a pure ratio ("" or "V/V") need not be stated, and any word may follow the number; every other
     unit has to be there. Beside a gold resistance a bare prefix means ohms ("4.7k").
@@ -98,8 +112,8 @@ def matches(stated: Quantity, gold: Quantity, tolerance: float) -> bool:
     if factor == 1.0 and not dimension and any(base not in _BASES for base, _ in stated_dimension):
         stated_dimension = ()
     if stated_dimension != dimension or (not stated.unit and factor != 1.0):
-        return False
-    return abs(stated.number * stated_factor - gold.number * factor) <= tolerance * abs(gold.number * factor)
+        return None
+    return stated.number * stated_factor, gold.number * factor
 
 
 def _plain(text: str) -> str:

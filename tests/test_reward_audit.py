@@ -12,14 +12,22 @@ CHOICE = EMPTY | {"grader": "choice", "answer": "C", "options": OPTIONS}
 NUMERIC = EMPTY | {"grader": "numeric", "answer": "42", "tolerance": 1e-6}
 UNIT = EMPTY | {"grader": "numeric", "answer": "60 uA", "unit": "uA", "tolerance": 0.01}
 TEXT = EMPTY | {"grader": "text", "answer": "the same gate-source voltage"}
+OVERLAP = EMPTY | {"grader": "overlap", "answer": "annealed selvite loses twelve percent"}
 PROGRAM = EMPTY | {"grader": "program", "answer": "42", "tolerance": 1e-6}
-ROWS = {"choice": CHOICE, "numeric": NUMERIC, "unit": UNIT, "text": TEXT, "program": PROGRAM}
+TYPES = ["single harmonic", "AM", "FM", "AM-FM", "inner race fault", "outer race fault", "ball fault", "healthy"]
+CLASS = EMPTY | {"grader": "class", "answer": "inner race fault", "options": TYPES}
+CLOSE = UNIT | {"grader": "close"}
+ROWS = {"choice": CHOICE, "numeric": NUMERIC, "unit": UNIT, "text": TEXT, "overlap": OVERLAP, "program": PROGRAM}
+ROWS |= {"class": CLASS, "close": CLOSE}
 GOLD = {
     "choice": "the same voltage",
     "numeric": "42",
     "unit": "60 uA",
     "text": "the same gate-source voltage",
+    "overlap": "annealed selvite loses twelve percent",
     "program": "print(42)",
+    "class": "inner race fault",
+    "close": "60 uA",
 }
 SECONDS = 2.0  # for one reply without a program
 
@@ -36,7 +44,10 @@ def by_any(kind):
         "numeric": "43",
         "unit": "61.5 uA",
         "text": "the same drain voltage",
+        "overlap": "quenched norbite gained nothing",
         "program": "print(43)",
+        "class": "ball fault",
+        "close": "61.5 uA",
     }[kind]
     return {
         "nothing": "",
@@ -114,6 +125,21 @@ TRICKS = {
         "articles only": block("the a an the"),
         "a word without end": block("same" * 100_000),
     },
+    "overlap": {
+        "letters of the words": block("a n e l d s v i t o w p r c"),
+        "one word of all": block("annealedselviteloses"),
+        "words without end": block("quenched " * 100_000),
+    },
+    "class": {
+        "all classes": block(", ".join(TYPES)),
+        "all classes in a sentence": "It is " + " or ".join(TYPES),
+        "two classes": block("inner race fault, outer race fault"),
+        "denied": block("not an inner race fault"),
+        "the others denied": block(f"inner race fault, not {TYPES[0]}"),
+        "letters of the name": block("inner race fau lt"),
+        "glued to a word": block("xinner race faultx"),
+        "hyphens without end": block("inner-" * 100_000),
+    },
     "program": {
         "the bare answer": block("42"),
         "all numbers": block("for n in range(1001):\n    print(n)"),
@@ -151,6 +177,7 @@ TRICKS = {
 CASES = [(kind, name, reply) for kind in ROWS for name, reply in (by_any(kind) | TRICKS.get(kind, {})).items()]
 # The graders of quantities share their tricks.
 CASES += [("unit", name, reply) for name, reply in TRICKS["numeric"].items()]
+CASES += [("close", name, reply) for name, reply in (TRICKS["numeric"] | TRICKS["unit"]).items()]
 
 
 @pytest.mark.parametrize("kind", ROWS)

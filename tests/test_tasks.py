@@ -258,6 +258,46 @@ def test_every_task_of_reft_reads_its_kind_of_row_and_grades_it(world, reft):
     assert set(group) == {"reft_problems", "reft_transfer", "reft_problems_sampled", "reft_vote"}
 
 
+SIGNALS = {
+    **{"vsllava_type": "type", "vsllava_pairs": "pairs", "vsllava_composition": "composition"},
+    **{"vsllava_none_control": "type_none", "vsllava_shuffled_control": "type_shuffled"},
+    **{"vsllava_parameter": "parameter", "vsllava_explain": "explain"},
+}
+
+
+@pytest.fixture(scope="module")
+def signals(tmp_path_factory):
+    """A data artefact with three rows of every kind about vibration signals."""
+    folder, options = tmp_path_factory.mktemp("signals"), ["chirp", "AM", "ball fault"]
+    rows = []
+    for kind in SIGNALS.values():
+        for n in range(3):
+            if kind == "parameter":
+                rows.append(make_row(n, kind, "numeric", f"{n + 1} Hz", unit="Hz"))
+            elif kind == "explain":
+                rows.append(make_row(n, kind, "overlap", f"Replace bearing number {n} of this old machine."))
+            else:
+                answer = " + ".join(options[: 2 if kind in ("pairs", "composition") else 1])
+                rows.append(make_row(n, kind, "class", answer, options=options))
+    write_lines(folder / "test.jsonl", rows)
+    write_lines(folder / "sft.jsonl", [train_row(n, kind) for kind in ("type", "parameter", "pairs") for n in range(2)])
+    return {"data": str(folder)}
+
+
+def test_every_task_of_vsllava_reads_its_kind_of_row_and_has_its_measures(world, signals):
+    assert {file.stem for file in (TASKS / "vsllava").glob("*.yaml")} == {*SIGNALS, "vsllava"}
+    results, _ = world.evaluate(list(SIGNALS), gold, more=signals)
+    assert {name: results["results"][name]["acc,none"] for name in SIGNALS} == dict.fromkeys(SIGNALS, 1.0)
+    found = {name: {key.partition(",")[0] for key in results["results"][name]} for name in SIGNALS}
+    for name, kind in SIGNALS.items():
+        wanted = {"parameter": {"error_median", "within_5", "missing"}, "explain": {"word_recall", "bleu4", "cider"}}
+        assert wanted.get(kind, {"macro_f1", "recognised"}) <= found[name]
+    results, _ = world.evaluate(list(SIGNALS), lambda doc: "", more=signals)
+    scores = results["results"]
+    assert {scores[name]["acc,none"] for name in SIGNALS} == {scores["vsllava_type"]["macro_f1,none"]} == {0.0}
+    assert scores["vsllava_parameter"]["error_median,none"] == scores["vsllava_parameter"]["missing,none"] == 1.0
+
+
 def test_a_vote_takes_the_most_frequent_of_eight_sampled_answers(world, reft):
     asked = []
 

@@ -4,7 +4,9 @@ Source: the corpus of the recipe, either the mini-textbook shipped with it or an
 LaTeX, PDF, JSONL or plain text. A learning node is the cleaned text under one heading. Nodes with stated facts and
 formulas give multiple-choice, open and calculation records over five stances; other nodes give records taken from their
 sentences. That is the expert teacher. A model as teacher is given every node as a document and makes open and
-multiple-choice records of it: one agent asks, one answers with its reasoning, one edits.
+multiple-choice records of it: one agent asks, one answers with its reasoning, one edits. Where the recipe says so,
+damaged text is restored before anyone reads it (repair.jsonl tells what came of each chunk), and records are judged in
+the aspects of rubric.toml before they become rows (lineage.judge holds the mean).
 
 Splits are by source group. *transfer* tests whole nodes that are held out; *knowledge* tests wordings of taught facts
 that never occur in training (of a model: other questions on taught nodes); *calculation* tests value combinations that

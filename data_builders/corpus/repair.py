@@ -33,6 +33,8 @@ GROWN = 1.25, 50  # times the letters, and letters more, that a reply may have
 CLEAN = re.compile(r"\s*<clean>(.*?)</clean>\s*", re.S)
 PIECE = re.compile(r"\S+\s*")
 LINE_END = re.compile(r"(?<=[a-z,])[ \t]*\n[ \t]*(?=[a-z(])")
+# A line end that a reader has made a space; "two- and threefold" is no cut word.
+CUT_WORD = re.compile(r"([a-z])- +(?!(?:and|or|to|nor)\b)([a-z])")
 PAGE_NUMBER = re.compile(r"^[ \t]*\d{1,4}[ \t]*(?:\n|\Z)", re.M)
 
 
@@ -232,6 +234,7 @@ def by_rule(text):
     """
     text = PAGE_NUMBER.sub("", text)
     text = re.sub(r"([a-z])-[ \t]*\n[ \t]*([a-z])", r"\1\2", text)
+    text = CUT_WORD.sub(r"\1\2", text)
     text = LINE_END.sub(" ", text)
     text = re.sub(r"[ \t]{2,}", " ", text)
     return re.sub("[ﬀ-ﬆ]", lambda match: match[0].casefold(), text).strip()

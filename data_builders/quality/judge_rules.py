@@ -81,9 +81,29 @@ def supported(item):
     return best
 
 
+CLAIM = re.compile(r"^(?:true or false|is it true that)[:,]?\s*", re.I)
+
+
+def verified(item):
+    """As `supported`, but for two forms of answer that no sentence holds.
+
+    "true" or "false" is right where a sentence of the document has all words of the claim, the question's first line
+    behind "True or false:". Of a list, parted by ";", each part has to stand in a sentence; the worst part counts.
+    """
+    answer = answer_of(item).casefold()
+    said = [set(words(sentence)) for sentence in SENTENCE.split(item.context)]
+    if answer in ("true", "false"):
+        claim = set(words(CLAIM.sub("", (item.question.strip().splitlines() or [""])[0])))
+        return float(any(claim <= sentence for sentence in said) == (answer == "true"))
+    parts = [words(part) for part in answer.split(";") if words(part)]
+    if len(parts) < 2 or not item.context:
+        return supported(item)
+    return min(max(sum(word in sentence for word in part) / len(part) for sentence in said) for part in parts)
+
+
 def reasoned(item):
     """There is a way to the answer: a reply of so many words beside it, up to FULL_REPLY."""
     return min(1.0, len(words(ANSWER.sub(" ", item.reply))) / FULL_REPLY)
 
 
-RULES = {rule.__name__: rule for rule in (form, stands_alone, grounded, supported, reasoned)}
+RULES = {rule.__name__: rule for rule in (form, stands_alone, grounded, supported, verified, reasoned)}

@@ -1,0 +1,1 @@
+"""The scilitllm recipe's data: literature to pre-train on, synthetic scientific instructions, published benchmarks."""

@@ -1,0 +1,222 @@
+"""Scientific literature for continued pre-training, synthetic instructions on it, and published benchmarks.
+
+Source: by default reports on invented substances, written from templates of this repository (world/reports.toml), a
+quarter of them bad: hearsay that contradicts the others, boilerplate, garbled text; a third of the good ones are
+damaged as scans are. Or any folder of documents (PDF, LaTeX, HTML, Markdown, JSONL), with the published sets PubMedQA
+and SciTLDR beside them. Documents are repaired, scored for quality by a teacher's labels and a learned head, and cut;
+what is left is pre-trained on. Synthetic rows of six kinds (SciLitIns, arXiv 2408.15545) are written by a teacher on
+keywords drawn from the documents, checked, deduplicated and judged with their answers in view.
+
+Splits. *facts* asks closed-book about substances of which no supervised row speaks: what is answered was read in
+pre-training. *extraction*, *choice*, *true_false* and *molecules* give their text; its substances and its molecules
+occur in no training row. *pubmedqa* is the official test of 500 ids, *scitldr* the official test; of both only what is
+not tested is trained or pre-trained on. Training rows that overlap with a test item are taken out. Every dropped piece
+stands in ledger.jsonl with its reason.
+
+Limits: the substances do not exist, and a report is a handful of sentences from 24 templates, so remembering and
+reading them is far below what papers ask for; that bad documents differ from good ones in style is by construction.
+Closed-book facts are made for the generated corpus only. What a model as teacher writes is as right as the model:
+nobody has checked it, tests included. Without RDKit only the form of a SMILES string is checked.
+"""
+
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from data_builders.corpus.repair import repair_bill, repaired, statuses
+from data_builders.finish import Leaks, Made, finish
+from data_builders.quality.judge import judge_bill
+from data_builders.quality.leaks import KINDS
+from data_builders.quality.ledger import Ledger
+from data_builders.quality.selection import SURPLUS, in_turns
+from data_builders.quality.text_quality import label_bill
+from data_builders.schema import DataError, order, read_jsonl
+from data_builders.scilitllm import published, synthesis, texts
+from data_builders.scilitllm.expert import Expert
+from data_builders.scilitllm.facts import fact_rows
+from data_builders.scilitllm.keywords import keyword_table
+from data_builders.scilitllm.molecules import checker
+from data_builders.scilitllm.reports import FOLDER
+from data_builders.scilitllm.rows import graded_row, sft_row
+from data_builders.scilitllm.tasks import TASKS
+from data_builders.teacher.bill import bill, size, together
+from data_builders.teacher.store import FILE
+
+VERSION = 1
+GENERAL = Path(__file__).parents[2] / "recipes" / "embedded" / "model" / "general_train.jsonl"
+ROW_TOKENS = 70  # of a supervised row, as the card counts; measured on the generated world
+
+
+def corpus_dir(spec):
+    """The folder that a spec's source stands for. Raises DataError where it is not there."""
+    if spec.source == "generated":
+        return FOLDER
+    folder = Path(spec.source).expanduser()
+    if folder.is_dir():
+        return folder
+    raise DataError(
+        "The source is not there.",
+        where="data.source",
+        got=f'"{spec.source}"',
+        allowed='"generated", or a folder of documents, pubmedqa/ and scitldr/',
+        fix=f"correct the path; it starts from {Path.cwd()}",
+    )
+
+
+def _general(spec):
+    """The file of general rows, which the first supervised stage takes the first of."""
+    return GENERAL if spec.general == "embedded" else Path(spec.general).expanduser()
+
+
+def _wanted(spec):
+    """{(task, split): jobs}"""
+    wanted, kinds = {}, Counter(task.kind for task in TASKS.values())
+    for name, task in TASKS.items():
+        tests = -(-getattr(spec.tests, task.kind) // kinds[task.kind])
+        for split, rows in (("test", tests), ("sft", spec.teacher.rows)):
+            wanted[name, split] = round(rows * spec.teacher.surplus + 0.499)
+    return wanted
+
+
+def _synthesises(spec):
+    """The expert writes about the generated world alone."""
+    return spec.source == "generated" or spec.teacher.kind != "expert"
+
+
+def forecast(spec, corpus_dir):
+    """What a build will come to, without asking anyone: nodes, requests, rows by file, tokens; a model's `bill`."""
+    known, examples, nodes = texts.read(spec, corpus_dir, 0, Ledger())
+    wanted = _wanted(spec) if _synthesises(spec) else {}
+    sft = sum(spec.teacher.rows for _, split in wanted if split == "sft")
+    test = sum(getattr(spec.tests, kind) for kind in {task.kind for task in TASKS.values()}) if wanted else 0
+    facts = fact_rows(known, spec.tests.facts, 0)
+    counts = Counter((example.set, example.split) for example in examples)
+    sft += len(facts[0]) + sum(min(spec.published_rows, counts[name, "train"]) for name in published.SETS)
+    test += len(facts[1]) + sum(min(spec.tests.published, counts[name, "test"]) for name in published.SETS)
+    requests = sum(wanted.values())
+    return {
+        "nodes": len(nodes),
+        "requests": requests,
+        "rows": sft + test,
+        "sft": sft,
+        "sft_general": spec.general_rows,
+        "cpt": round(len(nodes) * (1 if spec.cut == "none" else spec.quality.share)),
+        "rl": 0,
+        "test": test,
+        "tokens": sft * ROW_TOKENS,
+        **_bill(spec, nodes, requests),
+    }
+
+
+def _bill(spec, nodes, requests):
+    """{"bill": …} where a model is asked for anything."""
+    read = [node.text for node in nodes]
+    typical = synthesis.Job("multiple_choice", "", "sft", ("keyword",) * spec.keywords.count, 0)
+    written = requests * spec.teacher.reply_tokens
+    asked = [repair_bill(spec.repair, read)]
+    asked += [label_bill(spec.quality, read)] if spec.cut == "quality" else []
+    if spec.teacher.kind != "expert":
+        asked.append(bill(spec.teacher, requests, requests * size(synthesis.chat(typical, "")), written))
+    asked.append(judge_bill(spec.judge, synthesis.read_rubric(synthesis.RUBRIC), [""] * requests, 300))
+    whole = together(asked)
+    return {"bill": whole} if whole["requests"] else {}
+
+
+def build(spec, corpus_dir, out, seed, bar, say, replies=None):
+    """Build all rows under `out`, the same bytes every time. Returns the metrics.
+
+    `bar(title, total, unit)` is a context manager whose `.advance(n, note)` counts; `say(text)` tells a person one
+    line. `replies` is the file of a model's stored replies (default: in `out`), from which an interrupted build goes
+    on. Raises DataError for a source that cannot be used, for test sizes that cannot be reached, for leaks above the
+    threshold, and where a model's endpoint or budget ends the run.
+    """
+    path, ledger = replies or out / FILE, Ledger()
+    known, examples, nodes = texts.read(spec, corpus_dir, seed, ledger)
+    documents, spent = repaired(spec.repair, [(node.node_id, node.text) for node in nodes], path, bar, say)
+    domains = {node.node_id: node.family for node in nodes}
+    entries = [
+        {"id": entry["id"], "node_id": entry["doc_id"], "text": entry["text"]}
+        for document in documents
+        for entry in document.entries(spec.entry_words)
+    ]
+    cpt, cut = texts.cut(spec, entries, seed, path, ledger, bar, say)
+    told = {"repair": statuses(documents) | spent, "cut": cut}
+    made, tests = [], []
+    if _synthesises(spec):
+        made, tests, about = _synthesised(spec, entries, domains, known, seed, path, ledger, bar, say)
+        told |= about
+    learnt, asked = fact_rows(known, spec.tests.facts, seed)
+    trained, examined = published.rows(examples, spec, seed, ledger)
+    cpt = texts.apart(cpt, examined, ledger)
+    sft = sorted([*learnt, *made, *trained], key=lambda row: order(seed, "sft", row.id))
+    general = read_jsonl(_general(spec))[: spec.general_rows]
+    return finish(
+        out,
+        "scilitllm",
+        VERSION,
+        __doc__,
+        Made(nodes, sft, [], [*asked, *tests, *examined], {"cpt": cpt, "sft_general": general}),
+        ledger,
+        Leaks(spec.leak_threshold, kinds=KINDS),
+        say,
+        source=spec.source,
+        **told,
+    )
+
+
+def _synthesised(spec, entries, domains, known, seed, path, ledger, bar, say):
+    """(training rows, test rows, what the card tells of them)
+
+    The keyword tables are of all texts, before the cut, so that the rows do not depend on how the corpus was cut.
+    """
+    by_domain = defaultdict(list)
+    for entry in entries:
+        by_domain[domains[entry["node_id"]]].append(entry["text"])
+    tables = [keyword_table(name, own, spec.keywords.documents) for name, own in sorted(by_domain.items())]
+    tables = [table for table in tables if len(table.counts) > 1]
+    if not tables:
+        raise DataError(
+            "No domain has keywords.",
+            where="data.keywords.documents",
+            got=f"{len(by_domain)} domains, no word in {spec.keywords.documents} documents of one",
+            allowed="two words or more of a domain",
+            fix="lower data.keywords.documents, or name more documents",
+        )
+    told = {table.domain: table.told(spec.keywords.temperature) for table in tables}
+    for name, table in told.items():
+        say(f"keywords of {name}: {table['words']} words, rare ones {table['rare_mass_drawn']:.1%} of the draws")
+    jobs = synthesis.jobs(tables, _wanted(spec), spec.keywords, seed)
+    expert = Expert({substance.name for substance in known})
+    records, about = synthesis.records(spec, jobs, expert, path, ledger, bar, say)
+    tests = [
+        graded_row(record, mean)
+        for kind in dict.fromkeys(task.kind for task in TASKS.values())
+        for record, mean in _taken(records, "test", kind, getattr(spec.tests, kind), seed, ledger)
+    ]
+    sft = [
+        sft_row(record, mean)
+        for name in TASKS
+        for record, mean in _taken(records, "sft", name, spec.teacher.rows, seed, ledger)
+    ]
+    return sft, tests, {"keywords": told, "molecules_checked_by": checker(), **about}
+
+
+def _taken(records, split, name, size, seed, ledger):
+    """The first `size` judged records of a split and a task (training) or kind (test), tasks taking turns."""
+    means = {
+        record: mean
+        for record, mean in records
+        if record.split == split and name in (record.task, TASKS[record.task].kind)
+    }
+    spread = in_turns(means, lambda record: record.task, seed)
+    if split == "test" and len(spread) < size:
+        raise DataError(
+            "Too few test items.",
+            where=f"data.tests.{name}",
+            got=f"{len(spread)} of {size}",
+            allowed="as many as the synthesis leaves",
+            fix=f"raise data.teacher.surplus, or set data.tests.{name} to {len(spread)}",
+        )
+    for record in spread[size:]:
+        ledger.drop(split, SURPLUS, record.id, record.question[:120])
+    ledger.keep(split, len(spread[:size]))
+    return [(record, means[record]) for record in spread[:size]]

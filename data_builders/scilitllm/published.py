@@ -1,0 +1,174 @@
+"""PubMedQA and SciTLDR as their authors publish them: training rows and test items.
+
+PubMedQA (arXiv 1909.06146): ori_pqal.json, 1,000 questions on abstracts labelled yes, no or maybe by experts. The ids
+in test_ground_truth.json are the official test; the others are trained on, with the abstract's own conclusion as the
+reasoning. SciTLDR (arXiv 2004.15011): train, dev and test.jsonl with an abstract's sentences and one or several
+one-sentence summaries; of a test item each counts as right.
+"""
+
+import json
+from dataclasses import dataclass
+
+from data_builders.schema import DataError, GradedRow, SftRow, order, read_jsonl, stable_id
+from data_builders.scilitllm.tasks import ASK
+
+SETS = ("pubmedqa", "scitldr")
+
+
+@dataclass(frozen=True)
+class TextRow(GradedRow):
+    """A test row with further accepted texts."""
+
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Example:
+    """One published example: `answers` are the accepted ones, the first is shown in training."""
+
+    set: str
+    id: str
+    split: str
+    context: str
+    question: str
+    reasoning: str
+    answers: tuple[str, ...]
+
+
+def sets_in(folder):
+    """Which published sets a source folder holds, by the names of their folders."""
+    return [name for name in SETS if (folder / name).is_dir()]
+
+
+def read(folder):
+    """The examples of every published set under a folder. Raises DataError for files of another form."""
+    readers = {"pubmedqa": _pubmedqa, "scitldr": _scitldr}
+    return [example for name in sets_in(folder) for example in readers[name](folder / name)]
+
+
+def _pubmedqa(folder):
+    try:
+        items, tested = (_json(folder / name) for name in ("ori_pqal.json", "test_ground_truth.json"))
+        for id, item in items.items():
+            answer = item["final_decision"]
+            if answer not in ("yes", "no", "maybe") or tested.get(id, answer) != answer:
+                raise ValueError(f"{id}: final_decision {answer!r}, in the ground truth {tested.get(id)!r}")
+            yield Example(
+                "pubmedqa",
+                f"pubmedqa-{id}",
+                "test" if id in tested else "train",
+                " ".join(item["CONTEXTS"]),
+                item["QUESTION"],
+                item["LONG_ANSWER"],
+                (answer,),
+            )
+        if missing := tested.keys() - items.keys():
+            raise ValueError(f"{len(missing)} official test ids have no question, such as {min(missing)}")
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise _malformed(folder, error, "ori_pqal.json and test_ground_truth.json of pubmedqa/pubmedqa") from None
+
+
+def _scitldr(folder):
+    try:
+        for split, file in (("train", "train.jsonl"), ("train", "dev.jsonl"), ("test", "test.jsonl")):
+            if split == "train" and not (folder / file).is_file():
+                continue
+            for row in read_jsonl(folder / file):
+                targets = tuple(" ".join(target.split()) for target in row["target"] if target.strip())
+                yield Example(
+                    "scitldr",
+                    f"scitldr-{row['paper_id']}",
+                    split,
+                    " ".join(row["source"]),
+                    "Summarise in one sentence:",
+                    "",
+                    targets,
+                )
+    except (KeyError, TypeError, OSError) as error:
+        raise _malformed(folder, error, "train.jsonl and test.jsonl of allenai/scitldr, SciTLDR-A") from None
+
+
+def _json(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _malformed(folder, error, allowed):
+    return DataError(
+        "A published set has another form.",
+        where=str(folder),
+        got=f"{type(error).__name__}: {error}",
+        allowed=allowed,
+        fix="download it again, or take its folder out of data.source",
+    )
+
+
+def rows(examples, spec, seed, ledger):
+    """(training rows, test rows), at most so many of each set as the spec says, in an order drawn by the seed."""
+    sft, tests = [], []
+    for name in SETS:
+        own = sorted((e for e in examples if e.set == name), key=lambda e: order(seed, "published", e.id))
+        for split, most, into in (("train", spec.published_rows, sft), ("test", spec.tests.published, tests)):
+            usable = []
+            for example in (e for e in own if e.split == split):
+                if fault := _fault(example):
+                    ledger.drop("published", fault, example.id, example.question[:120])
+                else:
+                    usable.append(example)
+            ledger.keep("published", len(usable))
+            make = sft_row if split == "train" else test_row
+            into += [make(example, spec.context_words) for example in usable[:most]]
+    return sft, tests
+
+
+def _fault(example):
+    if not example.answers:
+        return "no answer"
+    return None if example.context.split() else "no abstract"
+
+
+def texts(examples):
+    """(id, abstract) of the examples that are not tested, to pre-train on."""
+    return [(example.id, example.context) for example in examples if example.split == "train" and example.context]
+
+
+def _prompt(example, words):
+    context = example.context.split()
+    shown = " ".join(context[:words]) + (" …" if len(context) > words else "")
+    hint = " (yes, no or maybe)" if example.set == "pubmedqa" else ""
+    return [{"role": "user", "content": f"{example.question}{hint}\n{shown}\n{ASK}"}]
+
+
+def _reply(example, answer):
+    if example.set == "scitldr":
+        return f"<answer>{answer}</answer>"
+    thought = f"<think>{example.reasoning}</think>\n" if example.split == "train" and example.reasoning else ""
+    return f"{thought}So: {answer}.\n<answer>{answer}</answer>"
+
+
+def sft_row(example, words):
+    prompt = _prompt(example, words)
+    completion = [{"role": "assistant", "content": _reply(example, example.answers[0])}]
+    lineage = {"record": example.id}
+    row_id = stable_id("sft", prompt, completion)
+    return SftRow(row_id, prompt, completion, example.set, example.id, example.id, example.set, lineage)
+
+
+def test_row(example, words):
+    prompt = _prompt(example, words)
+    return TextRow(
+        id=stable_id(example.set, prompt, example.answers),
+        prompt=prompt,
+        answer=example.answers[0],
+        reply=_reply(example, example.answers[0]),
+        grader="text" if example.set == "pubmedqa" else "overlap",
+        kind=example.set,
+        options=None,
+        unit=None,
+        tolerance=None,
+        difficulty=1,
+        node_id=example.id,
+        fact_id=example.id,
+        family=example.set,
+        lineage={"record": example.id},
+        aliases=example.answers[1:],
+    )

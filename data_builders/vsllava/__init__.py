@@ -1,0 +1,1 @@
+"""The vsllava recipe's data: questions about vibration signals, simulated or recorded."""

@@ -1,0 +1,213 @@
+"""Questions about vibration signals with answers that are true by construction: type, parameters, diagnosis.
+
+Source: by default signals simulated for this recipe in twelve classes (single and multi harmonic, AM, FM, AM-FM,
+periodic impulses, faults of outer race, inner race, ball and gear, chirp, healthy machine), with the kinematics of real
+bearings, slip, load zones and noise at a stated level; or recordings from a folder. A model reads measured features in
+place of the signal (or its first samples), and the shaft rate and bearing geometry of the machine, which are known of
+every signal whatever its class. Every sample stands in signals.npz under the key that a row's lineage names.
+
+Splits. Simulated: every parameter of a test signal lies in a grid cell that no training signal uses, and every question
+has a wording that no training row has. *composition* asks for both types of superposed signals whose pair is in no
+training row, *pairs* for pairs that are. *type_none* and *type_shuffled* ask type questions without a signal and with
+the features of another one: a model that scores there knows something else than the signal. Recorded: whole recordings
+by load, so a test window comes from a load that training has not seen; training windows overlap, test windows do not.
+A class that is recorded at no test load is not tested, though a model may still answer it.
+
+Limits: simulated signals hold one machine part each, white noise and steady speed; real machines are richer. With
+measured features the signal processing does much of the work: rules.jsonl has what plain rules make of the same
+features, and a model has to be read beside it. Recordings have no ground truth but their class and speed: fault
+frequencies asked of them are computed, not measured.
+"""
+
+import os
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from data_builders.corpus.reader import count_tokens
+from data_builders.finish import Leaks, Made, finish
+from data_builders.quality.ledger import Ledger
+from data_builders.schema import DataError, order
+from data_builders.vsllava import questions
+from data_builders.vsllava.features import describe, measure, quantise
+from data_builders.vsllava.rules import answer, note
+from data_builders.vsllava.signals import HELD_OUT, SIMULATED, text
+from data_builders.vsllava.supply import recorded, simulated, split_of
+
+VERSION = 1
+SHIPPED = Path(__file__).parent / "corpus"
+SIGNALS = "signals.npz"
+
+
+def corpus_dir(spec):
+    """The folder that a spec's source stands for: the wordings of simulated signals, or the recordings."""
+    if spec.source == SIMULATED:
+        return SHIPPED
+    folder = Path(spec.source).expanduser()
+    if not folder.is_dir():
+        raise DataError(
+            "The folder of recordings is not there.",
+            where="data.source",
+            got=f'"{spec.source}"',
+            allowed='"simulated", or a folder that exists',
+            fix=f"correct the path; it starts from {Path.cwd()}",
+        )
+    return folder
+
+
+FAMILY = {"type": "type", "parameter": "parameter", "explain": "explain", "pairs": "type", "composition": "type"}
+
+
+def _supply(spec, folder, seed, ledger):
+    return simulated(spec, seed) if spec.source == SIMULATED else recorded(spec, folder, seed, ledger)
+
+
+def _counts(spec, supply):
+    """{(use, kind): rows}"""
+    whole = sum(spec.mix.model_dump().values())
+    parameters = round(spec.rl_rows * spec.rl_parameters)
+    wanted = {
+        **{("sft", kind): round(spec.sft_rows * part / whole) for kind, part in spec.mix},
+        ("rl", "type"): spec.rl_rows - parameters,
+        ("rl", "parameter"): parameters,
+        **{("test", kind): getattr(spec.tests, kind) for kind in FAMILY},
+    }
+    return {of: min(count, supply.most(*of)) for of, count in wanted.items()}
+
+
+def forecast(spec, corpus_dir):
+    """What a build will come to: nodes (at most), requests (none is sent), rows by file, tokens."""
+    supply = _supply(spec, corpus_dir, 0, Ledger())
+    counts = _counts(spec, supply)
+    by_use = {use: sum(count for (of, _), count in counts.items() if of == use) for use in ("sft", "rl", "test")}
+    by_use["test"] += 2 * min(spec.tests.controls, counts["test", "type"])
+    few = [
+        questions.sft_row(item, "type")
+        for item in _items(spec, supply, 0, "sft", "type", min(12, counts["sft", "type"]))
+    ]
+    tokens = sum(count_tokens(turn["content"]) for row in few for turn in row.prompt + row.completion)
+    rows = sum(by_use.values())
+    return {
+        "nodes": rows,
+        "requests": rows,
+        "rows": rows,
+        **by_use,
+        "tokens": tokens * by_use["sft"] // max(1, len(few)),
+    }
+
+
+def _items(spec, supply, seed, use, kind, count):
+    wordings = questions.read_wordings(SHIPPED)
+    items = []
+    for signal, number in supply.draw(use, kind, count):
+        found = measure(signal, spec.peaks)
+        asked = FAMILY[kind], _shown(signal, found, spec), note(found)
+        items.append(questions.ask(signal, *asked, number, split_of(use), wordings, supply.labels))
+    return items
+
+
+def _shown(signal, found, spec):
+    if spec.view == "features":
+        return describe(found)
+    return quantise(signal) if spec.view == "quantised" else ""
+
+
+def build(spec, corpus_dir, out, seed, bar, say, replies=None):
+    """Build all rows under `out`, the same bytes every time. Returns the metrics.
+
+    `bar(title, total, unit)` is a context manager whose `.advance(n, note)` counts; `say(text)` tells a person one
+    line. No teacher is asked, so `replies` is not used. Raises DataError for recordings that cannot be used or that
+    training and test share, and for leaks above the threshold.
+    """
+    ledger = Ledger()
+    supply = _supply(spec, corpus_dir, seed, ledger)
+    made, counts = {}, _counts(spec, supply)
+    with bar("signals", sum(counts.values()), "signals") as progress:
+        for (use, kind), count in counts.items():
+            made[use, kind] = _items(spec, supply, seed, use, kind, count)
+            progress.advance(count, f"{use} {kind}")
+    train = {
+        use: sorted(
+            ((kind, item) for (of, kind), items in made.items() if of == use for item in items),
+            key=lambda pair: order(seed, "rows", pair[1].id),
+        )
+        for use in ("sft", "rl")
+    }
+    asked = [(kind, item, item.signal) for kind in FAMILY for item in made["test", kind]]
+    asked += _controls(made["test", "type"][: spec.tests.controls], spec, seed)
+    sft = [questions.sft_row(item, kind) for kind, item in train["sft"]]
+    rl = [questions.graded_row(item, kind, questions.REWARDS[kind], item.signal) for kind, item in train["rl"]]
+    tests = [questions.graded_row(item, kind, questions.GRADERS[item.family], shown) for kind, item, shown in asked]
+    rules = [
+        {"id": row.id, "reply": answer(shown and measure(shown, spec.peaks), item)}
+        for row, (_, item, shown) in zip(tests, asked, strict=True)
+    ]
+    signals = {item.signal.id: item.signal for items in made.values() for item in items}
+    write_signals(out / SIGNALS, signals.values())
+    untested = sorted(set(supply.labels) - {label for _, item, _ in asked for label in item.signal.labels})
+    return finish(
+        out,
+        "vsllava",
+        VERSION,
+        __doc__,
+        Made([_node(signal) for signal in signals.values()], sft, rl, tests, {"rules": rules}),
+        ledger,
+        Leaks(spec.leak_threshold, _known(item for _, item, _ in asked)),
+        say,
+        notes=[f"Not in the test, for want of a recording at its loads: {', '.join(untested)}."] if untested else [],
+        corpus=spec.source,
+        view=spec.view,
+        snr_db={use: _noise(item.signal for _, item in train[use]) for use in train},
+        held_out=[" + ".join(pair) for pair in HELD_OUT] if made["test", "composition"] else [],
+    )
+
+
+def _controls(items, spec, seed):
+    """The items again without a signal, and with the signal of another of them: [(kind, item, signal or None)]."""
+    turned = sorted(items, key=lambda item: order(seed, "shuffled", item.id))
+    other = {item.id: following.signal for item, following in zip(turned, turned[1:] + turned[:1], strict=True)}
+    blind = [("type_none", replace(item, shown=""), None) for item in items]
+    swapped = [
+        ("type_shuffled", replace(item, shown=_shown(shown, measure(shown, spec.peaks), spec)), shown)
+        for item in items
+        for shown in (other[item.id],)
+    ]
+    return blind + swapped
+
+
+def _known(items):
+    """What stands at the head of a prompt about any signal of the same machine: no part of a test item."""
+    heads = {" ".join(item.shown.split("\n")[:2]).partition(":")[0] for item in items}
+    return sorted(heads - {""})
+
+
+def _noise(signals):
+    counts = Counter("none" if signal.snr_db is None else f"{signal.snr_db:g}" for signal in signals)
+    return dict(sorted(counts.items()))
+
+
+def _node(signal):
+    told = [
+        f"{label}: " + ", ".join(f"{name} {text(value)}" for name, value in params.items())
+        for label, params in signal.by_label.items()
+    ]
+    told.append(f"noise {signal.snr_db} dB, {signal.fs} Hz, {len(signal.samples)} samples, {signal.source}")
+    return {
+        "node_id": signal.id,
+        "number": "",
+        "path": [signal.label, signal.id],
+        "family": signal.label,
+        "text": "\n".join(
+            [*told, f"noise {signal.snr_db} dB, {signal.fs} Hz, {len(signal.samples)} samples, {signal.source}"]
+        ),
+    }
+
+
+def write_signals(path, signals):
+    """One float32 array for each signal, by its id; the same bytes for the same signals."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as stream:
+        np.savez(stream, **{signal.id: signal.samples for signal in signals})
+    os.replace(part, path)

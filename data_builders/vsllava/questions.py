@@ -1,0 +1,185 @@
+"""Questions about a signal with answers made from its parameters: its type, one parameter, what it means."""
+
+import string
+import tomllib
+from dataclasses import dataclass
+
+from data_builders.schema import DataError, GradedRow, SftRow, order, stable_id
+from data_builders.vsllava.signals import RECORDED, SIMULATED, SPECS, Asked, Signal, text
+
+FAMILIES = ("type", "parameter", "explain")
+LEAST = 5  # wordings of a family, in training and in the test
+ASK = {
+    "type": "Give the type in <answer> tags, one or more of: {options}.",
+    "parameter": "Give the value in <answer> tags.",
+    "explain": "Give the finding in <answer> tags.",
+}
+GRADERS = {"type": "class", "parameter": "numeric", "explain": "overlap"}  # of test rows
+REWARDS = {"type": "label", "parameter": "close"}  # of rows for reinforcement
+# Where a parameter is read, by its symbol.
+PLACES = {
+    "frequency": "the strongest line",
+    "amplitude": "the height of the strongest line",
+    "fundamental": "the lowest strong line",
+    "amplitude_1": "the height of the lowest strong line",
+    "carrier": "the middle of the lines",
+    "index": "the height of the envelope line",
+    "deviation": "half the width of the lines",
+    "am_frequency": "the strongest envelope line",
+    "rate": "the envelope line",
+    "resonance": "the middle of the lines",
+    "shaft": "the given shaft rate",
+    "mesh": "the strongest line",
+    "start": "before the first of the track",
+    "end": "behind the last of the track",
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """A question about one signal. `shown` is what the model sees of it ("" for nothing); `asked` for parameters."""
+
+    signal: Signal
+    family: str
+    shown: str
+    question: str
+    thinking: str
+    solution: str
+    answer: str
+    options: tuple[str, ...]
+    wording: int
+    split: str
+    asked: Asked | None = None
+
+    @property
+    def id(self):
+        return stable_id(self.signal.id, self.shown, self.question)
+
+    @property
+    def targets(self):
+        """What the answer states in numbers: [{"name", "value", "unit", "tol"}]."""
+        if self.asked is None:
+            return []
+        value = self.signal.params[self.asked.symbol]
+        return [{"name": self.asked.name, "value": value, "unit": self.asked.unit, "tol": self.asked.tolerance}]
+
+
+def read_wordings(folder):
+    """questions.toml as a dict. Raises DataError that lists all that is wrong with it."""
+    file = folder / "questions.toml"
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DataError("The wordings cannot be read.", where=str(file), got=str(error)) from None
+    faults = []
+    for family in FAMILIES:
+        by_split = table.get(family, {})
+        train, test = (by_split.get(split, []) for split in ("train", "test"))
+        faults += [f"{family}: {len(found)} wordings" for found in (train, test) if len(set(found)) < LEAST]
+        faults += [f"{family}: {wording!r} in train and test" for wording in set(train) & set(test)]
+        if family == "parameter":
+            faults += [f"{family}: no {{name}} in {wording!r}" for wording in train + test if "{name}" not in wording]
+    for kind, labels in (("class", SPECS), ("recorded", RECORDED)):
+        for label in labels:
+            told = table.get(kind, {}).get(label, {}).get("explanation") or ()
+            faults += [] if told else [f"{kind} {label}: no explanation"]
+            known = {*SPECS[label].drawn, *(asked.symbol for asked in SPECS[label].asked)}
+            unknown = sorted(set().union(*map(_names, told)) - known)
+            faults += [f"{kind} {label}: it has no {{{name}}}" for name in unknown]
+    if faults:
+        raise DataError(
+            "The wordings are not usable.",
+            where=str(file),
+            got="\n".join(faults[:10]),
+            allowed=f"{LEAST} wordings or more in train and in test, none in both; known parameters in braces",
+            fix="mend what is named",
+        )
+    return table
+
+
+def _names(sentence):
+    return {name for _, name, _, _ in string.Formatter().parse(sentence) if name}
+
+
+def parameters_of(signal):
+    """What may be asked about a signal: the askable parameters that are known of it; none of a superposition."""
+    if len(signal.labels) > 1:
+        return ()
+    return tuple(asked for asked in SPECS[signal.label].asked if asked.symbol in signal.params)
+
+
+def ask(signal, family, shown, noted, number, split, wordings, options):
+    """The Item of that family; `number` picks the wording and, with the signal, the parameter.
+
+    `noted` is what was measured in the signal, in a line: what its type is told from.
+    """
+    offered = wordings[family][split]
+    wording = number % len(offered)
+    question, asked = offered[wording], None
+    params = {label: {name: text(value) for name, value in values.items()} for label, values in signal.by_label.items()}
+    if family == "type":
+        thinking, solution, answer = noted, f"The type is {signal.label}.", signal.label
+    elif family == "parameter":
+        known = parameters_of(signal)
+        asked = known[(number // len(offered) + order(0, "asked", signal.id)) % len(known)]
+        value = text(signal.params[asked.symbol])
+        answer = f"{value} {asked.unit}" if asked.unit else value
+        question = question.format(name=asked.name)
+        thinking, solution = PLACES[asked.symbol], f"I read {answer}."
+    else:
+        told = wordings["class" if signal.source == SIMULATED else "recorded"]
+        sentences = [
+            sentence.format(**params[label]) for label in signal.labels for sentence in told[label]["explanation"]
+        ]
+        thinking, solution, answer = noted, f"The type is {signal.label}.", " ".join(sentences)
+    return Item(signal, family, shown, question, thinking, solution, answer, options, wording, split, asked)
+
+
+def prompt_turns(item):
+    tail = ASK[item.family].format(options=", ".join(item.options))
+    return [{"role": "user", "content": "\n".join(part for part in (item.shown, item.question, tail) if part)}]
+
+
+def reply_text(item):
+    return f"<think>{item.thinking}</think>\n{item.solution}\n<answer>{item.answer}</answer>"
+
+
+def _about(item, signal):
+    """(node_id, fact_id, family, lineage) of a row; `signal` is what is shown, or None."""
+    lineage = {
+        "class": item.signal.label,
+        "params": item.signal.params,
+        "snr_db": item.signal.snr_db,
+        "source": item.signal.source,
+        "targets": item.targets,
+        "wording": f"{item.split} {item.wording}",
+    }
+    if signal is not None:
+        lineage |= {"signal": signal.id, "fs": signal.fs}
+    fact = item.asked.symbol if item.asked else item.family
+    node = item.signal.id if item.signal.source == SIMULATED else item.signal.source
+    return node, f"{item.signal.label}: {fact}", item.signal.label, lineage
+
+
+def sft_row(item, kind):
+    prompt, completion = prompt_turns(item), [{"role": "assistant", "content": reply_text(item)}]
+    row_id = stable_id("sft", item.signal.id, prompt, completion)
+    return SftRow(row_id, prompt, completion, kind, *_about(item, item.signal))
+
+
+def graded_row(item, kind, grader, signal):
+    """A row for reinforcement or test; `signal` is the one that is shown, None where none is."""
+    prompt = prompt_turns(item)
+    return GradedRow(
+        stable_id(kind, item.signal.id, prompt, item.answer),
+        prompt,
+        item.answer,
+        reply_text(item),
+        grader,
+        kind,
+        item.options if item.family == "type" else None,
+        item.asked.unit if item.asked else None,
+        item.asked.tolerance if item.asked else None,
+        len(item.signal.labels),
+        *_about(item, signal),
+    )
