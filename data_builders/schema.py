@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 STANCES = ("concepts", "derivation", "design", "analysis", "limits")
 KINDS = ("mcq", "open", "calc")
+IMAGES = "images"  # folder of an artefact that holds the pictures of its rows
 
 
 class DataError(Exception):
@@ -85,7 +86,11 @@ class Qtsa:
 
 @dataclass(frozen=True)
 class SftRow:
-    """A supervised row: the completion is trained, the prompt is not."""
+    """A supervised row: the completion is trained, the prompt is not.
+
+    `images` are files of the artefact as `store_image` names them, shown before the text of the first user turn. The
+    written row of a text has no such key.
+    """
 
     id: str
     prompt: list[dict]
@@ -95,11 +100,15 @@ class SftRow:
     fact_id: str
     family: str
     lineage: dict = field(default_factory=dict)
+    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class GradedRow:
-    """A row with a gold answer, for reinforcement or a test. `tolerance` is relative; `difficulty`: operations."""
+    """A row with a gold answer, for reinforcement or a test; `images` as in `SftRow`.
+
+    `tolerance` is relative, `difficulty` counts operations.
+    """
 
     id: str
     prompt: list[dict]
@@ -115,6 +124,7 @@ class GradedRow:
     fact_id: str
     family: str
     lineage: dict = field(default_factory=dict)
+    images: tuple[str, ...] = ()
 
 
 def encode(value):
@@ -137,8 +147,30 @@ def write_jsonl(path, rows):
     part = path.with_name(path.name + ".part")
     with part.open("w", encoding="utf-8") as stream:
         for row in rows:
-            stream.write(encode(row if isinstance(row, dict) else asdict(row)) + "\n")
+            stream.write(encode(row if isinstance(row, dict) else written(row)) + "\n")
     os.replace(part, path)
+
+
+def written(row):
+    """The object that stands for a dataclass row in a file: without `images` where it has none."""
+    return {name: value for name, value in asdict(row).items() if name != "images" or value}
+
+
+def image_name(content):
+    """The path of a picture inside an artefact, from its bytes: a row that names it fixes what it shows."""
+    return f"{IMAGES}/{hashlib.sha256(content).hexdigest()[:16]}.png"
+
+
+def store_image(out, content):
+    """Write a picture (the bytes of a PNG file) into the artefact folder `out`; the name for a row's `images`."""
+    name = image_name(content)
+    file = out / name
+    if not file.is_file():
+        file.parent.mkdir(exist_ok=True)
+        part = file.with_name(file.name + ".part")
+        part.write_bytes(content)
+        os.replace(part, file)
+    return name
 
 
 def write_json(path, value):

@@ -24,6 +24,8 @@ AMSBENCH = "wwhhyy/AMSBench"
 AMSBENCH_ITEMS = 1257
 SHOTS = 256  # few-shot examples are drawn from this many training rows, spread evenly over the file
 
+IMAGE = "<image>"  # where lm-eval shows an image of a document
+
 # Fields of a document, in the order in which lm-eval hashes them, with their column types.
 FIELDS = {
     **dict.fromkeys(
@@ -31,6 +33,7 @@ FIELDS = {
     ),
     **{"prompt": "turns", "options": "strs", "aliases": "strs", "tolerance": "float", "difficulty": "int"},
 }
+SEEN = FIELDS | {"images": "strs"}  # of documents some of which have images, as paths from the data artefact
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +95,8 @@ def load(
 
 
 def question(doc: dict) -> str:
-    """The user turn of a row."""
-    return doc["prompt"][0]["content"]
+    """The user turn of a row, behind one placeholder for each of its images."""
+    return IMAGE * len(doc.get("images") or ()) + doc["prompt"][0]["content"]
 
 
 def chosen(doc: dict, replies: list[str | list[str]]) -> str:
@@ -126,7 +129,10 @@ def _test_rows(path: Path) -> list[dict]:
                 "a test row lacks fields", where, f"no {', '.join(sorted(missing))}", "build the data again"
             )
         _single_turn(where, row)
-        row = {field: row.get(field) for field in FIELDS}
+        lost = [image for image in row.get("images", ()) if not (path.parent / image).is_file()]
+        if lost:
+            raise TaskDataError("an image of a test row is not there", where, lost[0], "build the data again")
+        row = {field: row.get(field) for field in SEEN}
         try:
             gold = grade(row, row["reply"])
         except ValueError as error:
@@ -252,5 +258,6 @@ def as_dataset(rows: list[dict]):
 
     types = {"str": Value("string"), "strs": List(Value("string")), "int": Value("int64"), "float": Value("float64")}
     types["turns"] = List({"role": Value("string"), "content": Value("string")})
-    features = Features({field: types[type_name] for field, type_name in FIELDS.items()})
-    return Dataset.from_dict({field: [row.get(field) for row in rows] for field in FIELDS}, features=features)
+    fields = SEEN if any(row.get("images") for row in rows) else FIELDS
+    features = Features({field: types[type_name] for field, type_name in fields.items()})
+    return Dataset.from_dict({field: [row.get(field) for row in rows] for field in fields}, features=features)

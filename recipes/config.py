@@ -57,6 +57,9 @@ class Model(Table):
         "none", description="nf4: 4-bit weights under LoRA, through bitsandbytes"
     )
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
+    vision: Literal["frozen", "tuned"] = Field(
+        "frozen", description="of a model that sees: train the language side alone, or the vision tower with it"
+    )
 
 
 class Mix(Table):

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import torch
 from transformers import (
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedModel,
@@ -135,6 +138,17 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def sees(model: Model) -> bool:
+    """Whether the base has a vision tower: transformers knows it as an image-text-to-text model."""
+    try:
+        config = AutoConfig.from_pretrained(
+            location(model), revision=model.revision, trust_remote_code=model.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise unreachable(model, "model", error) from error
+    return type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+
 def load_base(model: Model, training: bool = False) -> PreTrainedModel:
     """The base model in the dtype, attention and quantization of the recipe, on the GPU where there is one.
 
@@ -160,8 +174,9 @@ def load_base(model: Model, training: bool = False) -> PreTrainedModel:
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=torch.bfloat16 if fast_bf16() else torch.float32,
         )
+    kind = AutoModelForImageTextToText if sees(model) else AutoModelForCausalLM
     try:
-        base = AutoModelForCausalLM.from_pretrained(
+        base = kind.from_pretrained(
             location(model),
             revision=model.revision,
             trust_remote_code=model.trust_remote_code,

@@ -1,7 +1,9 @@
 """What tuning did to a model beside its scores: how far it drifted from the base, and where its routers send tokens."""
 
 import torch
+from transformers import ProcessorMixin
 
+from recipes import vision
 from recipes.adapters.loramoe.layer import LoraMoeLinear
 from recipes.objectives.neighbourhood import mean_divergence
 from recipes.objectives.routing import mutual_information, routing_statistics
@@ -10,11 +12,12 @@ ROWS = 128  # of each kind of text, evenly spread over the file
 BATCH = 16
 
 
-def observe(model, tokenizer, texts: dict[str, list[dict]], frozen=None) -> dict:
+def observe(model, reader, texts: dict[str, list[dict]], frozen=None) -> dict:
     """Drift and routing of the tuned model on gold replies.
 
     Args:
         model: the tuned model, its adapter active, or every weight trained and then `frozen` the base beside it.
+        reader: its tokenizer, or its processor where rows have images.
         texts: kind of text ("domain", "general") -> rows with prompt and reply.
 
     Returns:
@@ -22,7 +25,7 @@ def observe(model, tokenizer, texts: dict[str, list[dict]], frozen=None) -> dict
         LoRAMoE adapter "routing": the dictionary of `routing_statistics` with types named by kind, and
         "information": I(expert; kind) in nats by layer.
     """
-    batches = {kind: batches_of(tokenizer, spread(rows), model.device) for kind, rows in texts.items() if rows}
+    batches = {kind: batches_of(reader, spread(rows), model.device) for kind, rows in texts.items() if rows}
     found = {"drift": {}}
     for kind, some in batches.items():
         kl, tokens = mean_divergence(model, some, frozen)
@@ -52,18 +55,21 @@ def spread(rows: list[dict]) -> list[dict]:
     return [rows[int(number * step)] for number in range(min(ROWS, len(rows)))]
 
 
-def batches_of(tokenizer, rows: list[dict], device) -> list[dict]:
-    """Batches of like length, padded right: input_ids, attention_mask, and labels that hold the reply's tokens."""
+def batches_of(reader, rows: list[dict], device) -> list[dict]:
+    """Batches of like length, padded right: input_ids, attention_mask, and labels that hold the reply's tokens; with
+    what a processor makes of images."""
+    if isinstance(reader, ProcessorMixin):
+        return vision.batches_of(reader, rows, device, BATCH)
     examples = []
     for row in rows:
-        asked = tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
+        asked = reader.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
         turns = [*row["prompt"], {"role": "assistant", "content": row["reply"]}]
-        whole = tokenizer.apply_chat_template(turns, tokenize=False)
-        prompt, ids = tokenizer([asked, whole], add_special_tokens=False)["input_ids"]
+        whole = reader.apply_chat_template(turns, tokenize=False)
+        prompt, ids = reader([asked, whole], add_special_tokens=False)["input_ids"]
         examples.append((ids, len(prompt)))
     examples.sort(key=lambda example: len(example[0]))
     return [
-        {name: tensor.to(device) for name, tensor in padded(examples[n : n + BATCH], tokenizer.pad_token_id).items()}
+        {name: tensor.to(device) for name, tensor in padded(examples[n : n + BATCH], reader.pad_token_id).items()}
         for n in range(0, len(examples), BATCH)
     ]
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from recipes import artefact, models
+from recipes import artefact, models, vision
 from recipes.errors import RecipeError
 from recipes.trained import TRAINED, start
 
@@ -31,24 +31,25 @@ def choose(recipe, runs: Path, wanted: str | None) -> tuple[str, dict[str, Path]
     return wanted, {stage: done[stage] for stage in stages[: stages.index(wanted) + 1]}
 
 
-def load(recipe, done: dict[str, Path]):
-    """(model, tokenizer) that the stages in `done` came to; the base model where there is none."""
+def load(recipe, done: dict[str, Path], rows=()):
+    """(model, its tokenizer, or its processor where any of `rows` has images) that the stages in `done` came to; the
+    base model where there is none."""
     whole, adapter = start(recipe.model, done)
     model = models.load_base(whole)
     if adapter is not None:
         model = models.load_adapters(model, {"default": adapter})
-    return model.eval(), models.load_tokenizer(recipe.model)
+    return model.eval(), vision.load_reader(recipe.model, rows)
 
 
-def reply(model, tokenizer, conversations: list[list[dict]], limit: int) -> list[str]:
-    """Greedy replies, at most `limit` tokens each, to conversations of role/content messages, in one batch."""
+def reply(model, reader, rows: list[dict], limit: int) -> list[str]:
+    """Greedy replies, at most `limit` tokens each, to rows with a prompt (chat messages) and perhaps images, in one
+    batch."""
     import torch
 
-    texts = tokenizer.apply_chat_template(conversations, tokenize=False, add_generation_prompt=True)
-    batch = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(model.device)
-    batch.pop("token_type_ids", None)
+    batch = vision.prompts_of(reader, rows, model)
+    pad = getattr(reader, "tokenizer", reader).pad_token_id
     with torch.no_grad():
-        out = model.generate(**batch, max_new_tokens=limit, do_sample=False, pad_token_id=tokenizer.pad_token_id)
+        out = model.generate(**batch, max_new_tokens=limit, do_sample=False, pad_token_id=pad)
     return [
-        text.strip() for text in tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+        text.strip() for text in reader.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
     ]

@@ -49,9 +49,13 @@ def common_arguments(table, seed: int, out: Path) -> dict:
 
 
 def read_rows(file: Path) -> list[dict]:
-    """The rows of a JSONL file, one object a line."""
+    """The rows of a JSONL file, one object a line; images, which lie in the file's folder, by their whole path."""
     with open(file, encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+        rows = [json.loads(line) for line in lines]
+    for row in rows:
+        if "images" in row:
+            row["images"] = [str(file.parent / image) for image in row["images"]]
+    return rows
 
 
 def score_learnt_positions() -> None:

@@ -106,7 +106,7 @@ def test_every_stage_starts_from_what_the_one_before_it_left(model, chain):
     assert any((base[key] - pretrained[key]).abs().max() > 0 for key in base)
     first, second = (tensors(chain[stage] / "adapter") for stage in ("sft_general", "sft"))
     assert first.keys() == second.keys()
-    fresh = sft.adapter_config(Sft(**LORA))
+    fresh = sft.adapter_config(Sft(**LORA), "all-linear")
     assert json.loads((chain["sft"] / "adapter" / "adapter_config.json").read_text())["r"] == fresh.r
     # A learns slowly from its random start: an adapter that started anew would share nothing with the first one
     for key in first:

@@ -3,8 +3,9 @@
 Source: by default signals simulated for this recipe in twelve classes (single and multi harmonic, AM, FM, AM-FM,
 periodic impulses, faults of outer race, inner race, ball and gear, chirp, healthy machine), with the kinematics of real
 bearings, slip, load zones and noise at a stated level; or recordings from a folder. A model reads measured features in
-place of the signal (or its first samples), and the shaft rate and bearing geometry of the machine, which are known of
-every signal whatever its class. Every sample stands in signals.npz under the key that a row's lineage names.
+place of the signal (or its first samples, or sees a picture of waveform, spectrum and envelope spectrum), and the shaft
+rate and bearing geometry of the machine, which are known of every signal whatever its class. Every sample stands in
+signals.npz under the key that a row's lineage names.
 
 Splits. Simulated: every parameter of a test signal lies in a grid cell that no training signal uses, and every question
 has a wording that no training row has. *composition* asks for both types of superposed signals whose pair is in no
@@ -31,7 +32,8 @@ from data_builders.finish import Leaks, Made, finish
 from data_builders.quality.ledger import Ledger
 from data_builders.schema import DataError, order
 from data_builders.vsllava import questions
-from data_builders.vsllava.features import describe, measure, quantise
+from data_builders.vsllava.features import describe, heading, measure, quantise
+from data_builders.vsllava.image import illustrated
 from data_builders.vsllava.rules import answer, note
 from data_builders.vsllava.signals import HELD_OUT, SIMULATED, text
 from data_builders.vsllava.supply import recorded, simulated, split_of
@@ -111,6 +113,8 @@ def _items(spec, supply, seed, use, kind, count):
 def _shown(signal, found, spec):
     if spec.view == "features":
         return describe(found)
+    if spec.view == "image":
+        return heading(found)
     return quantise(signal) if spec.view == "quantised" else ""
 
 
@@ -146,6 +150,10 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     ]
     signals = {item.signal.id: item.signal for items in made.values() for item in items}
     write_signals(out / SIGNALS, signals.values())
+    if spec.view == "image":
+        samples = {name: signal.samples for name, signal in signals.items()}
+        with bar("pictures", len(sft) + len(rl) + len(tests), "rows") as progress:
+            sft, rl, tests = (illustrated(rows, samples, out, advance=progress.advance) for rows in (sft, rl, tests))
     untested = sorted(set(supply.labels) - {label for _, item, _ in asked for label in item.signal.labels})
     return finish(
         out,

@@ -65,8 +65,7 @@ def lines(x, fs, count, lowest=0.0):
 
     Place and height are those of the parabola through the logarithms of the highest bin and its neighbours.
     """
-    window = np.hanning(len(x))
-    spectrum = np.abs(np.fft.rfft((x - x.mean()) * window)) * 2 / window.sum() + 1e-12
+    spectrum = amplitudes(x) + 1e-12
     bins, _ = find_peaks(spectrum, distance=3)
     bins = bins[bins * fs / len(x) >= lowest]
     if not len(bins):
@@ -77,6 +76,12 @@ def lines(x, fs, count, lowest=0.0):
     shift = np.divide(left - right, 2 * curve, out=np.zeros_like(curve), where=curve < 0)
     height = np.exp(middle - shift * (left - right) / 4)
     return [(float(f), float(a)) for f, a in zip((bins + shift) * fs / len(x), height, strict=True)]
+
+
+def amplitudes(x):
+    """The amplitude spectrum of `x` without its mean under a Hann window, at the frequencies of np.fft.rfftfreq."""
+    window = np.hanning(len(x))
+    return np.abs(np.fft.rfft((x - x.mean()) * window)) * 2 / window.sum()
 
 
 def heading(found):

@@ -37,8 +37,10 @@ class Spec(Table):
         min_length=1,
         description='"simulated", or a folder of recordings: CWRU as MATLAB files, or any with a recordings.toml',
     )
-    view: Literal["features", "quantised", "none"] = Field(
-        "features", description="how a signal stands in the prompt: measured features, 8-bit samples, or not at all"
+    view: Literal["features", "quantised", "image", "none"] = Field(
+        "features",
+        description="how a signal stands in the prompt: measured features, 8-bit samples, a picture for a base that "
+        "sees (extra [vlm]), or not at all",
     )
     peaks: int = Field(6, ge=1, le=20, description="features: lines of the spectrum and of the envelope spectrum")
     tests: Tests = Tests()

@@ -9,16 +9,16 @@ def run(*, recipe, runs, model=None, question=None):
     `model` is base, a training stage, or None for the newest.
     """
     stage, done = results.choose(recipe, runs, model)
-    loaded, tokenizer = results.load(recipe, done)
+    loaded, reader = results.load(recipe, done)
     limit = recipe.eval.max_new_tokens
     if question is not None:
-        print(results.reply(loaded, tokenizer, [[{"role": "user", "content": question}]], limit)[0])
+        print(results.reply(loaded, reader, [{"prompt": [{"role": "user", "content": question}]}], limit)[0])
         return
     print(f"{recipe.name} {stage}: type a question; an empty line ends")
     messages = []
     while line := ask():
         messages.append({"role": "user", "content": line})
-        answer = results.reply(loaded, tokenizer, [messages], limit)[0]
+        answer = results.reply(loaded, reader, [{"prompt": messages}], limit)[0]
         messages.append({"role": "assistant", "content": answer})
         print(answer)
 

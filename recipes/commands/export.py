@@ -76,9 +76,9 @@ def run(*, recipe, runs, model=None, to, least=0.0):
         )
     stage, done = results.choose(recipe, runs, model)
     whole, _ = start(recipe.model, done)
-    loaded, tokenizer = results.load(recipe, done)
-    prompts = test_prompts(runs / recipe.name / recipe.profile)
-    before = answers(loaded, tokenizer, prompts, recipe.eval)
+    rows = test_rows(runs / recipe.name / recipe.profile)
+    loaded, reader = results.load(recipe, done, rows)
+    before = answers(loaded, reader, rows, recipe.eval)
     if least:
         drop_experts(loaded, runs / recipe.name / recipe.profile, stage, least)
     unfinished = to.with_name(to.name + ".partial")
@@ -91,17 +91,18 @@ def run(*, recipe, runs, model=None, to, least=0.0):
 
         loaded.peft_config["default"].base_model_name_or_path = base
         training.save_result(loaded, unfinished)
-    tokenizer.save_pretrained(unfinished)
-    after = reread(recipe, unfinished, tokenizer, prompts)
+    reader.save_pretrained(unfinished)
+    after = reread(recipe, unfinished, reader, rows)
     same = sum(a == b for a, b in zip(before, after, strict=True))
-    print(f"parity: the folder gives the reply of the trained model to {same} of {len(prompts)} test prompts")
-    if same < len(prompts) and not least:
+    print(f"parity: the folder gives the reply of the trained model to {same} of {len(rows)} test prompts")
+    if same < len(rows) and not least:
         first = next(i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b)
         raise RecipeError(
             "the written folder answers otherwise than the trained model",
             where=str(unfinished),
             got=(
-                f"{len(prompts) - same} of {len(prompts)} replies differ; the first to {prompts[first][0]['content']!r}"
+                f"{len(rows) - same} of {len(rows)} replies differ; "
+                f"the first to {rows[first]['prompt'][0]['content']!r}"
             ),
             allowed="equal replies",
             fix=(
@@ -110,9 +111,13 @@ def run(*, recipe, runs, model=None, to, least=0.0):
             ),
         )
     loading = "" if base is None else LOADING.format(base=base, folder=to)
-    write_card(recipe, runs, stage, done.get(stage), unfinished, same, len(prompts), loading)
+    write_card(recipe, runs, stage, done.get(stage), unfinished, same, len(rows), loading)
     unfinished.rename(to)
-    print(f"written: {to}\nscore it:  {score_command(recipe, runs, to, base)}")
+    print(f"written: {to}")
+    if any(row.get("images") for row in rows):
+        print("lm_eval by itself shows a model no images of these tasks; the recipe's own evaluation does")
+    else:
+        print(f"score it:  {score_command(recipe, runs, to, base)}")
 
 
 def drop_experts(model, home: Path, stage: str, least: float) -> None:
@@ -164,24 +169,23 @@ def base_beside(model, folder: Path, to: Path) -> str:
     return str(to / "base")
 
 
-def test_prompts(home: Path) -> list[list[dict]]:
-    """An even choice of the newest test set's prompts."""
-    from recipes import artefact
+def test_rows(home: Path) -> list[dict]:
+    """An even choice of the newest test set's rows."""
+    from recipes import artefact, training
 
-    with open(artefact.latest(home)["data"] / "test.jsonl", encoding="utf-8") as lines:
-        rows = [json.loads(line)["prompt"] for line in lines]
+    rows = training.read_rows(artefact.latest(home)["data"] / "test.jsonl")
     return rows[:: max(1, len(rows) // PARITY_PROMPTS)][:PARITY_PROMPTS]
 
 
-def answers(model, tokenizer, prompts, table) -> list[str]:
+def answers(model, reader, rows, table) -> list[str]:
     return [
         text
-        for i in range(0, len(prompts), table.batch_size)
-        for text in results.reply(model, tokenizer, prompts[i : i + table.batch_size], table.max_new_tokens)
+        for i in range(0, len(rows), table.batch_size)
+        for text in results.reply(model, reader, rows[i : i + table.batch_size], table.max_new_tokens)
     ]
 
 
-def reread(recipe, folder: Path, tokenizer, prompts) -> list[str]:
+def reread(recipe, folder: Path, reader, rows) -> list[str]:
     """Replies of what lies on disk, loaded like any transformers folder, or as an adapter beside its base."""
     from recipes import models
 
@@ -195,7 +199,7 @@ def reread(recipe, folder: Path, tokenizer, prompts) -> list[str]:
     model = models.load_base(plain)
     if adapter:
         model = models.load_adapters(model, {"default": folder})
-    return answers(model.eval(), tokenizer, prompts, recipe.eval)
+    return answers(model.eval(), reader, rows, recipe.eval)
 
 
 def score_command(recipe, runs: Path, to: Path, base: str | None) -> str:

@@ -26,6 +26,7 @@ def measure(folder: Path, runtime: Runtime) -> list[dict]:
     from lm_eval.tasks import TaskManager
 
     from recipes import models
+    from recipes.scorer import make_scorer
 
     spec = EvaluateStage(model=Model(name=str(folder.resolve())), eval=Eval(tasks=TASKS), seed=build.SEED)
     manager = TaskManager(
@@ -33,9 +34,7 @@ def measure(folder: Path, runtime: Runtime) -> list[dict]:
         include_defaults=False,
         metadata={"general": str(folder / "general_test.jsonl")},
     )
-    scorer = evaluate.make_scorer(
-        models.load_base(spec.model).eval(), models.load_tokenizer(spec.model), spec.eval.batch_size
-    )
+    scorer = make_scorer(models.load_base(spec.model).eval(), models.load_tokenizer(spec.model), spec.eval.batch_size)
     variant = {"name": "base", "model": folder.name, "tasks": list(TASKS), "num_fewshot": 0}
     with tempfile.TemporaryDirectory() as out:
         evaluate.evaluate_variant(spec, variant, scorer, manager, Path(out), runtime)

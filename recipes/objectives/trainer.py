@@ -12,7 +12,8 @@ class TermTrainer(SFTTrainer):
     """Adds `terms` to the training loss, and logs `ce` and each term's own metrics beside it.
 
     The loss of an evaluation stays the plain cross-entropy. A column `sample_type` of the dataset (an integer a row)
-    reaches the terms; it needs rows that are not packed. `b_rate` is LoRA+'s learning rate of B over that of A.
+    reaches the terms; it needs rows that are not packed. A column `length` (tokens a row) lets rows that are tokenized
+    on the fly, those with images, be grouped by it. `b_rate` is LoRA+'s learning rate of B over that of A.
     """
 
     def __init__(self, *args, terms=(), b_rate: float = 1.0, **kwargs):
@@ -25,7 +26,7 @@ class TermTrainer(SFTTrainer):
     def _set_signature_columns_if_needed(self):
         super()._set_signature_columns_if_needed()
         if "sample_type" not in self._signature_columns:
-            self._signature_columns = [*self._signature_columns, "sample_type"]
+            self._signature_columns = [*self._signature_columns, "sample_type", "length"]
 
     def create_optimizer(self, model=None):
         if self.optimizer is None and self.b_rate != 1.0:

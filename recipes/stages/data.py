@@ -5,7 +5,7 @@ import json
 import random
 from pathlib import Path
 
-from data_builders.schema import read_jsonl, write_json, write_jsonl
+from data_builders.schema import image_name, read_jsonl, write_json, write_jsonl
 from data_builders.teacher.store import FILE
 from recipes.config import WORLD, general_rows
 from recipes.errors import RecipeError
@@ -48,6 +48,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     if spec.mix is not None:
         metrics |= mix_in(spec.mix, spec.seed, out)
     metrics["gold"] = prove_gold(out)
+    prove_images(out)
     return metrics
 
 
@@ -115,3 +116,26 @@ def prove_gold(data: Path) -> int:
             fix="correct the builder's reply or answer, or the grader; nothing has been trained",
         )
     return rows
+
+
+def prove_images(data: Path) -> None:
+    """Check that every image of a row is there under the name that its content has.
+
+    Later stages know images by their names in the rows alone.
+
+    Raises:
+        RecipeError: an image is missing, or its content has another name.
+    """
+    rows = [row for name in ("sft.jsonl", "rl.jsonl", "test.jsonl") for row in read_jsonl(data / name)]
+    named = sorted({image for row in rows for image in row.get("images", ())})
+    faults = [
+        image for image in named if not (data / image).is_file() or image_name((data / image).read_bytes()) != image
+    ]
+    if faults:
+        raise RecipeError(
+            "images of the rows are not what their names say",
+            where=str(data),
+            got=f"{len(faults)} of {len(named)}, such as {faults[0]}",
+            allowed="files written by data_builders.schema.store_image",
+            fix="correct the builder; nothing has been trained",
+        )

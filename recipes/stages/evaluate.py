@@ -43,6 +43,13 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     """
     from lm_eval.tasks import TaskManager
 
+    from recipes import vision
+    from recipes.training import read_rows
+
+    rows = read_rows(inputs["data"] / "test.jsonl")
+    if spec.eval.fewshot and vision.shown(rows):
+        runtime.say("evaluate: few-shot left out, its examples would have no images")
+        spec = spec.model_copy(update={"eval": spec.eval.model_copy(update={"fewshot": 0})})
     own = all(any(TASKS.rglob(f"{name}.yaml")) for name in (*spec.eval.tasks, *spec.eval.general))
     # lm-eval's own tasks take ten seconds to index; they are looked at only where one is named.
     manager = TaskManager(
@@ -77,7 +84,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             | {"dir": str(results_file(out, v).parent.relative_to(out))}
             for v in variants
         ],
-        "prompt": load_template(spec),
+        "prompt": vision.load_reader(spec.model, rows).chat_template,  # so that the report shows how they were asked
         "decoding": f"greedy, at most {spec.eval.max_new_tokens} new tokens; tasks named _sampled: temperature 1",
         "tasks": {name: {"kind": kind_of(name)} for name in domain} | {name: {"kind": "general"} for name in general},
         "observed": {
@@ -96,13 +103,6 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         for v in variants
     }
     return {"tokens": tokens, "models": len(variants), "scores": scores}
-
-
-def load_template(spec) -> str:
-    """The chat template as text, so that the report shows what every model was asked with."""
-    from recipes import models
-
-    return models.load_tokenizer(spec.model).chat_template
 
 
 def available(manager, names, runtime) -> list[str]:
@@ -179,7 +179,7 @@ def watch(spec, variant: dict, scorer, base, data: Path, out: Path) -> None:
     from recipes.training import read_rows
 
     texts = {"domain": read_rows(data / "test.jsonl"), "general": read_rows(GENERAL)}
-    found = observe(scorer.model, scorer.tokenizer, texts, base)
+    found = observe(scorer.model, getattr(scorer, "processor", scorer.tokenizer), texts, base)
     observed_file(out, variant).write_text(json.dumps(found) + "\n", encoding="utf-8")
 
 
@@ -195,22 +195,26 @@ def loaded(spec, variants: list[dict], inputs: dict[str, Path], out: Path):
     Adapters of the base sit on it and are switched; models whose every weight was trained are loaded one at a time.
     """
     from recipes import models
+    from recipes.scorer import make_scorer
+    from recipes.training import read_rows
+    from recipes.vision import load_reader
 
     todo = [v for v in variants if results_file(out, v) is None]
     if not todo:
         return
-    tokenizer = models.load_tokenizer(spec.model)
+    data = inputs["data"]
+    reader = load_reader(spec.model, read_rows(data / "test.jsonl"))
     reached = {stage: start(spec.model, inputs, stage) for stage in MEASURED if stage in inputs}
     adapters = {stage: adapter for stage, (whole, adapter) in reached.items() if whole == spec.model}
     base = models.load_base(spec.model)
     model = models.load_adapters(base, adapters) if adapters else base
-    scorer = make_scorer(model.eval(), tokenizer, spec.eval.batch_size)
+    scorer = make_scorer(model.eval(), reader, spec.eval.batch_size, data)
     for variant in todo:
         if variant["stage"] in adapters:
             model.set_adapter(variant["stage"])
             yield variant, scorer, None
         elif variant["stage"] == "rules":
-            yield variant, make_scorer(base, tokenizer, spec.eval.batch_size, rules(inputs["data"])), None
+            yield variant, make_scorer(base, reader, spec.eval.batch_size, replies=rules(data)), None
         elif variant["stage"] == "base":
             with model.disable_adapter() if adapters else nullcontext():
                 yield variant, scorer, None
@@ -219,32 +223,7 @@ def loaded(spec, variants: list[dict], inputs: dict[str, Path], out: Path):
             trained = models.load_base(whole)
             if adapter is not None:
                 trained = models.load_adapters(trained, {"default": adapter})
-            yield variant, make_scorer(trained.eval(), tokenizer, spec.eval.batch_size), base
-
-
-def make_scorer(model, tokenizer, batch_size: int, replies: dict[str, str] | None = None):
-    """lm-eval's own transformers model around a loaded one, with our progress bar in place of its own.
-
-    With `replies` ({id of a document: reply}) those are given in place of the model's; only its tokenizer is used.
-    """
-    from lm_eval.models.huggingface import HFLM
-
-    class Scorer(HFLM):
-        bar, tokens = None, 0
-
-        def generate_until(self, requests, disable_tqdm=True):
-            if replies is not None:
-                self.bar.advance(len(requests))
-                return [replies[request.doc["id"]] for request in requests]
-            return super().generate_until(requests, disable_tqdm=True)
-
-        def _model_generate(self, context, max_length, stop, **kwargs):
-            replies = super()._model_generate(context, max_length, stop, **kwargs)
-            self.tokens += replies.numel()
-            self.bar.advance(len(context))
-            return replies
-
-    return Scorer(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, backend="causal")
+            yield variant, make_scorer(trained.eval(), reader, spec.eval.batch_size, data), base
 
 
 def evaluate_variant(spec, variant: dict, scorer, manager, out: Path, runtime) -> int:
@@ -299,17 +278,14 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     """Tokens per second read and written by the base model here, over one batch of the test's prompts."""
     import time
 
-    from recipes import models
+    from recipes import models, vision
+    from recipes.training import read_rows
 
-    tokenizer = models.load_tokenizer(spec.model)
-    model = models.load_base(spec.model).eval()
-    prompts = [[{"role": "user", "content": "How far is it from here to there? " * 8}]] * spec.eval.batch_size
+    rows = [{"prompt": [{"role": "user", "content": "How far is it from here to there? " * 8}]}] * spec.eval.batch_size
     if "data" in inputs:
-        with open(inputs["data"] / "test.jsonl", encoding="utf-8") as lines:
-            prompts = [json.loads(line)["prompt"] for line in lines][: spec.eval.batch_size]
-    texts = tokenizer.apply_chat_template(prompts, tokenize=False, add_generation_prompt=True)
-    batch = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(models.device())
-    batch.pop("token_type_ids", None)
+        rows = read_rows(inputs["data"] / "test.jsonl")[: spec.eval.batch_size]
+    model = models.load_base(spec.model).eval()
+    batch = vision.prompts_of(vision.load_reader(spec.model, rows), rows, model)
     model.generate(**batch, max_new_tokens=2, do_sample=False)  # the first call of a process sets up kernels
     began = time.monotonic()
     replies = model.generate(**batch, max_new_tokens=64, min_new_tokens=64, do_sample=False)

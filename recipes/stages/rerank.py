@@ -33,16 +33,17 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     right one among their replies ("one", "picked", "any").
 
     Raises:
-        RecipeError: no rl rows, or replies that are all right or all wrong.
+        RecipeError: no rl rows, rows with images, or replies that are all right or all wrong.
     """
     from datasets import Dataset
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, set_seed
 
     from eval.graders import grade_all
-    from recipes import models, reranker, training
+    from recipes import models, reranker, training, vision
 
     table, tokenizer = spec.rerank, models.load_tokenizer(spec.model)
     rows = training.read_rows(inputs["data"] / "rl.jsonl")[: table.prompts]
+    vision.refuse(rows, "[rerank]", "a judge that reads text", "a recipe without this table")
     replies = sampled(spec, inputs, tokenizer, rows, out, runtime)
     by_id = {row["id"]: row for row in rows}
     kept = reranker.distinct(rows, replies)

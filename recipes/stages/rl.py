@@ -19,6 +19,7 @@ READS = {
     "sft": ["adapter/*", "model/*"],
 }
 REPLY_TOKENS, PROMPT_TOKENS = 60, 60  # first guesses until a run is known
+SEEING = ("grpo", "rloo")  # algorithms that rows with images can be learnt by
 MEAN_LENGTH = "completions/mean_length"
 KEYS = {
     "reward": "reward",
@@ -106,9 +107,10 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     """Train the SFT adapter on; writes adapter/ (or model/) and training.jsonl.
 
     Raises:
-        RecipeError: no rl rows, or a loss that is not a number.
+        RecipeError: no rl rows, images that this algorithm, model or machine cannot read, or a loss that is not a
+            number.
     """
-    from recipes import models, training
+    from recipes import tower, training
     from recipes.rl.value_head import forget_reference
 
     rows = training.read_rows(inputs["data"] / "rl.jsonl")
@@ -120,21 +122,22 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             allowed="at least one",
             fix="drop the [rl] table, or add facts that can be graded",
         )
-    tokenizer = models.load_tokenizer(spec.model)
+    reader = load_reader(spec, rows)
     policy, found = load_policy(spec, inputs), {}
     if spec.rl.algorithm == "offline_self_training":
         from recipes.rl.offline import self_trained
 
-        rows, found = self_trained(spec, policy, tokenizer, rows, out, runtime)
+        rows, found = self_trained(spec, policy, reader, rows, out, runtime)
     with runtime.bar("rl", spec.rl.steps, "steps") as bar:
-        trainer = make_trainer(spec, policy, tokenizer, rows, out)
+        trainer = make_trainer(spec, policy, reader, rows, out)
         trainer.add_callback(training.Watch(bar, "rl"))
-        seconds = training.train(trainer, out)
+        with tower.untouched(trainer.model, spec.model.vision):
+            seconds = training.train(trainer, out)
     forget_reference(trainer.model)
     target = out / ("adapter" if (inputs["sft"] / "adapter").is_dir() else "model")
     training.save_result(trainer.model, target)
     if target.name == "model":
-        tokenizer.save_pretrained(str(target))
+        reader.save_pretrained(str(target))
     completions = completions_of(spec.rl)
     if found:
         training.write_history(trainer, out, {"loss": "loss", **KEYS})
@@ -156,6 +159,29 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     }
 
 
+def load_reader(spec, rows: list[dict]):
+    """The tokenizer, or the processor where rows have images.
+
+    Raises:
+        RecipeError: rows have images and `rl.algorithm` is not one of TRL's own two, which alone pass them on; or only
+            some rows have, and TRL hands a rollout to the processor as a whole.
+    """
+    from recipes import vision
+
+    if spec.rl.algorithm not in SEEING:
+        vision.refuse(rows, "rl.algorithm", spec.rl.algorithm, " or ".join(SEEING))
+    seen = sum(bool(row.get("images")) for row in rows)
+    if 0 < seen < len(rows):
+        raise RecipeError(
+            "rows with and without images cannot share a rollout",
+            where="rl.jsonl",
+            got=f"{len(rows) - seen} of {len(rows)} rows without an image",
+            allowed="images in every row, or in none",
+            fix="let the builder leave the others out of rl.jsonl",
+        )
+    return vision.load_reader(spec.model, rows)
+
+
 def load_policy(spec, done: dict[str, Path]):
     """The model that supervised fine-tuning left, ready to learn on; for PPO with a value head."""
     from recipes import models
@@ -169,8 +195,9 @@ def load_policy(spec, done: dict[str, Path]):
     return models.load_adapters(models.load_base(whole), {"default": adapter}, trainable=True)
 
 
-def make_trainer(spec, policy, tokenizer, rows: list[dict], out: Path):
-    """The trainer of `rl.algorithm`, with one rollout of prompts_per_step * group_size replies at a time.
+def make_trainer(spec, policy, reader, rows: list[dict], out: Path):
+    """The trainer of `rl.algorithm`, with one rollout of prompts_per_step * group_size replies at a time; `reader` as
+    from `load_reader`.
 
     Every update is on-policy, but for the later iterations of PPO. Checkpoints fall between rollouts, because a rollout
     is not in them.
@@ -180,7 +207,7 @@ def make_trainer(spec, policy, tokenizer, rows: list[dict], out: Path):
     from datasets import Dataset
     from transformers import set_seed
 
-    from recipes import training
+    from recipes import tower, training, vision
     from recipes.rl.algorithms import trainer_and_arguments
     from recipes.rl.curriculum import drawn
 
@@ -190,14 +217,15 @@ def make_trainer(spec, policy, tokenizer, rows: list[dict], out: Path):
     if rl.algorithm == "offline_self_training":
         from recipes.rl.offline import offline_trainer
 
-        return offline_trainer(spec, policy, tokenizer, rows, out, micro, batch // micro)
+        return offline_trainer(spec, policy, reader, rows, out, micro, batch // micro)
     if rl.order != "random":
         rows = drawn(rows, rl.order, completions_of(rl) // rl.group_size, spec.seed)
     columns = ("prompt", "grader", "answer", "options", "unit", "tolerance")
-    dataset = Dataset.from_list([{key: row[key] for key in columns} for row in rows])
+    dataset = Dataset.from_list(vision.with_images([{key: row[key] for key in columns} for row in rows], rows))
     rewards = [(accuracy_reward, 1.0), (format_reward, rl.format_weight)]
     if rl.partial:
         rewards.append((partial_reward, rl.partial))
+    tower.freeze(policy, spec.model.vision)
     set_seed(spec.seed)
     saving = rl.model_copy(update={"save_steps": math.ceil(rl.save_steps / iterations) * iterations})
     trainer, arguments = trainer_and_arguments(
@@ -223,7 +251,7 @@ def make_trainer(spec, policy, tokenizer, rows: list[dict], out: Path):
             reward_funcs=[reward for reward, _ in rewards],
             args=arguments,
             train_dataset=dataset,
-            processing_class=tokenizer,
+            processing_class=reader,
         )
     )
 
@@ -236,7 +264,6 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
 
     from recipes import models, training
 
-    tokenizer = models.load_tokenizer(spec.model)
     made_up = [
         {
             "prompt": [{"role": "user", "content": f"Compute {n} * 7."}],
@@ -251,6 +278,7 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     rows = (
         training.read_rows(inputs["data"] / "rl.jsonl")[: 4 * spec.rl.prompts_per_step] if "data" in inputs else made_up
     )
+    reader = load_reader(spec, rows)
     policy = load_policy(spec, inputs) if "sft" in inputs else models.load_base(spec.model)
     steps = 2 * iterations_of(spec.rl)
     changes = {"steps": steps, "order": "random"}
@@ -258,7 +286,7 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
         changes["algorithm"] = "online_self_training"  # the same work in another order
     short = spec.model_copy(update={"rl": spec.rl.model_copy(update=changes)})
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(short, policy, tokenizer, rows, Path(folder))
+        trainer = make_trainer(short, policy, reader, rows, Path(folder))
         trainer.args.save_strategy = "no"
         began = time.monotonic()
         trainer.train()

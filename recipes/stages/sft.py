@@ -43,13 +43,13 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     """Train on the rows that the data stage left; writes adapter/ (or model/ for the full method) and training.jsonl.
 
     Raises:
-        RecipeError: no rows, a row longer than `sft.max_length`, or a loss that is not a number.
+        RecipeError: no rows, a row longer than `sft.max_length`, images that this model or machine cannot read, or a
+            loss that is not a number.
     """
     from datasets import Dataset
 
-    from recipes import models, training
+    from recipes import models, tower, training, vision
 
-    tokenizer = models.load_tokenizer(spec.model)
     file = inputs["data"] / f"{spec.rows}.jsonl"
     rows = training.read_rows(file) if file.is_file() else []
     if not rows:
@@ -60,7 +60,8 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             allowed="at least one",
             fix="see ledger.jsonl beside it for why rows were dropped",
         )
-    lengths = lengths_of(tokenizer, rows)
+    reader = vision.load_reader(spec.model, rows)
+    lengths = lengths_of(reader, rows)
     too_long = [row["id"] for row, length in zip(rows, lengths, strict=True) if length > spec.sft.max_length]
     if too_long:
         raise RecipeError(
@@ -70,17 +71,18 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             allowed=f"at most {spec.sft.max_length} tokens",
             fix=f"--set {spec.rows}.max_length={max(lengths)}, or shorten the rows in the builder",
         )
-    dataset = Dataset.from_list([columns(row) for row in rows])
+    dataset = Dataset.from_list(vision.with_images([columns(row) for row in rows], rows, lengths))
     with runtime.bar(spec.rows, 0, "steps") as bar:
         base = load_start(spec, inputs)
-        trainer = make_trainer(spec, base, tokenizer, dataset, sum(lengths) / len(lengths), out)
+        trainer = make_trainer(spec, base, reader, dataset, sum(lengths) / len(lengths), out)
         trainer.add_callback(training.Watch(bar, spec.rows))
         start = training.keep_start(trainer.model, out) if spec.sft.init == "pissa" else None
-        seconds = training.train(trainer, out)
+        with tower.untouched(trainer.model, spec.model.vision):
+            seconds = training.train(trainer, out)
     target = out / ("model" if spec.sft.method == "full" else "adapter")
     training.save_result(trainer.model, target, start)
     if spec.sft.method == "full":
-        tokenizer.save_pretrained(str(target))
+        reader.save_pretrained(str(target))
     history = training.write_history(
         trainer,
         out,
@@ -122,23 +124,24 @@ def load_start(spec, inputs: dict[str, Path]):
     return base if adapter is None else models.load_adapters(base, {"default": adapter}, trainable=True)
 
 
-def make_trainer(spec, base, tokenizer, dataset, mean_tokens: float, out: Path):
-    """TRL's SFTTrainer for the recipe.
+def make_trainer(spec, base, reader, dataset, mean_tokens: float, out: Path):
+    """TRL's SFTTrainer for the recipe. `reader` is the tokenizer, or the processor where rows have images.
 
-    Where attention can tell packed rows apart rows are packed; elsewhere rows of like length share a micro-batch, the
-    longest first, so that a model that will not fit fails at once.
+    Where attention can tell packed rows apart rows are packed, unless they have images; elsewhere rows of like length
+    share a micro-batch, the longest first, so that a model that will not fit fails at once.
     """
     import torch
     from transformers import set_seed
     from trl import SFTConfig
 
-    from recipes import models, training
+    from recipes import models, tower, training
     from recipes.objectives.trainer import TermTrainer
 
     sft = spec.sft
     packed = (
         sft.packing
         and sft.balance.weight == 0
+        and "images" not in dataset.column_names
         and models.choose_attention(spec.model, training=True) == "flash_attention_2"
     )
     per_step, _ = steps_of(len(dataset), mean_tokens, sft)
@@ -149,6 +152,8 @@ def make_trainer(spec, base, tokenizer, dataset, mean_tokens: float, out: Path):
         per_device = math.ceil(per_step / accumulation)
     if sft.method == "full" and base.dtype != torch.float32 and models.device() == "cpu":
         base = base.float()
+    tower.freeze(base, spec.model.vision)
+    target = tower.adapter_targets(base, sft.target, spec.model.vision)
     set_seed(spec.seed)
     arguments = SFTConfig(
         **training.common_arguments(sft, spec.seed, out),
@@ -169,19 +174,19 @@ def make_trainer(spec, base, tokenizer, dataset, mean_tokens: float, out: Path):
             model=base,
             args=arguments,
             train_dataset=dataset,
-            processing_class=tokenizer,
-            peft_config=None if hasattr(base, "peft_config") else adapter_config(sft),
+            processing_class=reader,
+            peft_config=None if hasattr(base, "peft_config") else adapter_config(sft, target),
             terms=terms(sft, base),
             b_rate=sft.lora_plus,
         )
     )
 
 
-def adapter_config(sft):
-    """peft's configuration of the adapter that `[sft]` asks for; None where every weight learns."""
+def adapter_config(sft, target: str | list[str]):
+    """peft's configuration of the adapter that `[sft]` asks for, on the modules `target`; None where every weight
+    learns."""
     from peft import LoraConfig
 
-    target = sft.target[0] if sft.target == ("all-linear",) else list(sft.target)
     if sft.method == "full":
         return None
     if sft.method == "loramoe":
@@ -248,9 +253,8 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
 
     from datasets import Dataset
 
-    from recipes import models, training
+    from recipes import training, vision
 
-    tokenizer = models.load_tokenizer(spec.model)
     made_up = {
         "prompt": [{"role": "user", "content": "How far is it from here to there? " * 5}],
         "completion": [{"role": "assistant", "content": "It is near. " * 16}],
@@ -258,19 +262,24 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     rows = [made_up] * PILOT_ROWS
     if "data" in inputs:
         rows = training.read_rows(inputs["data"] / f"{spec.rows}.jsonl")[:PILOT_ROWS]
-    lengths = lengths_of(tokenizer, rows)
-    dataset = Dataset.from_list([columns(row) for row in rows])
+    reader = vision.load_reader(spec.model, rows)
+    lengths = lengths_of(reader, rows)
+    dataset = Dataset.from_list(vision.with_images([columns(row) for row in rows], rows, lengths))
     short = spec.model_copy(update={"sft": spec.sft.model_copy(update={"epochs": 1.0})})
     with tempfile.TemporaryDirectory() as folder:
         base = load_start(spec, {name: folder for name, folder in inputs.items() if name != "data"})
-        trainer = make_trainer(short, base, tokenizer, dataset, sum(lengths) / len(lengths), Path(folder))
+        trainer = make_trainer(short, base, reader, dataset, sum(lengths) / len(lengths), Path(folder))
         trainer.args.save_strategy = "no"
         began = time.monotonic()
         trainer.train()
         return sum(lengths) / (time.monotonic() - began)
 
 
-def lengths_of(tokenizer, rows: list[dict]) -> list[int]:
-    """Tokens of every row, as the chat template writes it."""
-    texts = [tokenizer.apply_chat_template(row["prompt"] + row["completion"], tokenize=False) for row in rows]
-    return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+def lengths_of(reader, rows: list[dict]) -> list[int]:
+    """Tokens of every row, as the chat template writes it, those of its images included."""
+    from recipes import vision
+
+    if vision.shown(rows):
+        return vision.lengths_of(reader, rows)
+    texts = [reader.apply_chat_template(row["prompt"] + row["completion"], tokenize=False) for row in rows]
+    return [len(ids) for ids in reader(texts, add_special_tokens=False)["input_ids"]]
