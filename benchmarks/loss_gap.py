@@ -8,7 +8,9 @@ read the training split: the paper tells 11.4 % for Orca 2 on GSM8K, 0.9 % for G
 rows, both splits drawn anew. A row is a JSON object with question and answer, or prompt with reply or completion as in
 the files of a data artefact. `--adapter` is put on the model.
 
-A gap says nothing of rows that were read in other words; use it beside the n-grams of data.benchmarks.
+Both splits have to be of one kind: where they differ, as training and test rows of a recipe do, there is a gap without
+any contamination, and only the difference to that of the base means something. A gap says nothing of rows that were
+read in other words; use it beside the n-grams of data.benchmarks.
 """
 
 import argparse

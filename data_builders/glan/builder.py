@@ -13,8 +13,9 @@ that they can be graded. Training rows that hold an item of the test, or of an e
 out.
 
 Limits: the test comes from the generator of the training rows, so it measures what was covered, not transfer to other
-tests. A model's questions and answers are checked by nobody, and where it is weak the rows are weak. Options of a
-held-out question may be those of trained concepts, so leaving out what one knows helps there. The taxonomy has been
+tests. A model's questions and answers are checked by nobody, and where it is weak the rows are weak. Wrong
+options of a held-out question may be what is true of trained concepts, so that leaving out what one knows helps, and
+clinging to it harms. The taxonomy has been
 voted on by nobody unless the card says so. The expert asks in a few wordings for each kind of question and knows
 the concepts of its bank alone; its wrong options are what is true of other concepts, which nobody has checked for
 being defensible too.
