@@ -85,5 +85,5 @@ def graded_row(written, licence, tolerance):
         asked,
         sample.discipline,
         _lineage(written, licence),
-        sample.discipline,
+        level=sample.discipline,
     ), None
