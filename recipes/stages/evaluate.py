@@ -125,13 +125,17 @@ def plan_variants(spec, inputs: dict[str, Path], domain: list[str], general: lis
     if spec.eval.fewshot:
         variants.append({"name": "few-shot", "stage": "base", "num_fewshot": spec.eval.fewshot, "tasks": greedy})
     variants += [
-        {"name": stage, "stage": stage, "num_fewshot": 0, "tasks": domain + general}
-        for stage in ("sft", "rl")
-        if stage in inputs
+        {"name": stage, "stage": stage, "num_fewshot": 0, "tasks": domain + general} for stage in tuned(inputs)
     ]
     for variant in variants:
         variant["model"] = f"{spec.model.name.strip('./~')}-{variant['name']}"
     return variants
+
+
+def tuned(inputs: dict[str, Path]) -> list[str]:
+    """The inputs that hold a trained model, in their order: sft and rl in a run, more of them where methods are
+    compared on one base."""
+    return [name for name in inputs if name != "data"]
 
 
 def observed_file(out: Path, variant: dict) -> Path:
@@ -167,11 +171,7 @@ def loaded(spec, variants: list[dict], inputs: dict[str, Path], out: Path):
     if not todo:
         return
     tokenizer = models.load_tokenizer(spec.model)
-    adapters = {
-        stage: inputs[stage] / "adapter"
-        for stage in ("sft", "rl")
-        if stage in inputs and (inputs[stage] / "adapter").is_dir()
-    }
+    adapters = {stage: inputs[stage] / "adapter" for stage in tuned(inputs) if (inputs[stage] / "adapter").is_dir()}
     base = models.load_base(spec.model)
     model = models.load_adapters(base, adapters) if adapters else base
     scorer = make_scorer(model.eval(), tokenizer, spec.eval.batch_size)
