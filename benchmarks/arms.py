@@ -19,12 +19,15 @@ def scored(scores: list[float], clusters: list[str]) -> str:
 def compare(task: str, answers: dict[str, list[Answers]], against: str) -> list[str]:
     """Lines for a terminal: the score of every arm on one task, and its paired difference to the arm `against`.
 
-    `answers` maps an arm to its answers in the order of the seeds; every arm answered the same items. p values are
-    Holm's over the arms; the differences of each seed stand at the end of a line.
+    `answers` maps an arm to its answers in the order of the seeds; every arm answered the same items. "base", where it
+    is among them, is shown without a test. p values are Holm's over the other arms; the differences of each seed stand
+    at the end of a line.
     """
     reference, clusters = pooled(answers[against])
-    lines = [f"{task}, {len(reference)} items", f"  {against} {scored(reference, clusters)}"]
-    others = {arm: pooled(found)[0] for arm, found in answers.items() if arm != against}
+    lines = [f"{task}, {len(reference)} items"]
+    shown = [arm for arm in ("base", against) if arm in answers]
+    lines += [f"  {arm} {scored(*pooled(answers[arm]))}" for arm in shown]
+    others = {arm: pooled(found)[0] for arm, found in answers.items() if arm not in shown}
     tests = [stats.paired(scores, reference, clusters) for scores in others.values()]
     for (arm, scores), test, p in zip(others.items(), tests, stats.holm([t.p for t in tests]), strict=True):
         low, high = 100 * test.interval.low, 100 * test.interval.high

@@ -13,7 +13,7 @@ arm to one of them (`--against`) on the items of all seeds (Holm over the arms o
 import argparse
 from pathlib import Path
 
-from benchmarks.arms import compare, pooled, scored
+from benchmarks.arms import compare
 from recipes.loader import load
 from recipes.pipeline import Job, run
 from recipes.report.leaderboard import write_leaderboard
@@ -74,8 +74,9 @@ def summary(done: dict[str, list], against: str) -> None:
     """Print the arms task by task; `done` is arm -> evaluations in the order of the seeds."""
     for task in [task.name for task in done[against][0].tasks]:
         found = {arm: [next(t for t in e.tasks if t.name == task).answers for e in of] for arm, of in done.items()}
-        print(f"\nbase {scored(*pooled([answers['base'] for answers in found[against]]))}")
-        print("\n".join(compare(task, {arm: [a["sft"] for a in of] for arm, of in found.items()}, against)))
+        base = {"base": [answers["base"] for answers in found[against]]}
+        arms = {arm: [answers["sft"] for answers in of] for arm, of in found.items()}
+        print("\n" + "\n".join(compare(task, base | arms, against)))
 
 
 def main() -> None:

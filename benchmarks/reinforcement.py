@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
-from benchmarks.arms import compare, pooled, scored
+from benchmarks.arms import compare
 from recipes import artefact
 from recipes.config import ROOT, EvaluateStage, Recipe, Rl
 from recipes.loader import load
@@ -96,11 +96,10 @@ def compared(recipes: dict[int, Recipe], runs: Path) -> None:
     for task in found[0][1].tasks:
         by_seed = [next(t for t in evaluation.tasks if t.name == task.name).answers for _, evaluation in found]
         answers = {arm: [of_seed[arm] for of_seed in by_seed] for arm in by_seed[0]}
-        print(f"\nbase {scored(*pooled(answers.pop('base')))}")
         for against in ("sft", f"sft_{LONGER}"):
-            print("\n".join(compare(task.name, answers, against)))
+            print("\n" + "\n".join(compare(task.name, answers, against)))
     print("\nthe last stage of each arm, and KL to the base in nats a token on gold replies; means over seeds")
-    for arm in answers:
+    for arm in [arm for arm in answers if arm != "base"]:
         print(f"  {arm} {described([(artefact.read_manifest(done[arm]), e.observed[arm]) for done, e in found])}")
 
 
