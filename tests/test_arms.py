@@ -7,8 +7,9 @@ import pytest
 from benchmarks.arms import compare, pooled
 from benchmarks.reinforcement import METHODS, reinforced
 from recipes.checks import check_rl
-from recipes.config import ROOT
+from recipes.config import ROOT, EvaluateStage
 from recipes.loader import load
+from recipes.stages import evaluate
 from recipes.stages.rl import completions_of
 
 
@@ -36,3 +37,12 @@ def test_every_method_samples_the_same_number_of_replies_under_settings_that_it_
     problems = []
     check_rl(arm.rl, lambda *problem, **_: problems.append(problem))
     assert completions_of(arm.rl) == 5 * 64 and problems == []
+
+
+def test_one_evaluation_asks_every_model_that_it_is_given(tmp_path):
+    recipe = load(ROOT / "recipes.toml", "reft")
+    spec = EvaluateStage(model=recipe.model, eval=recipe.eval.model_copy(update={"fewshot": 0}), seed=1)
+    inputs = dict.fromkeys(("data", "sft", "longer", "ppo"), tmp_path)
+    asked = evaluate.plan_variants(spec, inputs, ["reft_problems", "reft_problems_sampled"], [])
+    assert [variant["name"] for variant in asked] == ["base", "sft", "longer", "ppo"]
+    assert all("reft_problems_sampled" in variant["tasks"] for variant in asked[1:])
