@@ -13,9 +13,9 @@ arm to one of them (`--against`) on the items of all seeds (Holm over the arms o
 import argparse
 from pathlib import Path
 
+from benchmarks.arms import compare
 from recipes.loader import load
 from recipes.pipeline import Job, run
-from recipes.report import stats
 from recipes.report.leaderboard import write_leaderboard
 from recipes.report.load import load_evaluation
 
@@ -70,34 +70,13 @@ def write_recipes(file: Path) -> None:
     file.write_text("".join(tables).lstrip(), encoding="utf-8")
 
 
-def answers(evaluations, task: str, model: str):
-    """(scores, clusters) of a model on a task over all seeds; an item without a node is a cluster of its own."""
-    found = [next(t for t in e.tasks if t.name == task).answers[model] for e in evaluations]
-    clusters = [c if c.startswith("node ") else f"{n} {c}" for n, a in enumerate(found) for c in a.clusters]
-    return [score for a in found for score in a.scores], clusters
-
-
-def scored(scores, clusters) -> str:
-    shown = stats.score_interval(scores, clusters)
-    return f"{100 * sum(scores) / len(scores):5.1f} ({100 * shown.low:.1f} to {100 * shown.high:.1f})"
-
-
 def summary(done: dict[str, list], against: str) -> None:
-    """Print one line for each arm and task; `done` is arm -> evaluations in the order of the seeds."""
+    """Print the arms task by task; `done` is arm -> evaluations in the order of the seeds."""
     for task in [task.name for task in done[against][0].tasks]:
-        base, clusters = answers(done[against], task, "base")
-        reference, _ = answers(done[against], task, "sft")
-        print(
-            f"\n{task}, {len(base)} items\n  base {scored(base, clusters)}\n  {against} {scored(reference, clusters)}"
-        )
-        others = {arm: answers(found, task, "sft")[0] for arm, found in done.items() if arm != against}
-        tests = [stats.paired(scores, reference, clusters) for scores in others.values()]
-        for (arm, scores), test, p in zip(others.items(), tests, stats.holm([t.p for t in tests]), strict=True):
-            low, high = 100 * test.interval.low, 100 * test.interval.high
-            print(
-                f"  {arm} {scored(scores, clusters)}, against {against} {100 * test.difference:+.1f} "
-                f"({low:+.1f} to {high:+.1f}), p {p:.2g}"
-            )
+        found = {arm: [next(t for t in e.tasks if t.name == task).answers for e in of] for arm, of in done.items()}
+        base = {"base": [answers["base"] for answers in found[against]]}
+        arms = {arm: [answers["sft"] for answers in of] for arm, of in found.items()}
+        print("\n" + "\n".join(compare(task, base | arms, against)))
 
 
 def main() -> None:

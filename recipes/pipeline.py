@@ -121,16 +121,17 @@ def make(job, step, done, fresh):
         counts = counted(done["data"]) if done else {}
         expected = plan.forecast(module, step.name, step.spec, counts, inputs, reason, job.runs, job.runtime).predicted
         job.runtime.predicted, job.runtime.runs = expected, job.runs
-        started, clock = artefact.now(), time.monotonic()
+        started, clock, cpu = artefact.now(), time.monotonic(), time.process_time()
         with PeakMemory() as memory:
             metrics = module.run(step.spec, inputs, out, job.runtime)
-        seconds = time.monotonic() - clock
+        seconds, cpu_seconds = time.monotonic() - clock, time.process_time() - cpu
         manifest = key.described() | {
             "recipe": job.recipe.name,
             "profile": job.recipe.profile,
             "outputs": artefact.outputs(out, job.digests),
             "metrics": finite(metrics),
             "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
             "resumed": resumed,
             "peak_memory_bytes": memory.bytes,
             "predicted": expected,

@@ -42,6 +42,7 @@ def test_a_manifest_tells_what_the_result_is_and_where_it_came_from(place):
     assert (
         manifest["metrics"] == {"tokens": 1000} and manifest["seconds"] >= 0 and manifest["peak_memory_bytes"] > 10**6
     )
+    assert 0 <= manifest["cpu_seconds"] <= 2 * manifest["seconds"] + 1
     assert manifest["predicted"] == {"seconds": 20.0, "memory_bytes": 10**9}  # 2,000 tokens at the pilot's 100 a second
     provenance = manifest["provenance"]
     assert provenance["argv"] == ["python", "-m", "recipes", "run", "demo"] and "torch" in provenance["versions"]

@@ -18,7 +18,7 @@ VERSION = 3
 READS = {"data": ["test.jsonl", "sft.jsonl", "rules.jsonl"], "rerank": ["adapter/*"]} | {
     stage: ["adapter/*", "model/*"] for stage in TRAINED
 }
-MEASURED = ("cpt", "sft", "rl")  # of the stages that leave a model; the general one is a step on the way
+UNMEASURED = ("data", "sft_general", "rerank")  # inputs that are no model to be asked, or a step on the way to one
 TASKS = ROOT / "eval" / "tasks"
 REQUEST_TOKENS, SHOT_TOKENS = 200, 150  # prompt and reply, and an example, with padding: guesses until a run is known
 
@@ -140,15 +140,19 @@ def plan_variants(spec, inputs: dict[str, Path], manager, domain: list[str], gen
     if spec.eval.fewshot:
         variants.append({"name": "few-shot", "stage": "base", "num_fewshot": spec.eval.fewshot, "tasks": greedy})
     variants += [
-        {"name": stage, "stage": stage, "num_fewshot": 0, "tasks": domain + general}
-        for stage in MEASURED
-        if stage in inputs
+        {"name": stage, "stage": stage, "num_fewshot": 0, "tasks": domain + general} for stage in tuned(inputs)
     ]
     if ruled := ruled_tasks(manager, greedy, rules(inputs["data"])):
         variants.append({"name": "rules", "stage": "rules", "num_fewshot": 0, "tasks": ruled})
     for variant in variants:
         variant["model"] = f"{spec.model.name.strip('./~')}-{variant['name']}"
     return variants
+
+
+def tuned(inputs: dict[str, Path]) -> list[str]:
+    """The inputs that hold a model to be asked, in their order: stages of a run, or where methods are compared on one
+    base any names."""
+    return [name for name in inputs if name not in UNMEASURED]
 
 
 def rules(data: Path) -> dict[str, str]:
@@ -204,7 +208,10 @@ def loaded(spec, variants: list[dict], inputs: dict[str, Path], out: Path):
         return
     data = inputs["data"]
     reader = load_reader(spec.model, read_rows(data / "test.jsonl"))
-    reached = {stage: start(spec.model, inputs, stage) for stage in MEASURED if stage in inputs}
+    reached = {
+        name: start(spec.model, inputs, name) if name in TRAINED else start(spec.model, {"sft": inputs[name]})
+        for name in tuned(inputs)
+    }
     adapters = {stage: adapter for stage, (whole, adapter) in reached.items() if whole == spec.model}
     base = models.load_base(spec.model)
     model = models.load_adapters(base, adapters) if adapters else base

@@ -1,0 +1,85 @@
+"""What LoRAMoE's routers learn to tell apart, by what the balancing constraint's statistics are taken over.
+
+Arms on the recipe loramoe: no constraint; type_cv2 and load balancing (lbl), each over a micro-batch and over the whole
+step (buffer: the global batch of arXiv 2501.11873). A step of 1,024 tokens is split into micro-batches of ROWS rows,
+else the two would be one. Of the model after supervised tuning, on gold replies of the test and of general text: the
+mutual information of expert and kind of text, the weight that tokens give to the experts of their own type (half of
+all experts: 0.5 says nothing), and the entropy of an expert's mean weight; means over layers.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.balancing --seeds 45 46 --epochs 0.5
+"""
+
+import argparse
+import math
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+
+from eval.hooks import GENERAL
+from recipes.config import ROOT, Balance, Recipe
+from recipes.loader import load
+from recipes.models import load_adapters, load_base, load_tokenizer
+from recipes.objectives.routing import entropy
+from recipes.observe import observe
+from recipes.pipeline import Job, run
+from recipes.stages.sft import expert_types
+from recipes.training import read_rows
+
+ROWS = 2
+ARMS = {
+    "none": Balance(),
+    "type_cv2, micro": Balance(weight=0.1, delta=0.3, form="type_cv2", scope="micro"),
+    "type_cv2, buffer": Balance(weight=0.1, delta=0.3, form="type_cv2", scope="buffer"),
+    "lbl, micro": Balance(weight=0.1, form="lbl", scope="micro"),
+    "lbl, buffer": Balance(weight=0.1, form="lbl", scope="buffer"),
+}
+
+
+def routed(recipe: Recipe, runs: Path) -> dict[str, float]:
+    """Train the recipe's supervised stage, or take the one that stands, and measure its routers."""
+    done = run(Job(recipe, runs), until="sft")
+    tokenizer = load_tokenizer(recipe.model)
+    model = load_adapters(load_base(recipe.model), {"default": done["sft"] / "adapter"})
+    texts = {"domain": read_rows(done["data"] / "test.jsonl"), "general": read_rows(GENERAL)}
+    found = observe(model.eval(), tokenizer, texts)
+    types = expert_types(recipe.sft.experts)
+    layers = found["routing"]["layers"].values()
+
+    def own(kind: str, type_: int) -> float:
+        return mean(sum(w for w, of in zip(layer[kind], types, strict=True) if of == type_) for layer in layers)
+
+    return {
+        "information": mean(found["information"].values()),
+        "own share, field": own("domain", 0),
+        "own share, general": own("general", 1),
+        "entropy, field": mean(entropy(layer["domain"]) for layer in layers),
+        "entropy, general": mean(entropy(layer["general"]) for layer in layers),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[45, 46, 47])
+    parser.add_argument("--epochs", type=float, default=1.0)
+    parser.add_argument("--runs", type=Path, default=Path("runs/balancing"))
+    args = parser.parse_args()
+    found = {arm: [] for arm in ARMS}
+    for seed in args.seeds:
+        recipe = load(ROOT / "recipes.toml", "loramoe", None, [f"seed={seed}", f"sft.epochs={args.epochs}"])
+        for arm, balance in ARMS.items():
+            sft = recipe.sft.model_copy(update={"balance": balance, "micro_batch": ROWS})
+            found[arm].append(routed(replace(recipe, sft=sft), args.runs))
+    experts = recipe.sft.experts
+    print(
+        f"\nnats; information at most {math.log(2):.2f} (two kinds), entropy at most {math.log(experts.count):.2f} "
+        f"({experts.count} experts); seeds {', '.join(map(str, args.seeds))}"
+    )
+    for name in found["none"][0]:
+        print(name)
+        for arm, by_seed in found.items():
+            values = [one[name] for one in by_seed]
+            print(f"  {arm:<17} {mean(values):.4f}; by seed {' '.join(f'{value:.4f}' for value in values)}")
+
+
+if __name__ == "__main__":
+    main()
