@@ -11,6 +11,8 @@ numeric  The number and unit in the answer block (behind its last "=", if any), 
          ratios are never converted into each other, nor cycles into radians.
 text     The answer block equals the answer or one of the row's optional `aliases`, but for case, punctuation, spacing
          and articles.
+verbatim The answer block is the answer, letter by letter, but for white space: for notations in which case and signs
+         tell things apart, such as SMILES.
 overlap  The text of the answer block, or of the visible reply where there is none, against the answer or one of its
          `aliases`, whichever is more like it: ROUGE-L F1, so a part of the answer is worth a part (eval/overlap.py).
 class    The classes among the row's options that the answer block names, or the visible reply where there is none:
@@ -216,6 +218,14 @@ def _read_text(row: dict, reply: str) -> str | None:
     return _normalised(extract_answer(reply) or "") or None
 
 
+def _read_verbatim(row: dict, reply: str) -> str | None:
+    return "".join((extract_answer(reply) or "").split()) or None
+
+
+def _is_verbatim(row: dict, text: str) -> bool:
+    return text == "".join(row["answer"].split())
+
+
 def _normalised(text: str) -> str:
     """Words, numbers and operators in one case, single-spaced, without articles (unless nothing else is left)."""
     text = unicodedata.normalize("NFKC", text).casefold()
@@ -298,6 +308,7 @@ _GRADERS: dict[str, tuple[Callable, Callable]] = {
     "choice": (_read_choice, _is_letter),
     "numeric": (_read_numeric, _is_quantity),
     "text": (_read_text, _is_text),
+    "verbatim": (_read_verbatim, _is_verbatim),
     "overlap": (_read_stated, rouge_l),
     "class": (_read_class, is_class),
     "label": (_read_stated, label_reward),

@@ -239,6 +239,15 @@ def test_a_number_outside_the_answer_block_is_not_an_answer():
     assert grade(numeric("60 uA", "uA"), "<think>60 uA</think><answer>61 uA</answer>") == 0.0
 
 
+@pytest.mark.parametrize(
+    ("reply_text", "score"),
+    [("c1ccccc1O", 1.0), ("c1cc ccc1O", 1.0), ("C1CCCCC1O", 0.0), ("c1ccccc1", 0.0), ("", 0.0)],
+)
+def test_a_notation_is_compared_letter_by_letter(reply_text, score):
+    row = {"id": "x", "grader": "verbatim", "answer": "c1ccccc1O"}
+    assert grade(row, f"<answer>{reply_text}</answer>") == score
+
+
 def test_text_is_compared_without_case_articles_spacing_and_punctuation():
     row = text("the same gate-source voltage", aliases=["equal VGS"])
     for right in (

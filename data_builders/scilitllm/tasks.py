@@ -112,8 +112,8 @@ TASKS = {
         Task("entity_extraction", Extracted, "extraction", "overlap"),
         Task("multiple_choice", Chosen, "choice", "choice"),
         Task("T_F", Decided, "true_false", "text"),
-        Task("molGen_wocontext", Molecule, "molecules", "text"),
-        Task("molGen_wcontext", Molecule, "molecules", "text"),
+        Task("molGen_wocontext", Molecule, "molecules", "verbatim"),
+        Task("molGen_wcontext", Molecule, "molecules", "verbatim"),
     )
 }
 
