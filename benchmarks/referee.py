@@ -15,10 +15,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from data_builders.analogseeker.prompts import quoted
 from data_builders.schema import read_jsonl, write_jsonl
 from data_builders.teacher.asking import open_teacher
 from data_builders.teacher.chat import Chat
+from data_builders.teacher.prompts import quoted
 from data_builders.teacher.table import Teacher
 from recipes.report import stats
 

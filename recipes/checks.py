@@ -10,12 +10,14 @@ from recipes.config import ROOT, general_rows, model_folder
 from recipes.digest import files_under
 
 TASKS = ROOT / "eval" / "tasks"
-UNREAD = {  # settings of [rl] that an algorithm does not look at; they may not be set, so that none seems to count
-    "grpo": ("ppo",),
-    "rloo": ("ppo", "loss_type", "scale_rewards"),
+# Settings of [rl] that an algorithm does not look at; they may not be set, so that none seems to count. The table
+# [rl.ppo] may stay: its name says whom it is for, and a recipe of PPO's is switched to another algorithm by its name.
+UNREAD = {
+    "grpo": (),
+    "rloo": ("loss_type", "scale_rewards"),
     "ppo": ("loss_type", "scale_rewards"),
-    "online_self_training": ("ppo", "loss_type", "scale_rewards", "beta"),
-    "offline_self_training": ("ppo", "loss_type", "scale_rewards", "beta", "partial", "format_weight", "use_vllm"),
+    "online_self_training": ("loss_type", "scale_rewards", "beta"),
+    "offline_self_training": ("loss_type", "scale_rewards", "beta", "partial", "format_weight", "use_vllm"),
 }
 
 

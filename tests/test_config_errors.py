@@ -113,7 +113,6 @@ BROKEN = {
         ["rl.algorithm=ppo", "rl.beta=0.05", "rl.ppo.value_warmup_steps=20"],
         ["rl.ppo.value_warmup_steps: the policy would never learn", "rl.steps = 20"],
     ),
-    "ppo table without ppo": (None, ["rl.ppo.gamma=0.9"], ["rl.ppo: grpo does not read it", "rl.algorithm"]),
     "ppo with a loss type": (
         None,
         ["rl.algorithm=ppo", "rl.beta=0.05", "rl.loss_type=grpo"],

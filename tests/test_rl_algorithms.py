@@ -11,8 +11,9 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from trl import GRPOConfig
 
 from recipes import models, training
-from recipes.config import Model, Rl, RlStage
+from recipes.config import ROOT, Model, Rl, RlStage
 from recipes.errors import RecipeError
+from recipes.loader import load
 from recipes.rl.curriculum import drawn, form
 from recipes.rl.self_training import SelfTrainingTrainer, sample_replies, self_training_rows
 from recipes.runtime import Runtime
@@ -306,3 +307,11 @@ def test_distinct_right_replies_join_the_gold_rows(monkeypatch):
         ("r4", "5"),
     ]
     assert len({r["id"] for r in found[1:]}) == 3 and {"kind", "node_id", "fact_id", "family"} <= found[1].keys()
+
+
+@pytest.mark.parametrize("name", ["grpo", "rloo", "online_self_training", "offline_self_training"])
+def test_a_recipe_of_ppo_is_switched_to_another_algorithm_by_its_name(name):
+    grouped = [f"rl.algorithm={name}", "rl.group_size=8", "rl.prompts_per_step=8"]
+    alone = ["rl.beta=0.0"] if "self_training" in name else []
+    alone += ["rl.partial=0.0", "rl.format_weight=0.1"] if name.startswith("offline") else []
+    assert load(ROOT / "recipes.toml", "reft", sets=grouped + alone).rl.algorithm == name
