@@ -17,10 +17,11 @@ from statistics import mean
 
 from benchmarks.arms import compare
 from recipes import artefact
-from recipes.config import ROOT, EvaluateStage, Recipe, Rl
+from recipes.config import ROOT, Recipe, Rl
 from recipes.loader import load
 from recipes.pipeline import Job, make, run
 from recipes.report.load import Evaluation, load_evaluation
+from recipes.stage_specs import EvaluateStage
 from recipes.steps import Step, base_model, tasks
 
 ROLLOUTS, TUNING_ROLLOUTS = 10, 6

@@ -23,7 +23,8 @@ from transformers import set_seed
 from trl import SFTConfig, SFTTrainer
 
 from recipes import models, training
-from recipes.config import Model, Sft, SftStage
+from recipes.config import Model, Sft
+from recipes.stage_specs import SftStage
 from recipes.stages import sft
 
 SEED = 42

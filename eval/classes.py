@@ -6,7 +6,8 @@ it; for a choice it is the option's text, since letters change places from item 
 
 from collections.abc import Sequence
 
-from eval.graders import LETTERS, read_answer
+from eval.choices import LETTERS
+from eval.graders import read_answer
 
 
 def pair(row: dict, reply: str) -> list:

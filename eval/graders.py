@@ -35,12 +35,12 @@ from collections.abc import Callable, Hashable, Sequence
 from fractions import Fraction
 
 from eval import sandbox
+from eval.choices import is_letter, read_choice
 from eval.named import is_class, label_reward, named
 from eval.overlap import rouge_l
 from eval.quantity import Quantity, matches, read_quantities, relative_error
+from eval.reply import MAX_CHARS, answers_in, extract_answer, visible
 
-MAX_CHARS = 20_000
-LETTERS = "ABCDEFGHIJ"
 EXACT = 1e-9  # relative: the rounding of unit conversion, and all that a row without a tolerance forgives
 
 
@@ -96,100 +96,6 @@ def read_answer(row: dict, reply: str) -> object:
     """What the row's grader reads as the reply's answer (a letter, quantities, a text, a number); None for nothing."""
     read, _ = _grader(row)
     return read(row, reply[-MAX_CHARS:])
-
-
-def format_score(reply: str) -> float:
-    """1.0 for one filled think block, any text, one filled answer block, and nothing before or after; else 0.0."""
-    reply = reply.strip()
-    if any(reply.count(tag) != 1 for tag in ("<think>", "</think>", "<answer>", "</answer>")):
-        return 0.0
-    thinking, _, rest = reply.partition("</think>")
-    answer = rest.partition("<answer>")[2].removesuffix("</answer>")
-    framed = thinking.startswith("<think>") and rest.endswith("</answer>")
-    return float(framed and bool(thinking.removeprefix("<think>").strip()) and bool(answer.strip()))
-
-
-def extract_answer(reply: str) -> str | None:
-    """Text of the answer block behind the thinking; None when there is none, or two that differ."""
-    blocks = _blocks(reply[-MAX_CHARS:])
-    return blocks.pop() if len(blocks) == 1 else None
-
-
-def _blocks(reply: str) -> set[str]:
-    # Split, not a lazy regular expression: thousands of opening tags without a closing one would make that quadratic.
-    pieces = _visible(reply).split("</answer>")[:-1]
-    return {piece.rpartition("<answer>")[2].strip() for piece in pieces if "<answer>" in piece}
-
-
-def _visible(reply: str) -> str:
-    return reply.rpartition("</think>")[2]
-
-
-_BARE = re.compile(
-    r"(?:(?:the )?(?:final |correct |right )?(?:answer|option|choice)(?: is)?:? ?)?"
-    rf"[(\[]?([{LETTERS}])[)\]]?[.:]?",
-    re.IGNORECASE,
-)
-_LABELLED = re.compile(rf"[(\[]?([{LETTERS}])(?:[)\]]|[.:](?= )| -(?= )) ?(.+)", re.IGNORECASE)
-_LABEL = re.compile(rf"(?<!\w)[{LETTERS}][).:](?!\w)", re.IGNORECASE)
-# "A" before a lower-case word is the article: "the answer is A larger current" names no letter.
-_STATED = re.compile(
-    r"(?i:\b(?:answer|(?:correct|right) (?:option|choice))(?:\sis:?|:))\s?(?i:(?:option|choice)\s)?"
-    rf"[(\[]?(?!A [a-z])([{LETTERS}])(?![\w'])"
-)
-_BOLD = re.compile(rf"(?:\*\*|\\boxed\{{)[(\[]?([{LETTERS}])[)\].:]{{0,2}}(?:\*\*|\}})")
-
-
-def _read_choice(row: dict, reply: str) -> str | None:
-    allowed = LETTERS[: len(row["options"] or [])]
-    if len(row["answer"]) != 1 or row["answer"] not in allowed:
-        raise ValueError(
-            f"row {row.get('id')}: the answer of a choice row must be the letter of one of its options; "
-            f"got {row['answer']!r} for {len(allowed)} options"
-        )
-    blocks = _blocks(reply)
-    if blocks:
-        letters = set().union(*(_letters_of_block(block, row["options"]) or {"?"} for block in blocks))
-    else:
-        letters = _letters_stated(_visible(reply))
-    return letters.pop() if len(letters) == 1 and letters <= set(allowed) else None
-
-
-def _letters_of_block(block: str, options: list[str]) -> set[str]:
-    """Letters an answer block stands for; several when it contradicts itself, none when it names none."""
-    text = _unmarked(block)
-    named = _letters_of_text(text, options)
-    if (bare := _BARE.fullmatch(text)) and bare[1].upper() in LETTERS[: len(options)]:
-        # "C" where one option reads "C" and another is labelled C stands for both, and so for neither.
-        return {bare[1].upper()} | named
-    if named:
-        return named
-    labelled = _LABELLED.fullmatch(text)
-    if not labelled or _LABEL.search(labelled[2]):
-        return set()
-    return {labelled[1].upper()} | _letters_of_text(labelled[2], options)
-
-
-def _letters_of_text(text: str, options: list[str]) -> set[str]:
-    pairs = zip(LETTERS, options, strict=False)
-    return {letter for letter, option in pairs if _unmarked(option).casefold() == text.casefold()}
-
-
-def _letters_stated(visible: str) -> set[str]:
-    """Letters that a reply without an answer block states as its final answer."""
-    visible = visible.partition("<think>")[0].rstrip()
-    last = _BARE.fullmatch(_unmarked(visible.rpartition("\n")[2]))
-    stated = {*_STATED.findall(re.sub(r"[*_`$]", "", visible)), *_BOLD.findall(visible)}
-    return stated | ({last[1]} if last else set())
-
-
-def _unmarked(text: str) -> str:
-    """Text without Markdown and LaTeX marks, with single spaces, without a final full stop."""
-    return " ".join(re.sub(r"\\(?:boxed|text|mathrm|mathbf)|[*_`$\\{}]", "", text).split()).rstrip(".")
-
-
-def _is_letter(row: dict, letter: str) -> bool:
-    return letter == row["answer"]
 
 
 def _read_numeric(row: dict, reply: str) -> list[Quantity] | None:
@@ -254,10 +160,10 @@ def _read_class(row: dict, reply: str) -> str | None:
 
 def _read_stated(row: dict, reply: str) -> str | None:
     """The text of the one answer block, or of the visible reply where there is none."""
-    blocks = _blocks(reply)
+    blocks = answers_in(reply)
     if len(blocks) > 1:
         return None
-    text = blocks.pop() if blocks else re.sub(r"</?(?:think|answer)>", " ", _visible(reply))
+    text = blocks.pop() if blocks else re.sub(r"</?(?:think|answer)>", " ", visible(reply))
     return text.strip() or None
 
 
@@ -282,7 +188,7 @@ def _number(printed: str | None) -> Fraction | None:
 
 def _program_of(reply: str) -> str | None:
     """The text of the one program of a reply, without a fence around it."""
-    found = _blocks(reply) or set(_fenced(_visible(reply)))
+    found = answers_in(reply) or set(_fenced(visible(reply)))
     if len(found) != 1:
         return None
     program = found.pop()
@@ -305,7 +211,7 @@ def _is_number(row: dict, stated: Fraction) -> bool:
 
 
 _GRADERS: dict[str, tuple[Callable, Callable]] = {
-    "choice": (_read_choice, _is_letter),
+    "choice": (read_choice, is_letter),
     "numeric": (_read_numeric, _is_quantity),
     "text": (_read_text, _is_text),
     "verbatim": (_read_verbatim, _is_verbatim),

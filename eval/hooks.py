@@ -15,7 +15,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from eval.graders import LETTERS, extract_answer, format_score, grade, is_readable, majority
+from eval.choices import LETTERS
+from eval.graders import grade, is_readable, majority
+from eval.reply import extract_answer, format_score
 from eval.sciriff import DATASET as SCIRIFF
 from eval.sciriff import rows as sciriff_rows
 

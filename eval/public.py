@@ -10,7 +10,7 @@ is fetched. NAME is arc_easy, arc_challenge, mmlu or math.
 
 from pathlib import Path
 
-from eval.graders import LETTERS
+from eval.choices import LETTERS
 from eval.hooks import NoTestRows, TaskDataError, as_dataset, json_lines, spread
 
 THINK = 'Think step by step. End with the line "The answer is X.", X being the letter of the right option.'

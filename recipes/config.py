@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
+from pydantic import BaseModel, ConfigDict, Field
 
 ROOT = Path(__file__).resolve().parents[1]  # the checkout: recipes.toml, data_builders/ and eval/ lie beside recipes/
 EMBEDDED = ROOT / "recipes" / "embedded" / "model"  # the folder that the model name "embedded" stands for
@@ -266,56 +266,6 @@ class Recipe:
     rl: Rl | None
     rerank: Rerank | None
     eval: Eval
-
-
-class DataStage(Table):
-    """What the data stage gets."""
-
-    builder: str
-    data: SerializeAsAny[BaseModel]
-    mix: Mix | None
-    seed: int
-
-
-class CptStage(Table):
-    """What the cpt stage gets."""
-
-    model: Model
-    cpt: Cpt
-    seed: int
-
-
-class SftStage(Table):
-    """What the sft and sft_general stages get; `rows` is the stem of the file they learn."""
-
-    model: Model
-    sft: Sft
-    rows: Literal["sft", "sft_general"] = "sft"
-    seed: int
-
-
-class RlStage(Table):
-    """What the rl stage gets."""
-
-    model: Model
-    rl: Rl
-    seed: int
-
-
-class RerankStage(Table):
-    """What the rerank stage gets."""
-
-    model: Model
-    rerank: Rerank
-    seed: int
-
-
-class EvaluateStage(Table):
-    """What the evaluate stage gets."""
-
-    model: Model
-    eval: Eval
-    seed: int
 
 
 def general_rows(table):

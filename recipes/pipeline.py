@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from recipes import artefact, plan, provenance
-from recipes.config import ROOT, CptStage, DataStage, EvaluateStage, Recipe, RerankStage, RlStage, SftStage
+from recipes.config import ROOT, Recipe
 from recipes.digest import Digests, fingerprint
 from recipes.errors import RecipeError
 from recipes.loader import as_toml
 from recipes.memory import PeakMemory
 from recipes.runtime import Runtime, duration
+from recipes.stage_specs import CptStage, DataStage, EvaluateStage, RerankStage, RlStage, SftStage
 from recipes.steps import Step, base_model, general, key_of, source, tasks
 from recipes.trained import TRAINED
 

@@ -7,8 +7,9 @@ import pytest
 from benchmarks.arms import compare, pooled
 from benchmarks.reinforcement import METHODS, reinforced
 from recipes.checks import check_rl
-from recipes.config import ROOT, EvaluateStage
+from recipes.config import ROOT
 from recipes.loader import load
+from recipes.stage_specs import EvaluateStage
 from recipes.stages import evaluate
 from recipes.stages.rl import completions_of
 

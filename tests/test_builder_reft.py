@@ -15,7 +15,8 @@ from data_builders.reft import builder, generated, published
 from data_builders.reft.spec import Spec
 from data_builders.schema import DataError, read_jsonl
 from data_builders.teacher import arithmetic
-from eval.graders import format_score, grade, grade_all
+from eval.graders import grade, grade_all
+from eval.reply import format_score
 from recipes.config import ROOT
 from recipes.embedded.arithmetic import work
 from recipes.runtime import Runtime

@@ -6,7 +6,8 @@ import time
 import pint
 import pytest
 
-from eval.graders import MAX_CHARS, extract_answer, format_score, grade, is_readable
+from eval.graders import grade, is_readable
+from eval.reply import MAX_CHARS, extract_answer, format_score
 
 OPTIONS = ["A larger current", "the drain voltage", "the same gate-source voltage", "no feedback"]
 

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from recipes import models, training
-from recipes.config import ROOT, Cpt, CptStage, Eval, EvaluateStage, Rl, RlStage, Sft, SftStage
+from recipes.config import ROOT, Cpt, Eval, Rl, Sft
 from recipes.errors import ConfigErrors, RecipeError
 from recipes.loader import load
 from recipes.runtime import Runtime
+from recipes.stage_specs import CptStage, EvaluateStage, RlStage, SftStage
 from recipes.stages import cpt, evaluate, sft
 from recipes.stages.rl import load_policy
 from recipes.trained import start

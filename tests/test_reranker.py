@@ -8,11 +8,12 @@ import torch
 from safetensors.torch import load_file
 
 from recipes import models, reranker, training
-from recipes.config import ROOT, Rerank, RerankStage
+from recipes.config import ROOT, Rerank
 from recipes.errors import ConfigErrors, RecipeError
 from recipes.loader import load
 from recipes.rl import self_training
 from recipes.runtime import Runtime
+from recipes.stage_specs import RerankStage
 from recipes.stages import rerank
 from tests.tiny_text import tiny_model
 

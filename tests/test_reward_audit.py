@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from eval.graders import format_score, grade, grade_all
+from eval.graders import grade, grade_all
+from eval.reply import format_score
 
 OPTIONS = ["a larger current", "the drain voltage", "the same voltage", "no feedback"]
 EMPTY = {"id": "r", "options": None, "unit": None, "tolerance": None}

@@ -11,12 +11,13 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from trl import GRPOConfig
 
 from recipes import models, training
-from recipes.config import ROOT, Model, Rl, RlStage
+from recipes.config import ROOT, Model, Rl
 from recipes.errors import RecipeError
 from recipes.loader import load
 from recipes.rl.curriculum import drawn, form
 from recipes.rl.self_training import SelfTrainingTrainer, sample_replies, self_training_rows
 from recipes.runtime import Runtime
+from recipes.stage_specs import RlStage
 from recipes.stages import rl as stage
 from tests.tiny_letters import lora, tiny, trainer_of
 

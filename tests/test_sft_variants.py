@@ -6,9 +6,10 @@ from datasets import Dataset
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from recipes import models, training
-from recipes.config import ROOT, Model, Sft, SftStage
+from recipes.config import ROOT, Model, Sft
 from recipes.errors import ConfigErrors
 from recipes.loader import load
+from recipes.stage_specs import SftStage
 from recipes.stages import sft
 
 IDS = torch.arange(5, 45).view(2, 20)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from eval import hooks
-from eval.graders import LETTERS
+from eval.choices import LETTERS
 
 ROOT = Path(__file__).parents[1]
 TASKS = ROOT / "eval" / "tasks"

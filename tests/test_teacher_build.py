@@ -15,8 +15,8 @@ import pytest
 from data_builders.analogseeker import builder
 from data_builders.analogseeker.spec import Spec
 from recipes import plan
-from recipes.config import DataStage
 from recipes.runtime import Runtime
+from recipes.stage_specs import DataStage
 from recipes.stages import data
 from tests.served import served, table
 from tests.teacher_server import PASSING, UNUSABLE, Server

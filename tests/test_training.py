@@ -125,7 +125,8 @@ def test_one_reply_stays_where_none_teaches():
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory):
     """The recipe's own RL trainer on a tiny model."""
-    from recipes.config import Rl, RlStage
+    from recipes.config import Rl
+    from recipes.stage_specs import RlStage
     from recipes.stages import rl
 
     row = {"prompt": [{"role": "user", "content": "Compute 1 + 1."}], "grader": "numeric", "answer": "2"}

@@ -12,10 +12,11 @@ from safetensors.torch import load_file
 
 from eval import hooks
 from recipes import models, tower, training, vision
-from recipes.config import Model, Rl, RlStage, Sft, SftStage
+from recipes.config import Model, Rl, Sft
 from recipes.errors import RecipeError
 from recipes.runtime import Runtime
 from recipes.scorer import make_scorer
+from recipes.stage_specs import RlStage, SftStage
 from recipes.stages import data as data_stage
 from recipes.stages import rl, sft
 from tests import tiny_vision

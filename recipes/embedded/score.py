@@ -8,13 +8,14 @@ from pathlib import Path
 
 import jinja2
 
-from recipes.config import EMBEDDED, Eval, EvaluateStage, Model
+from recipes.config import EMBEDDED, Eval, Model
 from recipes.embedded import build
 from recipes.embedded.tokenizer import SAMPLE
 from recipes.embedded.world import PHASES
 from recipes.errors import RecipeError
 from recipes.report.stats import wilson
 from recipes.runtime import Runtime
+from recipes.stage_specs import EvaluateStage
 from recipes.stages import evaluate
 
 TASKS = ("general_arithmetic", "general_facts", "general_instructions")

@@ -98,7 +98,7 @@ def partial_reward(completions, grader, answer, options, unit, tolerance, **_) -
 
 def format_reward(completions, **_) -> list[float]:
     """1.0 for a reply of one think block and one answer block."""
-    from eval.graders import format_score
+    from eval.reply import format_score
 
     return [format_score(text_of(completion)) for completion in completions]
 

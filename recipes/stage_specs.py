@@ -1,0 +1,57 @@
+"""What each stage gets of a recipe: the part of it that decides the stage's result, and nothing else."""
+
+from typing import Literal
+
+from pydantic import BaseModel, SerializeAsAny
+
+from recipes.config import Cpt, Eval, Mix, Model, Rerank, Rl, Sft, Table
+
+
+class DataStage(Table):
+    """What the data stage gets."""
+
+    builder: str
+    data: SerializeAsAny[BaseModel]
+    mix: Mix | None
+    seed: int
+
+
+class CptStage(Table):
+    """What the cpt stage gets."""
+
+    model: Model
+    cpt: Cpt
+    seed: int
+
+
+class SftStage(Table):
+    """What the sft and sft_general stages get; `rows` is the stem of the file they learn."""
+
+    model: Model
+    sft: Sft
+    rows: Literal["sft", "sft_general"] = "sft"
+    seed: int
+
+
+class RlStage(Table):
+    """What the rl stage gets."""
+
+    model: Model
+    rl: Rl
+    seed: int
+
+
+class RerankStage(Table):
+    """What the rerank stage gets."""
+
+    model: Model
+    rerank: Rerank
+    seed: int
+
+
+class EvaluateStage(Table):
+    """What the evaluate stage gets."""
+
+    model: Model
+    eval: Eval
+    seed: int
