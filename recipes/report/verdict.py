@@ -210,7 +210,7 @@ def _prompt_clause(verdict: Verdict, prompted: Model, final: Model, evaluation: 
     if not rivals:
         return ""
     places = _and([evaluation.label(c.task) for c in rivals])
-    shots = f"given {prompted.num_fewshot} examples in the prompt"
+    shots = f"given {prompted.num_fewshot} example{'s' if prompted.num_fewshot > 1 else ''} in the prompt"
     return f"the model is not shown to beat the untuned base {shots} on {places}"
 
 
