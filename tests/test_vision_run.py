@@ -33,6 +33,7 @@ SMALL = [
     "eval.max_new_tokens=6",
     'eval.tasks=["vsllava_type", "vsllava_none_control", "vsllava_shuffled_control"]',
     "eval.general=[]",
+    "eval.fewshot=1",
 ]
 
 
