@@ -13,7 +13,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.forgetting import answers, scored
+from benchmarks.arms import pooled, scored
 from recipes.config import ROOT
 from recipes.loader import load
 from recipes.pipeline import Job, run
@@ -42,6 +42,11 @@ def job_of(arm: str, seed: int, settings: list[str], runs: Path) -> Job:
     """The run of an arm: the shipped recipe with its cut, without pre-training for the arm `sft`."""
     recipe = load(ROOT / "recipes.toml", "scilitllm", None, [f"seed={seed}", f"data.cut={ARMS[arm]}", *settings])
     return Job(replace(recipe, cpt=None) if arm == "sft" else recipe, runs)
+
+
+def answers(evaluations: list, task: str, model: str) -> tuple[list[float], list[str]]:
+    """(scores, clusters) of a model on one task over the evaluations of all seeds."""
+    return pooled([next(found for found in e.tasks if found.name == task).answers[model] for e in evaluations])
 
 
 def summary(done: dict[str, list]) -> None:

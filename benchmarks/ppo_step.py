@@ -21,8 +21,8 @@ from trl import GRPOConfig, GRPOTrainer
 
 from recipes import models, training
 from recipes.config import Model, Rl
+from recipes.models import causal_lm
 from recipes.rl.ppo import PPOConfig, PPOTrainer
-from recipes.rl.value_head import causal_model
 
 SEED = 42
 PARTS = ("generation", "scoring", "update")
@@ -43,7 +43,7 @@ def timed(trainer_class):
             self.spent, self.passes, self.generating = dict.fromkeys(PARTS, 0.0), {False: 0, True: 0}, False
             super().__init__(*args, **kwargs)
             for model in filter(None, (self.model, self.ref_model)):
-                causal_model(model).base_model.register_forward_hook(self.count)
+                causal_lm(model).base_model.register_forward_hook(self.count)
 
         def count(self, *_):
             if not self.generating:

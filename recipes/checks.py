@@ -69,8 +69,8 @@ def cross_checks(tables, problem, here):
         )
     if here and tables["model"] is not None:
         check_model_folder(tables["model"], problem)
-    for name in ("mix", "cpt"):
-        if here and tables[name] is not None and not general_rows(tables[name]).is_file():
+    for name in ("data", "mix", "cpt"):
+        if here and getattr(tables[name], "general", None) is not None and not general_rows(tables[name]).is_file():
             problem(
                 f"{name}.general",
                 "no such file",

@@ -269,7 +269,7 @@ class Recipe:
 
 
 def general_rows(table):
-    """The file that `[mix]` or `[cpt]` draws general text from."""
+    """The file that `[mix]`, `[cpt]` or a builder's `[data]` draws general text from."""
     return EMBEDDED / "general_train.jsonl" if table.general == "embedded" else Path(table.general).expanduser()
 
 

@@ -32,13 +32,13 @@ def wire(recipe):
     model, seed = recipe.model, recipe.seed
     base, (corpus, builder) = base_model(model), source(recipe)
     asked = DataStage(builder=recipe.builder, data=recipe.data, mix=recipe.mix, seed=seed)
-    steps = [Step("data", asked, (), corpus, builder | general(recipe.mix))]
+    steps = [Step("data", asked, (), corpus, builder | general("data", recipe.data) | general("mix", recipe.mix))]
     for name in TRAINED:
         if (table := getattr(recipe, name)) is None:
             continue
         before, about = tuple(step.name for step in steps), {"model": model, "seed": seed}
         if name == "cpt":
-            watched = base | (general(table) if table.general_share else {})
+            watched = base | (general("cpt", table) if table.general_share else {})
             steps.append(Step(name, CptStage(cpt=table, **about), before, watched=watched))
         elif name == "rl":
             steps.append(Step(name, RlStage(rl=table, **about), before, watched=base))

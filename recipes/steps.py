@@ -82,9 +82,11 @@ def source(recipe):
     return {"corpus": Path(builder.corpus_dir(recipe.data))}, {"builder": f"version {builder.VERSION}"}
 
 
-def general(mix):
-    """The file of general rows that the recipe mixes with its own, where it does."""
-    return {} if mix is None else {"general": {general_rows(mix).name: general_rows(mix)}}
+def general(name, table):
+    """The file of general rows that the table of that name draws from, where it does: mix, cpt, or a builder's data."""
+    if getattr(table, "general", None) is None:
+        return {}
+    return {f"{name}.general": {general_rows(table).name: general_rows(table)}}
 
 
 def base_model(model):

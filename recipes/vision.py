@@ -9,8 +9,6 @@ from functools import cache
 from pathlib import Path
 
 from transformers import AutoProcessor, ProcessorMixin
-from trl.data_utils import prepare_multimodal_messages
-from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from recipes.config import Model
 from recipes.errors import RecipeError
@@ -96,7 +94,7 @@ def without_extra(absent) -> RecipeError:
         where="model.name",
         got=f"no {' and no '.join(absent)}",
         allowed="Pillow, and torchvision of the release that fits torch",
-        fix="pip install 'recipes[vlm]', or choose a view of the data that is text",
+        fix="pip install -c constraints.txt -e '.[vlm]', or choose a view of the data that is text",
     )
 
 
@@ -115,6 +113,8 @@ def with_images(examples: list[dict], rows: list[dict], lengths: list[int] | Non
 
 def text_of(processor, turns: list[dict], images, **more) -> str:
     """Turns and images in the chat template's form, one placeholder for each image."""
+    from trl.data_utils import prepare_multimodal_messages  # a slow import, which texts do not need
+
     turns = prepare_multimodal_messages(turns, images=list(images))
     return processor.apply_chat_template(turns, tokenize=False, **more)
 
@@ -178,6 +178,8 @@ def batches_of(processor, rows: list[dict], device, size: int) -> list[dict]:
 
     Rows with and without images never share a batch.
     """
+    from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
+
     collate = DataCollatorForVisionLanguageModeling(processor, completion_only_loss=True)
     batches = []
     for some in ([row for row in rows if row.get("images")], [row for row in rows if not row.get("images")]):

@@ -271,7 +271,7 @@ def test_the_forecast_is_close_to_what_is_built(shipped):
     metrics, _, _ = shipped
     expected = builder.forecast(Spec(), builder.corpus_dir(Spec()))
     assert expected["nodes"] == metrics["nodes"]
-    for name in ("requests", "sft", "rl", "test", "tokens"):
+    for name in ("requests", "sft", "rl", "test", "cpt", "tokens"):
         assert abs(expected[name] - metrics[name]) <= 0.05 * metrics[name], name
     assert expected["rows"] == expected["sft"] + expected["rl"] + expected["test"]
 

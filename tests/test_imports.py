@@ -1,5 +1,6 @@
 """Import rules: checked by import-linter, and by looking at what a quick command really loads."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -55,6 +56,41 @@ def test_the_pipeline_and_the_stages_load_nothing_heavy_before_a_stage_runs():
         loaded_by("; ".join(f"import {name}" for name in modules)) & {"torch", "transformers", "trl", "peft", "lm_eval"}
         == set()
     )
+
+
+def top_level(file):
+    """Names that a module defines or imports at its top level, if and try looked into."""
+    found, waiting = set(), list(ast.parse(file.read_text(encoding="utf-8")).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+        else:
+            waiting += [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+    return found
+
+
+def test_every_name_that_is_imported_from_this_checkout_is_there():
+    """Benchmarks too, which no other test runs."""
+    own = (*PACKAGES, "benchmarks", "tests")
+    missing = []
+    for file in [path for name in own for path in sorted((ROOT / name).rglob("*.py"))]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not node.module or node.module.split(".")[0] not in own:
+                continue
+            place = ROOT.joinpath(*node.module.split("."))
+            module = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+            known = top_level(module) if module.is_file() else set()
+            for alias in node.names:
+                inside = (place / f"{alias.name}.py").is_file() or (place / alias.name).is_dir()
+                if alias.name not in known and not inside:
+                    missing.append(f"{file.relative_to(ROOT)}: {node.module}.{alias.name}")
+    assert missing == []
 
 
 def test_import_rules_hold():

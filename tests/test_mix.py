@@ -83,3 +83,16 @@ def test_a_test_item_or_a_row_of_another_form_is_refused_by_its_line(tmp_path):
 def test_a_file_that_is_not_there_is_a_configuration_error(tmp_path):
     with pytest.raises(ConfigErrors, match=r"mix\.general"):
         build(tmp_path, f"mix.general={tmp_path}/absent.jsonl", "mix.share=0.1")
+
+
+def test_every_file_of_general_rows_is_part_of_what_a_result_is_made_from():
+    """A builder's own, too: a file that changed would else leave the old rows standing."""
+    watched = {
+        f"{name} {step.name}": {key for key in step.watched if key.endswith(".general")}
+        for name in ("loramoe", "scilitllm")
+        for step in pipeline.wire(load(ROOT / "recipes.toml", name))
+    }
+    assert watched["loramoe data"] == {"mix.general"}
+    assert watched["scilitllm data"] == {"data.general"} and watched["scilitllm cpt"] == {"cpt.general"}
+    with pytest.raises(ConfigErrors, match=r"data\.general: no such file"):
+        load(ROOT / "recipes.toml", "scilitllm", sets=["data.general=./absent.jsonl"])

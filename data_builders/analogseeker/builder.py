@@ -74,7 +74,7 @@ def forecast(spec, corpus_dir):
     Where models are asked (as teacher, for repair, as judge) also their `bill`, stored replies not taken off.
     """
     corpus = _read(spec, corpus_dir, Ledger())
-    _, requests = _planned(spec, corpus, 0)
+    planner, requests = _planned(spec, corpus, 0)
     splits = Counter(request.split for request in requests)
     kinds = Counter(request.kind for request in requests if request.split == "sft")
     real = spec.teacher.kind != "expert"
@@ -88,6 +88,7 @@ def forecast(spec, corpus_dir):
         "sft": sft,
         "rl": rl,
         "test": test,
+        "cpt": len(_usable(corpus, planner)),
         "tokens": sft * (spec.teacher.reply_tokens + ROW_TOKENS if real else ROW_TOKENS),
         **({"bill": together(bills)} if (bills := bills_of(spec, corpus, requests, ROW_TOKENS)) else {}),
     }
@@ -134,8 +135,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
             + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
             + f"), {len(rl)} rl, {len(tests)} test",
         )
-    usable = [node for node in corpus.nodes if not node.flags and node.node_id not in planner.held]
-    texts = [{"id": node.node_id, "node_id": node.node_id, "text": node.text} for node in usable]
+    texts = [{"id": node.node_id, "node_id": node.node_id, "text": node.text} for node in _usable(corpus, planner)]
     metrics = finish(
         out,
         "analogseeker",
@@ -157,6 +157,11 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     )
     prove(out)
     return {**metrics, "requests": len(requests), "records": len(records), **spent}
+
+
+def _usable(corpus, planner):
+    """The nodes that may be trained on: neither flagged nor held out."""
+    return [node for node in corpus.nodes if not node.flags and node.node_id not in planner.held]
 
 
 def _group(real):

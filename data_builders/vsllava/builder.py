@@ -207,9 +207,7 @@ def _node(signal):
         "number": "",
         "path": [signal.label, signal.id],
         "family": signal.label,
-        "text": "\n".join(
-            [*told, f"noise {signal.snr_db} dB, {signal.fs} Hz, {len(signal.samples)} samples, {signal.source}"]
-        ),
+        "text": "\n".join(told),
     }
 
 

@@ -91,7 +91,7 @@ def _figure(panels):
             "Pictures need packages that are not installed.",
             where='data.view = "image"',
             got="no matplotlib or no Pillow",
-            fix="pip install 'recipes[vlm]', or choose another view",
+            fix="pip install -c constraints.txt -e '.[vlm]', or choose another view",
         )
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -85,7 +85,8 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             for v in variants
         ],
         "prompt": vision.load_reader(spec.model, rows).chat_template,  # so that the report shows how they were asked
-        "decoding": f"greedy, at most {spec.eval.max_new_tokens} new tokens; tasks named _sampled: temperature 1",
+        "decoding": f"greedy, at most {spec.eval.max_new_tokens} new tokens; "
+        "tasks named _sampled, _vote, _rerank: temperature 1",
         "tasks": {name: {"kind": kind_of(name)} for name in domain} | {name: {"kind": "general"} for name in general},
         "observed": {
             v["name"]: json.loads(observed_file(out, v).read_text(encoding="utf-8"))
