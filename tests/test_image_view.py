@@ -101,7 +101,7 @@ def test_only_rows_with_pictures_have_the_key(tmp_path):
 def test_without_the_extra_the_error_names_it_and_the_other_views_load_no_picture_package(monkeypatch):
     image._figure.cache_clear()
     monkeypatch.setattr(image, "find_spec", lambda package: None)
-    with pytest.raises(DataError, match=r"recipes\[vlm\]"):
+    with pytest.raises(DataError, match=r"-e '.\[vlm\]'"):
         draw(tone(50), FS)
     code = (
         "import sys, json, data_builders.vsllava.builder; "

@@ -184,7 +184,7 @@ def test_without_the_extra_the_error_names_it(seeing, rows, monkeypatch, missing
         monkeypatch.setattr(vision.AutoProcessor, "from_pretrained", fails)
     with pytest.raises(RecipeError, match="not installed") as error:
         vision.load_reader(seeing, rows)
-    assert f"no {missing}" in str(error.value) and "recipes[vlm]" in str(error.value)
+    assert f"no {missing}" in str(error.value) and "-e '.[vlm]'" in str(error.value)
 
 
 def test_an_image_that_is_gone_is_named(seeing, tmp_path):
