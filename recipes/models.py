@@ -195,6 +195,15 @@ def load_base(model: Model, training: bool = False) -> PreTrainedModel:
     return base
 
 
+def every_weight(base: PreTrainedModel, model: Model) -> PreTrainedModel:
+    """`base` ready to learn with every weight: in float32, unless the recipe names another dtype.
+
+    A bf16 weight has eight bits: what a step of a usual learning rate adds to it is lost in rounding. The products run
+    in bf16 all the same where the hardware has it.
+    """
+    return base.float() if model.dtype == "auto" else base
+
+
 def keep_differentiable(base) -> None:
     """Keep 4-bit weights in the layout that gradients flow through.
 

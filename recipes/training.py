@@ -84,10 +84,10 @@ def score_learnt_positions() -> None:
 
 
 class Watch(TrainerCallback):
-    """Moves the progress bar, stops a run whose loss or gradient is no longer a number, and saves no last checkpoint.
+    """Moves the progress bar, stops a run whose loss or gradient is no longer a number, and logs the last step.
 
-    transformers would go on from a checkpoint of the last step with one step more; and what is written then is the
-    result itself.
+    No checkpoint is saved of that step: transformers would go on from it with one step more; and what is written then
+    is the result itself.
     """
 
     def __init__(self, bar, stage: str):
@@ -101,7 +101,7 @@ class Watch(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         self.bar.advance(1)
         if state.global_step >= state.max_steps:
-            control.should_save = False
+            control.should_save, control.should_log = False, True
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         for key in ("loss", "grad_norm"):

@@ -134,7 +134,6 @@ def joined(texts: list[list[int]], size: int, seed: int) -> list[list[int]]:
 
 def make_trainer(spec, blocks: list[list[int]], tokenizer, out: Path):
     """TRL's SFTTrainer over blocks of tokens, with cpt.batch_tokens tokens a step."""
-    import torch
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import set_seed
@@ -145,8 +144,8 @@ def make_trainer(spec, blocks: list[list[int]], tokenizer, out: Path):
     cpt = spec.cpt
     base = models.load_base(spec.model, training=True)
     tower.freeze(base, spec.model.vision)
-    if cpt.method == "full" and models.device() == "cpu":
-        base = base.to(torch.float32)
+    if cpt.method == "full":
+        base = models.every_weight(base, spec.model)
     per_step = max(1, min(len(blocks), round(cpt.batch_tokens / cpt.max_length)))
     set_seed(spec.seed)
     arguments = SFTConfig(**training.text_arguments(cpt, per_step, spec.seed, out))

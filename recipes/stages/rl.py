@@ -189,10 +189,22 @@ def load_policy(spec, done: dict[str, Path]):
 
     whole, adapter = start(spec.model, done)
     if adapter is None:
-        return models.load_base(whole)
+        return models.every_weight(models.load_base(whole), spec.model)
     if spec.rl.algorithm == "ppo":
         return policy_with_value_head(models.load_base(whole), adapter)
     return models.load_adapters(models.load_base(whole), {"default": adapter}, trainable=True)
+
+
+def untrained(model):
+    """The base, with a small new adapter where its weights are 4-bit ones, which cannot learn themselves."""
+    from peft import LoraConfig, get_peft_model
+
+    from recipes import models
+
+    base = models.load_base(model)
+    if model.quantization == "none":
+        return base
+    return get_peft_model(base, LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM"))
 
 
 def make_trainer(spec, policy, reader, rows: list[dict], out: Path):
@@ -262,7 +274,7 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     import tempfile
     import time
 
-    from recipes import models, training
+    from recipes import training
 
     made_up = [
         {
@@ -279,7 +291,7 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
         training.read_rows(inputs["data"] / "rl.jsonl")[: 4 * spec.rl.prompts_per_step] if "data" in inputs else made_up
     )
     reader = load_reader(spec, rows)
-    policy = load_policy(spec, inputs) if "sft" in inputs else models.load_base(spec.model)
+    policy = load_policy(spec, inputs) if "sft" in inputs else untrained(spec.model)
     steps = 2 * iterations_of(spec.rl)
     changes = {"steps": steps, "order": "random"}
     if spec.rl.algorithm == "offline_self_training":

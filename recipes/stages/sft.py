@@ -130,7 +130,6 @@ def make_trainer(spec, base, reader, dataset, mean_tokens: float, out: Path):
     Where attention can tell packed rows apart rows are packed, unless they have images; elsewhere rows of like length
     share a micro-batch, the longest first, so that a model that will not fit fails at once.
     """
-    import torch
     from transformers import set_seed
     from trl import SFTConfig
 
@@ -149,8 +148,8 @@ def make_trainer(spec, base, reader, dataset, mean_tokens: float, out: Path):
     if packed:  # one sequence at a time
         steps = max(1, round(sft.batch_tokens / sft.max_length))
         learning |= {"per_device_train_batch_size": 1, "gradient_accumulation_steps": steps}
-    if sft.method == "full" and base.dtype != torch.float32 and models.device() == "cpu":
-        base = base.float()
+    if sft.method == "full":
+        base = models.every_weight(base, spec.model)
     tower.freeze(base, spec.model.vision)
     target = tower.adapter_targets(base, sft.target, spec.model.vision)
     set_seed(spec.seed)
