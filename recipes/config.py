@@ -49,7 +49,7 @@ class Model(Table):
     )
     revision: str = Field("main", min_length=1, description="branch, tag or commit of a hub id")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="auto: bfloat16 on a GPU, else float32"
+        "auto", description="auto: bfloat16 on a GPU that has it, else float32"
     )
     attn: Literal["auto", "sdpa", "eager", "flash_attention_2"] = how(
         "auto", "auto: flash-attn where it imports, else sdpa"
