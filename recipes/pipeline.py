@@ -138,6 +138,7 @@ def make(job, step, done, fresh):
             "cpu_seconds": cpu_seconds,
             "resumed": resumed,
             "peak_memory_bytes": memory.bytes,
+            **({"peak_gpu_bytes": memory.gpu_bytes} if memory.gpu_bytes else {}),
             "predicted": expected,
             "provenance": provenance.record(job.argv, started, artefact.now()),
         }
