@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -144,6 +145,8 @@ def test_a_run_that_is_killed_in_every_stage_ends_as_one_left_alone(tmp_path):
         return [sys.executable, "-m", "recipes", "run", "analogseeker", "--runs", str(tmp_path / place), *settings]
 
     subprocess.run(command("alone"), cwd=ROOT, env=offline(), check=True, capture_output=True)
+    # with the rates of an earlier run there need be no pilots, which each of the runs would begin with
+    shutil.copytree(tmp_path / "alone" / "analogseeker", tmp_path / "killed" / "earlier")
     home = tmp_path / "killed" / "analogseeker" / "embedded"
     for stage, begun in {
         "sft": "checkpoints/checkpoint-*/trainer_state.json",
@@ -331,8 +334,6 @@ def test_a_wrong_model_name_says_what_is_allowed(wrong, message, tmp_path, monke
 
 
 def test_a_model_without_a_chat_template_is_refused(tmp_path):
-    import shutil
-
     from recipes import models
     from recipes.config import EMBEDDED, Model
 
@@ -344,8 +345,6 @@ def test_a_model_without_a_chat_template_is_refused(tmp_path):
 
 
 def test_pickled_weights_are_refused(tmp_path):
-    import shutil
-
     import torch
     from safetensors.torch import load_file
 
