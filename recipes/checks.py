@@ -5,8 +5,9 @@ import re
 from functools import cache
 from pathlib import Path
 
+from data_builders.table import general_rows
 from recipes.checks_training import check_quantization, check_sft, check_training, check_two_steps
-from recipes.config import ROOT, general_rows, model_folder
+from recipes.config import ROOT, model_folder
 from recipes.digest import files_under
 
 TASKS = ROOT / "eval" / "tasks"

@@ -1,7 +1,8 @@
 """The typed tables of a recipe. Every default, unit and range lives here once; `recipes.loader` fills them from TOML.
 
 A value is part of what a result *is*, and so of its fingerprint, unless its field is made with `how`: those say how the
-work is done (how often to save, which kernel, how many at a time) and may change without a rebuild.
+work is done (how often to save, which kernel, how many at a time) and may change without a rebuild. Where one of those
+decides the result after all, its table names it in `decisive`.
 """
 
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Model(Table):
     )
     revision: str = Field("main", min_length=1, description="branch, tag or commit of a hub id")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="auto: float32 on a CPU and where every weight learns, else bfloat16"
+        "auto", description="auto: bfloat16 on a GPU that has it, else float32; float32 where every weight learns"
     )
     attn: Literal["auto", "sdpa", "eager", "flash_attention_2"] = how(
         "auto", "auto: flash-attn where it imports, else sdpa"
@@ -168,6 +169,11 @@ class Sft(Training):
         True, description="several rows in one sequence where attention can tell them apart (flash attention)"
     )
 
+    @property
+    def decisive(self):
+        """The balance term is taken over micro-batches, or over those of a step so far: their size decides it."""
+        return {"micro_batch"} if self.balance.weight > 0 else set()
+
 
 class Ppo(Table):
     """PPO with a value head, as in ReFT (arXiv 2401.08967); read where rl.algorithm is "ppo"."""
@@ -266,11 +272,6 @@ class Recipe:
     rl: Rl | None
     rerank: Rerank | None
     eval: Eval
-
-
-def general_rows(table):
-    """The file that `[mix]`, `[cpt]` or a builder's `[data]` draws general text from."""
-    return EMBEDDED / "general_train.jsonl" if table.general == "embedded" else Path(table.general).expanduser()
 
 
 def model_folder(name):

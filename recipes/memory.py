@@ -1,6 +1,8 @@
-"""Peak memory of a piece of work, sampled: the kernel's own peak counts the whole life of the process."""
+"""Peak memory of a piece of work, sampled: the kernel's own peak counts the whole life of the process. On a GPU torch
+counts by itself."""
 
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -9,14 +11,19 @@ STATM = Path("/proc/self/statm")
 
 
 class PeakMemory:
-    """A context manager; `bytes` is the highest resident size seen inside it, None where the system does not tell."""
+    """A context manager; `bytes` is the highest resident size seen inside it, None where the system does not tell.
+
+    `gpu_bytes` is the most that tensors of this process took of its GPU inside it, None where it has used none.
+    """
 
     def __init__(self):
-        self.bytes = None
+        self.bytes = self.gpu_bytes = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self):
+        if gpu := used_gpu():
+            gpu.reset_peak_memory_stats()
         self._sample()
         self._thread.start()
         return self
@@ -25,6 +32,8 @@ class PeakMemory:
         self._stop.set()
         self._thread.join()
         self._sample()
+        if gpu := used_gpu():
+            self.gpu_bytes = gpu.max_memory_allocated()
 
     def _watch(self):
         while not self._stop.wait(EVERY):
@@ -36,3 +45,9 @@ class PeakMemory:
         except OSError:
             return
         self.bytes = max(self.bytes or 0, pages * os.sysconf("SC_PAGE_SIZE"))
+
+
+def used_gpu():
+    """torch.cuda where this process has used a GPU, else None. Work that needs no torch does not load it for this."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch and torch.cuda.is_initialized() else None

@@ -40,20 +40,21 @@ def device() -> str:
 
 
 def fast_bf16() -> bool:
-    """Whether bf16 matrix products run in hardware here: any recent GPU, a CPU with AMX or AVX512-BF16."""
+    """Whether bf16 matrix products run in hardware here: a GPU from Ampere on, a CPU with AMX or AVX512-BF16."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 def choose_dtype(model: Model) -> torch.dtype:
-    """`auto` is bfloat16 on a GPU and float32 on a CPU.
+    """`auto` is bfloat16 on a GPU that has it in hardware, and float32 elsewhere.
 
-    On a CPU master weights in float32 cost little, and greedy answers stay reproducible.
+    On a CPU master weights in float32 cost little, and greedy answers stay reproducible. Older GPUs (T4, V100) emulate
+    bfloat16 slower than they run float32, and training in float16 would need a scaled loss.
     """
     if model.dtype != "auto":
         return DTYPES[model.dtype]
-    return torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    return torch.bfloat16 if torch.cuda.is_available() and fast_bf16() else torch.float32
 
 
 def choose_attention(model: Model, training: bool = False) -> str:
@@ -63,7 +64,8 @@ def choose_attention(model: Model, training: bool = False) -> str:
     Raises:
         RecipeError: flash_attention_2 was asked for by name and cannot run here.
     """
-    flash = importlib.util.find_spec("flash_attn") is not None and torch.cuda.is_available()
+    # FlashAttention-2 runs on the GPUs that have bf16 and on no older ones
+    flash = importlib.util.find_spec("flash_attn") is not None and torch.cuda.is_available() and fast_bf16()
     if model.attn == "auto":
         plain = training and device() == "cpu" and fast_bf16()
         return "flash_attention_2" if flash else "eager" if plain else "sdpa"
@@ -73,7 +75,7 @@ def choose_attention(model: Model, training: bool = False) -> str:
             where="model.attn",
             got="flash_attention_2",
             allowed="auto, sdpa or eager on this machine",
-            fix='install the extra `flash` on a CUDA machine, or set model.attn = "auto"',
+            fix='install the extra `flash` on a machine with a GPU from Ampere on, or set model.attn = "auto"',
         )
     return model.attn
 

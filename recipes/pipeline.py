@@ -92,8 +92,11 @@ def run(job, until="report", fresh=False):
     if until not in names:
         raise RecipeError(f"this recipe has no stage {until!r}", where="--until", allowed=", ".join(names))
     with artefact.lock(job.home):
-        for step in steps[: names.index(until) + 1]:
+        wanted = steps[: names.index(until) + 1]
+        for step in wanted:
             done[step.name] = make(job, step, done, fresh)
+            if step.name == "data":
+                check_rows(job.recipe, wanted, counted(done["data"]))
         artefact.write_json(job.home / artefact.LATEST, {stage: folder.name for stage, folder in done.items()})
         if until == "report":
             report(job, done)
@@ -135,6 +138,7 @@ def make(job, step, done, fresh):
             "cpu_seconds": cpu_seconds,
             "resumed": resumed,
             "peak_memory_bytes": memory.bytes,
+            **({"peak_gpu_bytes": memory.gpu_bytes} if memory.gpu_bytes else {}),
             "predicted": expected,
             "provenance": provenance.record(job.argv, started, artefact.now()),
         }
@@ -158,6 +162,23 @@ def adopt(out, final, key, digests):
         return False
     artefact.publish(out, final)
     return True
+
+
+def check_rows(recipe, steps, counts):
+    """Refuses a stage to come for which the builder makes no rows: it would fail after the stages before it have run.
+
+    A stage that learns reads the file of its own name; `counts` has its rows, as built or as foreseen.
+    """
+    without = [step.name for step in steps if step.name in TRAINED and not counts.get(step.name)]
+    if without:
+        makes = ", ".join(f"{name} {counts[name]}" for name in TRAINED if counts.get(name))
+        raise RecipeError(
+            f"the builder makes no rows for {' and '.join(without)}",
+            where=f"[{recipe.name}.{without[0]}] in {recipe.file}",
+            got=f"0 rows of {without[0]} from the builder {recipe.builder}; it makes {makes or 'none to learn'}",
+            allowed="a table of this kind where the builder writes rows for it",
+            fix=f"leave out [{recipe.name}.{without[0]}], or have [{recipe.name}.data] make rows for it",
+        )
 
 
 @contextmanager
@@ -195,21 +216,25 @@ def finite(metrics):
 
 def survey(job):
     """A `Forecast` for every step: what stands, what has to be made, why, and what it will cost. Makes nothing."""
-    done, counts, lines = {}, {}, []
-    for step in wire(job.recipe):
+    done, counts, lines, steps = {}, {}, [], wire(job.recipe)
+    for step in steps:
         module, waits = job.stages(step.module or step.name), [name for name in step.reads if name not in done]
         state = f"after {', '.join(waits)}"
         if not waits:
             key = key_of(step, module, done, job.digests)
             if folder := artefact.find(job.home, key, job.digests):
                 done[step.name] = folder
-                counts |= counted(folder) if step.name == "data" else {}
+                if step.name == "data":
+                    counts = counted(folder)
+                    check_rows(job.recipe, steps, counts)
                 lines.append(plan.Forecast(step.name, f"cached {key.fingerprint[:8]}"))
                 continue
             begun = ", begun" if (job.home / f"{key.folder}.partial").exists() else ""
             state = artefact.why(job.home, key) + begun
         inputs = step.given | {name: done[name] for name in step.reads if name in done}
         lines.append(plan.forecast(module, step.name, step.spec, counts, inputs, state, job.runs, job.runtime))
+        if step.name == "data":
+            check_rows(job.recipe, steps, counts)
     return lines
 
 

@@ -35,13 +35,15 @@ class Forecast:
     seconds: float | None = None
     memory_bytes: int | None = None
     source: str = ""
+    gpu_bytes: int | None = None
 
     @property
     def predicted(self):
         """What the manifest keeps, to be set beside the actual figures; None where nothing could be said."""
         if self.seconds is None:
             return None
-        return {"seconds": self.seconds, "memory_bytes": self.memory_bytes}
+        gpu = {"gpu_bytes": self.gpu_bytes} if self.gpu_bytes else {}
+        return {"seconds": self.seconds, "memory_bytes": self.memory_bytes, **gpu}
 
 
 def forecast(module, stage, spec, counts, inputs, state, runs, runtime):
@@ -57,10 +59,11 @@ def forecast(module, stage, spec, counts, inputs, state, runs, runtime):
         rate, source = median(rates), f"{len(rates)} earlier {'run' if len(rates) == 1 else 'runs'}"
     else:
         rate, source = pilot(module, spec, inputs, runtime)
-    memory = max(
-        [m["peak_memory_bytes"] for m in earlier if m.get("peak_memory_bytes")], default=work.memory_bytes or None
+    memory, gpu = (
+        max((m[key] for m in earlier if m.get(key)), default=None) for key in ("peak_memory_bytes", "peak_gpu_bytes")
     )
-    return Forecast(stage, state, work, work.tokens / rate if rate else None, memory, source)
+    seconds = work.tokens / rate if rate else None
+    return Forecast(stage, state, work, seconds, memory or work.memory_bytes or None, source, gpu)
 
 
 def earlier_runs(runs, stage, spec):
@@ -108,7 +111,7 @@ def table(forecasts):
                 count(work.steps),
                 count(work.tokens),
                 duration(f.seconds) if f.seconds is not None else "-",
-                size(f.memory_bytes),
+                size(f.memory_bytes) + (f", GPU {size(f.gpu_bytes)}" if f.gpu_bytes else ""),
                 f"${work.cost:.2f}" if work.cost else "-",
                 f.state + (f" ({f.source})" if f.source else "") + (f" · {work.notes}" if work.notes else ""),
             )

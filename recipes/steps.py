@@ -7,9 +7,10 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from data_builders.table import general_rows
 from recipes.artefact import Key, read_manifest
 from recipes.checks import known_tasks
-from recipes.config import ROOT, general_rows, model_folder
+from recipes.config import ROOT, model_folder
 from recipes.digest import files_under, fingerprint
 from recipes.errors import RecipeError
 
@@ -67,10 +68,11 @@ def key_of(step, module, done, digests):
 
 def how_keys(table, prefix=""):
     """Dotted keys of the fields that say how, not what (see `recipes.config.how`)."""
-    keys = set()
+    keys, decisive = set(), getattr(table, "decisive", ())
     for name, spec_field in type(table).model_fields.items():
         if (spec_field.json_schema_extra or {}).get("identity") is False:
-            keys.add(prefix + name)
+            if name not in decisive:
+                keys.add(prefix + name)
         elif isinstance(getattr(table, name), BaseModel):
             keys |= how_keys(getattr(table, name), f"{prefix}{name}.")
     return keys

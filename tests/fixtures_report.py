@@ -66,6 +66,7 @@ def _manifest(folder: Path, stage: str, seed: int, name: str, folders: dict[str,
             "metrics": {"tokens": 410_000, "rows": 2680},
             "seconds": seconds,
             "peak_memory_bytes": 1_430_000_000,
+            **({"peak_gpu_bytes": 31_500_000_000} if stage == "rl" else {}),
             "predicted": None if stage == "data" else {"seconds": seconds * 0.9, "memory_bytes": 1_600_000_000},
             "provenance": {
                 "git_commit": "1f2e3d4c5b6a79880716253443526170aabbccdd",

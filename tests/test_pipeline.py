@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from recipes import artefact
+from recipes import artefact, pipeline
 from recipes.errors import RecipeError
 from recipes.report import build
 from tests.fake_pipeline import Place
@@ -175,14 +175,41 @@ def test_a_stage_that_writes_or_finds_nothing_is_an_error(place):
 
 
 def test_a_stage_that_finds_none_of_its_files_is_an_error(place):
-    place.run(until="data")
+    def no_test_rows(name, spec, inputs, out, runtime):
+        for file in ("sft", "rl"):
+            (out / f"{file}.jsonl").write_text("{}\n")
 
-    def only_test_rows(name, spec, inputs, out, runtime):
-        (out / "test.jsonl").write_text("{}\n")
+    place.stages.write_data = no_test_rows
+    with pytest.raises(RecipeError, match="evaluate finds nothing to read"):
+        place.run()
 
-    place.stages.write_data = only_test_rows
-    with pytest.raises(RecipeError, match="sft finds nothing to read"):
-        place.run("data.draws=3")
+
+def test_a_stage_that_the_builder_makes_no_rows_for_is_refused_before_anything_is_trained(place):
+    first = "sft_general.epochs=1"
+    with pytest.raises(RecipeError, match="makes no rows for sft_general") as foreseen:
+        pipeline.survey(place.job(first))
+    with pytest.raises(RecipeError, match="makes no rows for sft_general") as built:
+        place.run(first)
+    assert place.stages.calls == ["data"] and str(built.value) == str(foreseen.value)
+    assert "[demo.sft_general] in " in str(built.value) and "it makes sft 2, rl 2" in str(built.value)
+    assert "leave out [demo.sft_general]" in str(built.value)
+    with pytest.raises(RecipeError, match="makes no rows for sft_general"):
+        pipeline.survey(place.job(first))  # by the rows as built
+    place.run(first, until="data")
+    place.run()
+    assert place.stages.calls == ["sft", "rl", "evaluate"]
+
+
+def test_the_size_of_a_micro_batch_is_part_of_a_result_that_is_balanced_over_it(place):
+    plain = ("sft.method=loramoe", "sft.micro_batch=8")
+    place.run(*plain, until="sft")
+    place.run("sft.method=loramoe", until="sft")
+    assert place.stages.calls == []
+    for scope in ("micro", "buffer"):
+        balanced = ("sft.balance.weight=1.0", f"sft.balance.scope={scope}")
+        place.run("sft.method=loramoe", *balanced, until="sft")
+        place.run(*plain, *balanced, until="sft")
+        assert place.stages.calls == ["sft"] and "rebuild: sft.micro_batch 64 -> 8\n" in place.said
 
 
 def test_the_report_is_written_again_only_when_its_inputs_changed(place, monkeypatch):

@@ -1,12 +1,16 @@
 """The plan: what stands, what it would cost, and where the figures are from."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 
 from recipes import pipeline, plan
 from recipes.errors import RecipeError
 from recipes.memory import PeakMemory
+from recipes.report.load import load_manifest
+from recipes.report.sections import costs
 from recipes.steps import key_of
 from tests.fake_pipeline import Place
 
@@ -119,3 +123,43 @@ def test_peak_memory_is_that_of_the_work_and_not_of_the_process():
     with PeakMemory() as small:
         pass
     assert large.bytes - small.bytes > 150 * 2**20
+
+
+class Gpu:
+    """torch.cuda of a process that has used a GPU."""
+
+    def __init__(self):
+        self.peak = 0
+
+    def is_initialized(self):
+        return True
+
+    def reset_peak_memory_stats(self):
+        self.peak = 0
+
+    def max_memory_allocated(self):
+        return self.peak
+
+
+def test_peak_memory_of_a_gpu_is_kept_by_stage_foreseen_and_shown(place, monkeypatch):
+    gpu = Gpu()
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=gpu))
+    place.stages.trouble["sft"] = lambda: setattr(gpu, "peak", 30 * 10**9)
+    place.stages.trouble["evaluate"] = lambda: setattr(gpu, "peak", 20 * 10**9)
+    place.run()
+    kept = [place.manifest(stage).get("peak_gpu_bytes") for stage in ("data", "sft", "rl", "evaluate")]
+    assert kept == [None, 30 * 10**9, None, 20 * 10**9]
+    lines = pipeline.survey(place.job("sft.rank=4"))
+    assert lines[1].predicted["gpu_bytes"] == 30 * 10**9 and ", GPU 30.0 GB" in plan.table(lines)[2]
+    (cost,) = costs([load_manifest(next(place.home.glob("sft-*")))])
+    assert cost.gpu == 30 * 10**9 and cost.predicted_gpu is None
+
+
+def test_no_gpu_leaves_no_figure_and_no_torch_is_loaded_for_it(place, monkeypatch):
+    for torch in (None, SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: False))):
+        monkeypatch.setitem(sys.modules, "torch", torch)
+        with PeakMemory() as memory:
+            pass
+        assert memory.bytes and memory.gpu_bytes is None
+    place.run(until="sft")
+    assert "peak_gpu_bytes" not in place.manifest("sft") and "gpu_bytes" not in place.manifest("sft")["predicted"]

@@ -162,6 +162,12 @@ def test_whatever_models_and_data_say_is_only_text(run):
     assert page.count("<script>") == 1
 
 
+def test_memory_of_a_gpu_stands_beside_that_of_the_stage_that_used_one(run):
+    _, folder, _ = run
+    for text in (page_of(folder), (folder / "report.md").read_text(encoding="utf-8")):
+        assert text.count("1.43 GB") == 4 and text.count("1.43 GB, GPU 31.50 GB") == 1
+
+
 def test_every_section_is_there(run):
     page = page_of(run[1])
     for needed in (

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from recipes import pipeline
 from recipes.errors import RecipeError
 from recipes.loader import load
 from recipes.pipeline import Job
+from tests.few_general import few_general
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = [
@@ -37,6 +39,12 @@ SMALL = [
     "eval.max_new_tokens=64",
     'eval.general=["general_facts"]',
 ]
+QUICKLY_ASKED = [  # for runs in processes of their own, whose evaluation is else nearly all of their time
+    'eval.tasks=["analogseeker_calculation"]',
+    "eval.general=[]",
+    "eval.fewshot=0",
+    "eval.max_new_tokens=32",
+]
 
 
 def job(runs: Path, *more: str) -> Job:
@@ -49,6 +57,12 @@ def weights(folder: Path) -> str:
 
 def artefacts(home: Path) -> dict[str, Path]:
     return {f.name.rpartition("-")[0]: f for f in home.glob("*-????????") if (f / "manifest.json").is_file()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_general_test(tmp_path_factory):
+    with few_general(tmp_path_factory.mktemp("general")):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -125,12 +139,14 @@ def test_a_run_that_is_killed_in_every_stage_ends_as_one_left_alone(tmp_path):
 
     The run left alone is a process of its own too: weights are equal to the bit between processes of one kind.
     """
-    settings = [part for setting in SMALL for part in ("--set", setting)]
+    settings = [part for setting in SMALL + QUICKLY_ASKED for part in ("--set", setting)]
 
     def command(place):
         return [sys.executable, "-m", "recipes", "run", "analogseeker", "--runs", str(tmp_path / place), *settings]
 
     subprocess.run(command("alone"), cwd=ROOT, env=offline(), check=True, capture_output=True)
+    # with the rates of an earlier run there need be no pilots, which each of the runs would begin with
+    shutil.copytree(tmp_path / "alone" / "analogseeker", tmp_path / "killed" / "earlier")
     home = tmp_path / "killed" / "analogseeker" / "embedded"
     for stage, begun in {
         "sft": "checkpoints/checkpoint-*/trainer_state.json",
@@ -241,7 +257,8 @@ def test_export_answers_alike_and_the_stock_command_scores_it_alike(finished, tm
     files = {f.name for f in (tmp_path / "out").iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "generation_config.json", "README.md"} <= files
     assert "chat_template" in (tmp_path / "out" / "tokenizer_config.json").read_text() or "chat_template.jinja" in files
-    command = [sys.executable, "-m", "lm_eval", "--model", "hf", "--device", "cpu", "--include_path", "eval/tasks"]
+    command = [sys.executable, "-c", WITHOUT_STOCK_TASKS, "--include_path", "eval/tasks"]
+    command += ["--model", "hf", "--device", "cpu"]
     command += ["--model_args", f"pretrained={tmp_path / 'out'},dtype=float32"]
     command += ["--tasks", "analogseeker_calculation", "--metadata", json.dumps({"data": str(stages["data"])})]
     command += ["--apply_chat_template", "--gen_kwargs", "max_gen_toks=64", "--batch_size", "64", "--log_samples"]
@@ -253,6 +270,16 @@ def test_export_answers_alike_and_the_stock_command_scores_it_alike(finished, tm
         return {s["doc"]["id"]: s["resps"] for s in map(json.loads, file.read_text().splitlines())}
 
     assert replies(tmp_path / "scores") == replies(stages["evaluate"] / "lm_eval" / "sft")
+
+
+# lm-eval's own command, which else reads its own 14,000 task files first; tests/test_tasks.py runs it as it is
+WITHOUT_STOCK_TASKS = """
+from functools import partialmethod
+from lm_eval.__main__ import cli_evaluate
+from lm_eval.tasks import TaskManager
+TaskManager.__init__ = partialmethod(TaskManager.__init__, include_defaults=False)
+cli_evaluate()
+"""
 
 
 def offline():
@@ -307,8 +334,6 @@ def test_a_wrong_model_name_says_what_is_allowed(wrong, message, tmp_path, monke
 
 
 def test_a_model_without_a_chat_template_is_refused(tmp_path):
-    import shutil
-
     from recipes import models
     from recipes.config import EMBEDDED, Model
 
@@ -320,8 +345,6 @@ def test_a_model_without_a_chat_template_is_refused(tmp_path):
 
 
 def test_pickled_weights_are_refused(tmp_path):
-    import shutil
-
     import torch
     from safetensors.torch import load_file
 

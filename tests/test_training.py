@@ -1,6 +1,7 @@
 """What we teach TRL's trainers to do on a CPU leaves their results as they are."""
 
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -82,6 +83,20 @@ def test_training_on_a_cpu_takes_the_kernel_that_runs_in_hardware(monkeypatch):
     assert models.choose_attention(Model(attn="sdpa"), training=True) == "sdpa"
     monkeypatch.setattr(models, "fast_bf16", lambda: False)
     assert models.choose_attention(Model(), training=True) == "sdpa"
+
+
+@pytest.mark.parametrize(("generation", "hardware"), [(7, False), (8, True)])
+def test_a_gpu_that_only_emulates_bf16_holds_float32_unless_told_otherwise(generation, hardware, monkeypatch):
+    """Generation 7 is V100 and T4, 8 is A100; torch says that both support bf16."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=generation))
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda device: True)
+    monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: object())
+    assert torch.cuda.is_bf16_supported() and models.fast_bf16() == hardware
+    assert models.choose_dtype(Model()) == (torch.bfloat16 if hardware else torch.float32)
+    assert models.choose_dtype(Model(dtype="bfloat16")) == torch.bfloat16
+    assert models.choose_attention(Model()) == ("flash_attention_2" if hardware else "sdpa")
 
 
 def test_both_kernels_give_the_same_loss_in_training():

@@ -38,11 +38,11 @@ from data_builders.scilitllm.molecules import checker
 from data_builders.scilitllm.reports import FOLDER
 from data_builders.scilitllm.rows import graded_row, sft_row
 from data_builders.scilitllm.tasks import TASKS
+from data_builders.table import general_rows
 from data_builders.teacher.bill import bill, size, together
 from data_builders.teacher.store import FILE
 
 VERSION = 1
-GENERAL = Path(__file__).parents[2] / "recipes" / "embedded" / "model" / "general_train.jsonl"
 ROW_TOKENS = 70  # of a supervised row, as the card counts; measured on the generated world
 
 
@@ -60,11 +60,6 @@ def corpus_dir(spec):
         allowed='"generated", or a folder of documents, pubmedqa/ and scitldr/',
         fix=f"correct the path; it starts from {Path.cwd()}",
     )
-
-
-def _general(spec):
-    """The file of general rows, which the first supervised stage takes the first of."""
-    return GENERAL if spec.general == "embedded" else Path(spec.general).expanduser()
 
 
 def _wanted(spec):
@@ -148,7 +143,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     trained, examined = published.rows(examples, spec, seed, ledger)
     cpt = texts.apart(cpt, examined, ledger)
     sft = sorted([*learnt, *made, *trained], key=lambda row: order(seed, "sft", row.id))
-    general = read_jsonl(_general(spec))[: spec.general_rows]
+    general = read_jsonl(general_rows(spec))[: spec.general_rows]
     return finish(
         out,
         "scilitllm",

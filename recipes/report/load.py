@@ -31,6 +31,7 @@ class Manifest:
     peak_memory_bytes: int | None
     predicted: dict[str, float]  # empty when nothing was predicted
     provenance: dict[str, Any]
+    peak_gpu_bytes: int | None = None  # absent where no GPU was used
 
     @property
     def seed(self) -> Any:
@@ -118,6 +119,7 @@ def load_manifest(artefact: Path) -> Manifest:
         peak_memory_bytes=raw.get("peak_memory_bytes"),
         predicted=raw.get("predicted") or {},
         provenance=raw.get("provenance") or {},
+        peak_gpu_bytes=raw.get("peak_gpu_bytes"),
     )
 
 

@@ -123,6 +123,8 @@ class Cost:
     predicted_seconds: float | None
     memory: int | None
     predicted_memory: float | None
+    gpu: int | None
+    predicted_gpu: int | None
     tokens: int | None
 
 
@@ -220,6 +222,8 @@ def costs(manifests: Iterable[Manifest]) -> list[Cost]:
             predicted_seconds=m.predicted.get("seconds"),
             memory=m.peak_memory_bytes,
             predicted_memory=m.predicted.get("memory_bytes"),
+            gpu=m.peak_gpu_bytes,
+            predicted_gpu=m.predicted.get("gpu_bytes"),
             tokens=m.metrics.get("tokens"),
         )
         for m in manifests

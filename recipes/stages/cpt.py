@@ -11,7 +11,7 @@ import math
 import random
 from pathlib import Path
 
-from recipes.config import general_rows
+from data_builders.table import general_rows
 from recipes.errors import RecipeError
 from recipes.plan import Work
 

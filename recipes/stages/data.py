@@ -6,8 +6,9 @@ import random
 from pathlib import Path
 
 from data_builders.schema import image_name, read_jsonl, write_json, write_jsonl
+from data_builders.table import general_rows
 from data_builders.teacher.store import FILE
-from recipes.config import WORLD, general_rows
+from recipes.config import WORLD
 from recipes.errors import RecipeError
 from recipes.plan import Work
 

@@ -1,0 +1,20 @@
+"""A tenth of the general test, for tests of whole runs: three models answer all of it in most of a minute."""
+
+import json
+from contextlib import contextmanager
+
+import pytest
+
+from eval import hooks
+
+
+@contextmanager
+def few_general(folder):
+    """Runs of this process read every tenth row of the general test."""
+    rows = hooks.GENERAL.read_text(encoding="utf-8").splitlines(keepends=True)[::10]
+    assert {json.loads(row)["kind"] for row in rows} == {"arithmetic", "facts", "instructions"}
+    file = folder / hooks.GENERAL.name
+    file.write_text("".join(rows), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hooks, "GENERAL", file)
+        yield
