@@ -33,7 +33,7 @@ class Clock:
         return self.now
 
 
-def test_the_pace_doubles_until_a_failure_halves_it_once_for_all_that_were_out():
+def test_the_pace_doubles_until_failures_halve_it_once_for_all_that_were_out_and_recovers_ever_faster():
     clock = Clock()
     pace = Pace(4, 64, 10, clock)
 
@@ -41,7 +41,7 @@ def test_the_pace_doubles_until_a_failure_halves_it_once_for_all_that_were_out()
         pace.out, start = int(pace.limit), (clock.now, int(pace.limit))
         clock.now += 1
         for _ in range(pace.out):
-            pace.good("x", start) if good else pace.bad(start, refused=True)
+            pace.good("x", start) if good else pace.bad(start, refused=False)
 
     round_trip()
     assert pace.limit == 8
@@ -51,7 +51,28 @@ def test_the_pace_doubles_until_a_failure_halves_it_once_for_all_that_were_out()
     round_trip(good=False)
     assert pace.limit == 32
     round_trip()
-    assert 57 < pace.limit < 60, "fast up to just below the number that failed, then slowly"
+    assert 32 < pace.limit < 33, "slowly at first, as this may be all that fits"
+    for _ in range(7):
+        round_trip()
+    assert pace.limit == 64
+
+
+def test_the_number_stays_at_the_room_of_the_server_and_little_is_refused():
+    clock = Clock()
+    pace = Pace(8, 1000, 10, clock)
+    fitted, refused = [], []
+    for _ in range(60):
+        pace.out, start = int(pace.limit), (clock.now, int(pace.limit))
+        refused.append(max(0, pace.out - 64))
+        fitted.append(pace.out - refused[-1])
+        clock.now += 0.001
+        for _ in range(refused[-1]):
+            pace.bad(start, refused=True)
+        clock.now += 1
+        for _ in range(fitted[-1]):
+            pace.good("x", start)
+    assert fitted[:4] == [8, 16, 32, 64] and min(fitted[3:]) >= 63
+    assert refused[4] == 64 and sum(refused[5:]) < 0.02 * sum(fitted[5:])
 
 
 def test_a_failure_now_and_then_is_no_overload_and_many_are():
@@ -63,19 +84,20 @@ def test_a_failure_now_and_then_is_no_overload_and_many_are():
         for _ in range(30):
             pace.good("x", (clock.now, 64))
     assert pace.limit == 64
-    for _ in range(4):
+    for _ in range(6):
         clock.now += 1
         pace.bad((clock.now, 64), refused=False)
-    assert pace.limit < 64
+    assert pace.limit == 32
 
 
-def test_many_refusals_together_show_where_the_room_ends():
+@pytest.mark.parametrize(("refused", "left"), [(1, 99), (36, 64), (90, 50)])
+def test_refusals_of_requests_that_were_out_together_take_one_each_and_half_at_most(refused, left):
     clock = Clock()
     pace = Pace(100, 128, 10, clock)
     clock.now += 1
-    for out in range(65, 101):
+    for out in range(100 - refused, 100):
         pace.bad((0.0, out), refused=True)
-    assert pace.limit == 50 and pace.ceiling == 65
+    assert pace.limit == left
 
 
 def test_a_pause_holds_for_every_request():

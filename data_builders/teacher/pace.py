@@ -9,31 +9,31 @@ from dataclasses import dataclass
 from data_builders.schema import DataError
 
 SLOWER = 2.0  # times the usual latency of its kind from which on a reply is a reason not to grow
-NEAR = 0.9  # share of the ceiling up to which the number grows fast again
-MANY = 3  # refusals among requests that were out together which show where the ceiling is
-OFTEN = 0.1  # share of failed requests, of late, from which on failures that are no refusal count as overload
+STEP = 0.25  # by how much the number grows in the first round trip after overload
+OFTEN = 0.1  # share of failures among the last requests from which on those that are no refusal count as overload
+RECENT = 0.02  # weight of the last request in that share
 STRIKES = 3  # failures in a row, at the least, before an endpoint counts as down
 LONGEST_BACKOFF = 60.0  # seconds
 
 
 class Pace:
-    """Additive increase, multiplicative decrease of the requests in flight.
+    """The number of requests in flight grows step by step, and overload takes away what was too much.
 
-    Until something goes wrong every good reply adds one, which doubles the number each round trip. Overload halves it,
-    once for all requests that were out together; overload is a refusal (429), or more than OFTEN of the requests
-    failing otherwise (5xx, timeout, cut connection). Then it grows fast to NEAR of the ceiling, and from there by one
-    in four round trips. Replies that take SLOWER times their kind's usual latency do not let it grow.
-
-    The ceiling is the number at which it failed; where MANY were refused together, the fewest that were out when one
-    of them was sent.
+    Until something goes wrong every good reply adds one, which doubles the number each round trip. Every refusal (429)
+    takes one, for one request was too many, but all that were out together take half of the number at most. More than
+    OFTEN of the requests failing otherwise (5xx, timeout, cut connection) halve it, once for all that were out
+    together. Afterwards it grows by STEP in a round trip, then by twice that, and so on: slowly near the number that
+    failed, and soon fast again where that was a bad moment only. Replies that take SLOWER times their kind's usual
+    latency do not let it grow.
     """
 
     def __init__(self, start, most, patience, clock=time.monotonic):
         self.limit, self.most, self.patience, self.clock = float(min(start, most)), most, patience, clock
-        self.out, self.highest, self.ceiling = 0, 0, float("inf")
+        self.gain = 1.0  # by how much it grows for one good reply
+        self.out, self.highest = 0, 0
         self.usual = {}
         self.resume = self.cut_at = clock()
-        self.share_failed, self.refused = 0.0, []
+        self.share_failed, self.least = 0.0, 1.0
         self.failures, self.failing_since = 0, None
         self.waiting = deque()
 
@@ -73,13 +73,13 @@ class Pace:
     def good(self, kind, start):
         """A reply of some kind of request came."""
         self.failures, self.failing_since = 0, None
-        self.share_failed *= 0.95
+        self.share_failed *= 1 - RECENT
         latency = self.clock() - start[0]
         usual = self.usual.get(kind, latency)
         self.usual[kind] = min(usual + 0.05 * (latency - usual), usual * 1.01)
         if latency <= SLOWER * usual and self.out >= 0.5 * self.limit:
-            near = self.limit >= NEAR * self.ceiling
-            self.limit = min(self.most, self.limit + (1 / (4 * self.limit) if near else 1))
+            self.gain = min(1.0, self.gain * 2 ** (1 / self.limit))
+            self.limit = min(self.most, self.limit + self.gain)
 
     def bad(self, start, refused, retry_after=0.0):
         """A request failed in passing; no request starts before `retry_after` seconds are over."""
@@ -87,15 +87,15 @@ class Pace:
         self.resume = max(self.resume, now + retry_after)
         self.failures += 1
         self.failing_since = max(self.failing_since or start[0], self.resume if retry_after else 0)
-        self.share_failed += 0.05 * (1 - self.share_failed)
-        if start[0] < self.cut_at:  # it was out together with the one that has halved the number
-            self.refused += [start[1]] if refused else []
-            if len(self.refused) >= MANY:
-                self.ceiling = min(self.refused)
-        elif refused or self.share_failed > OFTEN:
-            known = self.ceiling if self.ceiling < float("inf") else 0
-            self.ceiling, self.cut_at, self.refused = max(self.limit, 0.98 * known), now, [start[1]]
-            self.limit = max(1.0, self.limit / 2)
+        if not refused:
+            self.share_failed += RECENT * (1 - self.share_failed)
+            if self.share_failed <= OFTEN:
+                return
+            self.share_failed = 0.0
+        if start[0] >= self.cut_at:  # it was not out together with the one that the last cut began with
+            self.cut_at, self.least = now, max(1.0, self.limit / 2)
+        self.limit = max(self.least, self.limit - 1) if refused else min(self.limit, self.least)
+        self.gain = STEP / self.limit
 
     @property
     def down(self):

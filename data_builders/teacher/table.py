@@ -31,7 +31,7 @@ class Teacher(Table):
     batch: bool = how(False, "ask through the provider's batch interface: cheaper, hours late; give its prices below")
     use_vllm: bool = how(False, "a local model answers through vLLM where that imports, else through transformers")
     concurrency: int = how(64, "most requests at once; for transformers, prompts per batch", ge=1, le=4096)
-    concurrency_start: int = how(8, "requests at once to begin with", ge=1)
+    concurrency_start: int = how(32, "requests at once to begin with, after the first one", ge=1)
     timeout: float = how(600.0, "seconds for one request in all", gt=0)
     patience: float = how(120.0, "seconds with nothing but failures until the endpoint counts as down", gt=0)
     max_reply_bytes: int = how(4 * 2**20, "a longer reply is cut off and not used", ge=1024)
