@@ -227,6 +227,20 @@ def test_every_model_answered_the_same_items(finished):
         assert all(docs == per_model[0] for docs in per_model), task
 
 
+def test_evaluation_warns_where_the_model_learnt_longer_replies_than_it_may_give(finished):
+    whole, _ = finished
+    spec = next(s for s in pipeline.wire(whole.recipe) if s.name == "evaluate").spec
+
+    def learnt(count, words):
+        return [{"completion": [{"role": "assistant", "content": "word " * words}]}] * count
+
+    too_short = whole.stages("evaluate").too_short
+    assert too_short(spec, learnt(99, 4) + learnt(1, 400)) is None
+    warning, most = too_short(spec, learnt(90, 4) + learnt(10, 400)), spec.eval.max_new_tokens
+    assert warning.startswith("10 of 100 replies that were trained on are longer than eval.max_new_tokens = ")
+    assert int(re.search(r"--set eval.max_new_tokens=(\d+)", warning)[1]) > max(most, 400)
+
+
 def test_evaluation_goes_on_with_the_models_that_are_left(finished, tmp_path):
     whole, stages = finished
     step = next(s for s in pipeline.wire(whole.recipe) if s.name == "evaluate")

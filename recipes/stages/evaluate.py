@@ -65,6 +65,8 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             allowed="at least one task that has rows",
             fix="name a task of the kinds that the builder makes, or ask the builder for more test items",
         )
+    if "sft" in inputs and (warning := too_short(spec, read_rows(inputs["data"] / "sft.jsonl"))):
+        runtime.say(f"evaluate: {warning}")
     judge = None
     if any(name.endswith("_rerank") for name in domain):
         from recipes import models, reranker
@@ -104,6 +106,24 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         for v in variants
     }
     return {"tokens": tokens, "models": len(variants), "scores": scores}
+
+
+def too_short(spec, learnt: list[dict]) -> str | None:
+    """A warning where more than one in twenty of the replies that were learnt are longer than a reply may be: a model
+    that learnt them is cut off before its answer."""
+    from recipes import models
+
+    tokenizer, most = models.load_tokenizer(spec.model), spec.eval.max_new_tokens
+    replies = [row["completion"][-1]["content"] for row in learnt]
+    lengths = sorted(len(ids) for ids in tokenizer(replies, add_special_tokens=False)["input_ids"])
+    longer = sum(length > most for length in lengths)
+    if longer <= len(lengths) / 20:
+        return None
+    return (
+        f"{longer} of {len(lengths)} replies that were trained on are longer than eval.max_new_tokens = {most}, so the "
+        f"tuned model is cut off before its answer; --set eval.max_new_tokens={lengths[19 * len(lengths) // 20] + 1} "
+        "lets 19 of 20 of them end"
+    )
 
 
 def available(manager, names, runtime) -> list[str]:
