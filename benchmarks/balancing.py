@@ -62,19 +62,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[45, 46, 47])
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--runs", type=Path, default=Path("runs/balancing"))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM", help="; ".join(ARMS))
     args = parser.parse_args()
-    found = {arm: [] for arm in ARMS}
+    found = {arm: [] for arm in args.arms}
     for seed in args.seeds:
         recipe = load(ROOT / "recipes.toml", "loramoe", None, [f"seed={seed}", f"sft.epochs={args.epochs}"])
-        for arm, balance in ARMS.items():
-            sft = recipe.sft.model_copy(update={"balance": balance, "micro_batch": ROWS})
+        for arm in args.arms:
+            sft = recipe.sft.model_copy(update={"balance": ARMS[arm], "micro_batch": ROWS})
             found[arm].append(routed(replace(recipe, sft=sft), args.runs))
     experts = recipe.sft.experts
     print(
         f"\nnats; information at most {math.log(2):.2f} (two kinds), entropy at most {math.log(experts.count):.2f} "
         f"({experts.count} experts); seeds {', '.join(map(str, args.seeds))}"
     )
-    for name in found["none"][0]:
+    for name in found[args.arms[0]][0]:
         print(name)
         for arm, by_seed in found.items():
             values = [one[name] for one in by_seed]
