@@ -23,7 +23,7 @@ SIZES = {  # hidden, feed-forward, layers, heads, key-value heads, one matrix fo
     "1.5b": (1536, 8960, 28, 12, 2, True),
     "7b": (3584, 18944, 28, 28, 4, False),
 }
-VOCABULARY = 152064
+VOCABULARY = 152064  # of the 7B; the smaller ones have 128 fewer
 
 
 def config_of(size: str) -> Qwen2Config:

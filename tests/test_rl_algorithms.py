@@ -161,6 +161,12 @@ def test_the_pilot_measures_ppo_too(inputs):
     assert stage.pilot(spec_of(inputs, "ppo"), inputs[1], Runtime()) > 0
 
 
+def test_the_pilot_measures_four_bit_weights_before_there_is_an_adapter(inputs):
+    spec = spec_of(inputs, "grpo")
+    four_bits = spec.model_copy(update={"model": inputs[0].model_copy(update={"quantization": "nf4"})})
+    assert stage.pilot(four_bits, {"data": inputs[1]["data"]}, Runtime()) > 0
+
+
 def test_a_fully_trained_model_goes_through_ppo(inputs, tmp_path):
     base = models.load_base(inputs[0])
     base.save_pretrained(tmp_path / "sft" / "model")

@@ -1,5 +1,7 @@
 """LoRA's variants by key: each trains, and what is written gives the trained model back on an unchanged base."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from datasets import Dataset
@@ -103,6 +105,14 @@ def test_an_adapter_on_four_bit_weights_trains_and_comes_back(quantized, tmp_pat
     back = models.load_adapters(models.load_base(Model(quantization="nf4")), {"sft": tmp_path / "adapter"})
     trained = logits(trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False))
     assert torch.allclose(logits(back), trained, atol=0.3)  # bf16 adapter, sums in another order
+
+
+def test_a_run_shorter_than_the_lines_are_apart_leaves_its_last_step(tmp_path, tokenizer, dataset):
+    trainer = make_trainer(tmp_path, tokenizer, dataset, log_steps=50)
+    trainer.add_callback(training.Watch(SimpleNamespace(advance=lambda *_: None, total=0), "sft"))
+    trainer.train()
+    lines = [entry["step"] for entry in trainer.state.log_history if "loss" in entry]
+    assert lines == [trainer.state.max_steps] and lines[0] < 50
 
 
 def test_lora_plus_gives_b_the_larger_rate(tmp_path, tokenizer, dataset):

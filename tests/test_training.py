@@ -99,6 +99,11 @@ def test_a_gpu_that_only_emulates_bf16_holds_float32_unless_told_otherwise(gener
     assert models.choose_attention(Model()) == ("flash_attention_2" if hardware else "sdpa")
 
 
+def test_every_weight_learns_in_float32_unless_the_recipe_names_another_dtype():
+    assert models.every_weight(tiny().bfloat16(), Model()).dtype == torch.float32
+    assert models.every_weight(tiny().bfloat16(), Model(dtype="bfloat16")).dtype == torch.bfloat16
+
+
 def test_both_kernels_give_the_same_loss_in_training():
     ids = torch.arange(3, 43).view(2, 20)
     losses = []
