@@ -1,7 +1,5 @@
 """One round of questions to a model for the builders: asks, shows how far it is, and closes what it opened."""
 
-from data_builders.teacher.asking import open_teacher
-
 
 def survey(table, path, items, work, bar, say, title, unit):
     """([result of `await work(asker, item)`] in the order of the items, what the replies cost).
@@ -10,6 +8,8 @@ def survey(table, path, items, work, bar, say, title, unit):
     round and its items on the bar. Raises DataError where the endpoint or the budget ends the run; what was answered
     until then is kept.
     """
+    from data_builders.teacher.asking import open_teacher  # asyncio and SQLite: not for who reads a recipe's tables
+
     asker = open_teacher(table, path, say)
     try:
         with bar(title, len(items), unit) as progress:
