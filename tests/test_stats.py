@@ -114,7 +114,7 @@ def test_paired_without_clusters_uses_exact_mcnemar_alone():
     model, against = [1] * 9 + [0] * 11, [0] * 8 + [1] * 2 + [0] * 10
     result = stats.paired(model, against, [str(i) for i in range(20)])
     assert (result.gained, result.lost, result.p_bootstrap) == (8, 1, None)
-    assert result.p == result.p_mcnemar == stats.mcnemar(8, 1)
+    assert result.p == result.p_items == stats.mcnemar(8, 1)
     assert result.difference == pytest.approx(7 / 20)
     assert result.lower > result.interval.low
 
@@ -124,7 +124,7 @@ def test_paired_counts_clustered_gains_for_less():
     model, against = [1] * 30 + [0] * 370, [0] * 400
     nodes = [str(i // 10) for i in range(400)]
     result = stats.paired(model, against, nodes)
-    assert result.p_mcnemar < 1e-8
+    assert result.p_items < 1e-8
     assert result.p == result.p_bootstrap > 0.05
     assert result.interval.low <= 0 < result.interval.high
     assert result.design_effect > 5
@@ -144,8 +144,17 @@ def test_one_source_says_nothing_about_others():
 
 def test_paired_takes_scores_between_right_and_wrong():
     result = stats.paired([0.75] * 30, [0.5] * 30, [str(i) for i in range(30)])
-    assert result.p_mcnemar is None
-    assert result.p == result.p_bootstrap < 0.001
+    assert result.p == max(result.p_items, result.p_bootstrap) < 0.001
+
+
+def test_interval_and_p_of_graded_scores_tell_the_same():
+    """Small steady gains on few items: the bootstrap alone is sure, the interval with one gain and one loss is not."""
+    rng = random.Random(3)
+    for n in (6, 12, 36, 100):
+        for gain in (0.0, 0.02, 0.05, 0.1, 0.3):
+            after = [min(1.0, 0.5 + gain + rng.uniform(-0.02, 0.02)) for _ in range(n)]
+            result = stats.paired(after, [0.5] * n, [str(i) for i in range(n)])
+            assert (result.interval.low > 0 or result.interval.high < 0) == (result.p < 0.05), (n, gain)
 
 
 def test_paired_refuses_lists_of_different_length():

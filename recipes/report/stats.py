@@ -48,7 +48,7 @@ class Paired:
     lost: int
     discordant: float  # mean squared difference; for right/wrong scores the share of items that changed
     design_effect: float
-    p_mcnemar: float | None  # None for scores that are not right/wrong
+    p_items: float  # items taken as independent: exact McNemar, or of the Bonett-Price interval for graded scores
     p_bootstrap: float | None  # None where every item is its own cluster
     p: float
 
@@ -120,16 +120,27 @@ def mcnemar(gained: int, lost: int) -> float:
     return min(1.0, 2 * tail / 2**n)  # whole numbers to the last division, so that a large n does not overflow
 
 
+def _with_one_gain_and_one_loss(differences: Sequence[float]) -> tuple[float, float]:
+    """(mean, its standard error) of paired differences after adding +1 and -1."""
+    n = len(differences) + 2
+    mean = sum(differences) / n
+    return mean, math.sqrt(((sum(d * d for d in differences) + 2) / n - mean * mean) / n)
+
+
 def bonett_price(differences: Sequence[float], confidence: float = 0.95, sides: int = 2) -> Interval:
     """Wald interval of a mean paired difference after adding one gain and one loss.
 
     Keeps a sensible width when few or no items differ. Source: Bonett and Price, J. Educ. Behav. Stat. 37 (2012) 479.
     """
-    n = len(differences) + 2
-    mean = sum(differences) / n
-    spread = math.sqrt(((sum(d * d for d in differences) + 2) / n - mean * mean) / n)
+    mean, spread = _with_one_gain_and_one_loss(differences)
     half = _normal.inv_cdf(1 - (1 - confidence) / sides) * spread
     return Interval(max(-1.0, mean - half), min(1.0, mean + half))
+
+
+def bonett_price_p(differences: Sequence[float]) -> float:
+    """Two-sided p value of that interval: below 0.05 where the interval at 95 % leaves zero out."""
+    mean, spread = _with_one_gain_and_one_loss(differences)
+    return 2 * _normal.cdf(-abs(mean) / spread)
 
 
 def design_effect(values: Sequence[float], clusters: Sequence[str]) -> float:
@@ -147,13 +158,15 @@ def paired(
 ) -> Paired:
     """Compare two models item by item; the three sequences run over the same items, at least one.
 
-    One item per cluster: exact McNemar and the Bonett-Price interval. Otherwise also the cluster bootstrap of the mean
-    difference (p = twice the smaller share of resampled differences on either side of zero); see the module's text.
+    Right or wrong, one item per cluster: exact McNemar and the Bonett-Price interval. Otherwise also the cluster
+    bootstrap of the mean difference (p = twice the smaller share of resampled differences on either side of zero); see
+    the module's text. Graded scores have the p value of the Bonett-Price interval in McNemar's place, so that interval
+    and p never tell two stories.
     """
     differences = [a - b for a, b in zip(model, against, strict=True)]
     gained, lost = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
     binary = all(score in (0, 1) for score in (*model, *against))
-    p_mcnemar = mcnemar(gained, lost) if binary else None
+    p_items = mcnemar(gained, lost) if binary else bonett_price_p(differences)
     interval = bonett_price(differences, confidence)
     lower = bonett_price(differences, confidence, sides=1).low
     p_bootstrap = None
@@ -177,9 +190,9 @@ def paired(
         lost=lost,
         discordant=sum(d * d for d in differences) / len(differences),
         design_effect=design_effect(differences, clusters),
-        p_mcnemar=p_mcnemar,
+        p_items=p_items,
         p_bootstrap=p_bootstrap,
-        p=max(p for p in (p_mcnemar, p_bootstrap) if p is not None),
+        p=max(p_items, p_bootstrap or 0.0),
     )
 
 
