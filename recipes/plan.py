@@ -47,12 +47,12 @@ class Forecast:
 
 
 def forecast(module, stage, spec, counts, inputs, state, runs, runtime):
-    """The `Forecast` of a stage that has to run.
+    """The `Forecast` of a stage that has to run; `runs` is the folder of all results.
 
     `counts` are the row counts known so far; the stage's own forecast may add to them. The rate (tokens per second) is
     the median of earlier uninterrupted runs of this stage with this model on this hardware, else the stage's pilot.
     """
-    work = module.forecast(spec, counts)
+    work = module.forecast(spec, counts, Path(runs))
     earlier = earlier_runs(Path(runs), stage, spec)
     rates = [m["metrics"]["tokens"] / m["seconds"] for m in earlier if m["metrics"].get("tokens") and m["seconds"] > 0]
     if rates:

@@ -63,7 +63,7 @@ class Stages:
             (self.write_data if name == "data" else self.train)(name, spec, inputs, out, runtime)
             return {"tokens": 1000, **self.metrics}
 
-        def forecast(spec, counts):
+        def forecast(spec, counts, runs):
             if name == "data":
                 counts |= {"sft": 2, "rl": 2, "test": 2}
             return Work(rows=counts["sft"], steps=self.steps, tokens=2000, memory_bytes=10**9)

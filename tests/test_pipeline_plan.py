@@ -67,7 +67,7 @@ def test_the_rate_is_the_median_of_runs_with_the_same_model_and_hardware(place):
 def test_a_pilot_that_fails_leaves_the_time_open_but_a_stated_problem_is_raised(place):
     class Failing:
         @staticmethod
-        def forecast(spec, counts):
+        def forecast(spec, counts, runs):
             return plan.Work(tokens=10)
 
         @staticmethod

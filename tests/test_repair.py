@@ -17,6 +17,7 @@ from data_builders.corpus.repair import (
     repaired,
     statuses,
 )
+from data_builders.teacher.bill import Lengths
 from data_builders.teacher.chat import Raw, Unusable
 from tests.served import served, table
 from tests.teacher_server import Server, dice
@@ -158,13 +159,13 @@ def test_rules_mend_line_ends_page_numbers_and_ligatures_and_leave_clean_text_al
     mended = "A current mirror copies a current. It is efficient.\n\nThe next paragraph has 5 V\nat most."
     assert by_rule(damaged) == mended and by_rule(mended) == mended
     (document,), spent = repaired(Repair(), [("d", damaged)], tmp_path / "none", bar, print)
-    assert document.text == mended and spent == {} and repair_bill(Repair(), [damaged])["requests"] == 0
+    assert document.text == mended and spent == {} and repair_bill(Repair(), [damaged], Lengths())["requests"] == 0
 
 
 def test_the_bill_counts_each_chunk_and_a_reply_as_long_as_it():
     planned = Repair(
         **table("http://h/v1", price_in=1.0, price_out=2.0, price_date="2026-11-01").model_dump(), words=100
     )
-    bill = repair_bill(planned, [text for _, text in TEXTS])
+    bill = repair_bill(planned, [text for _, text in TEXTS], Lengths())
     assert bill["requests"] == 27 and 0 < bill["tokens_out"] < bill["tokens_in"]
     assert bill["cost"] == pytest.approx((bill["tokens_in"] + 2 * bill["tokens_out"]) / 1e6)

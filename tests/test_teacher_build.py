@@ -133,7 +133,8 @@ def test_the_data_stage_shares_replies_between_recipes_and_plan_shows_the_bill(t
     runtime.runs = tmp_path
     with served(server) as url:
         inputs, prices = {"corpus": SMALL}, {"price_in": 1.0, "price_out": 4.0, "price_date": "2026-11-01"}
-        work = data.forecast(stage(42, url, **prices), {})
+        work = data.forecast(stage(42, url, **prices), {}, tmp_path)
+        assert "length of replies guessed for answer, post, question" in work.notes
         for name in ("a", "b"):
             out = tmp_path / name / "embedded" / "data.partial"
             out.mkdir(parents=True)
@@ -142,6 +143,9 @@ def test_the_data_stage_shares_replies_between_recipes_and_plan_shows_the_bill(t
     assert metrics["teacher"]["counts"] == {"stored": server.done}, "the second recipe pays nothing"
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == [".replies.sqlite"]
     assert abs(work.cost - metrics["teacher"]["cost"]) <= 0.2 * work.cost and "tokens in" in work.notes
+    again = data.forecast(stage(42, url, **prices | {"reply_tokens": 5000}), {}, tmp_path)
+    assert abs(again.cost - metrics["teacher"]["cost"]) <= 0.1 * again.cost
+    assert "length of replies as it was before" in again.notes
     assert f"${work.cost:.2f}" in "\n".join(plan.table([plan.Forecast("data", "new", work)]))
 
 

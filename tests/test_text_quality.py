@@ -22,6 +22,7 @@ from data_builders.quality.text_quality import (
     trained,
 )
 from data_builders.schema import DataError, order
+from data_builders.teacher.bill import Lengths
 from tests.served import served, table
 from tests.teacher_server import Server
 from tests.test_judge import bar
@@ -140,8 +141,9 @@ def test_only_the_beginning_of_a_text_is_rated_as_a_quoted_document():
     assert len(excerpt(text).split()) == 400 == len(excerpt("word " * 1000).split()) and excerpt(" a  b ") == "a  b"
     assert chat.temperature == 0.0 and chat.prompt_version == "text_quality/1"
     priced = TextQuality(**table("http://h/v1").model_dump(exclude={"reply_tokens"}), labels=30)
-    bill = label_bill(priced, ["some words here"] * 90)
-    assert bill["requests"] == 30 and bill["tokens_out"] == 1800 and label_bill(TextQuality(), ["x"])["requests"] == 0
+    bill = label_bill(priced, ["some words here"] * 90, Lengths())
+    assert (bill["requests"], bill["tokens_out"]) == (30, 1800)
+    assert label_bill(TextQuality(), ["x"], Lengths())["requests"] == 0
 
 
 def test_rules_give_each_score_to_some_form_of_text():

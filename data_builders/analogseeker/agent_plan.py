@@ -14,7 +14,8 @@ from data_builders.teacher.prompts import prompt
 from data_builders.teacher.protocol import Request
 
 SPARE = 1.2  # test questions asked for each one wanted: some are dropped by the gates
-QUESTION_TOKENS = {"open": 60, "mcq": 130}  # of the question agent's reply, for the bill
+QUESTION_TOKENS = {"open": 60, "mcq": 130}  # of the question agent's reply, for the bill; the post-processor's is
+POST_TOKENS = 60  # the worked answer and this much more, or for an open question the question again
 
 
 class AgentPlanner:
@@ -69,17 +70,19 @@ class AgentPlanner:
         return Request(node.node_id, node.family, stance, kind, 0, draw, split, subject, None, 0)
 
 
-def bill_of(requests, table):
-    """The bill of the requests: prompts are counted from their own text; of replies the size is assumed,
-    QUESTION_TOKENS, and for a worked answer `reply_tokens` of the table. A second chance for an unusable reply is not
-    in it.
+def bill_of(requests, table, lengths):
+    """The bill of the requests: prompts are counted from their own text, replies are as long as `lengths` has them,
+    else as QUESTION_TOKENS say, and a worked answer as `reply_tokens` of the table. A second chance for an unusable
+    reply is not in it.
     """
     sent = written = 0
+    worked = lengths.of("answer", table.reasoner or table.model, table.reply_tokens)
     for request in requests:
-        question, worked = QUESTION_TOKENS[request.kind], table.reply_tokens
+        question = lengths.of("question", table.model, QUESTION_TOKENS[request.kind])
         sent += size(agents.question_chat(request, "")) + size(agents.answer_chat(request, "", "", None)) + question
         sent += size(agents.post_chat(request, "", "", None, "")) + question + worked
-        written += question + worked + worked + (60 if request.kind == "mcq" else question)
+        again = POST_TOKENS if request.kind == "mcq" else question
+        written += question + worked + lengths.of("post", table.model, worked + again)
     return bill(table, 3 * len(requests), sent, written)
 
 

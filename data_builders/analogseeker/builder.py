@@ -38,7 +38,7 @@ from data_builders.quality.ledger import Ledger, prove
 from data_builders.quality.selection import first, in_turns
 from data_builders.schema import DataError, Qtsa, order, stable_id
 from data_builders.teacher.arithmetic import operations, parse
-from data_builders.teacher.bill import together
+from data_builders.teacher.bill import Lengths, together
 from data_builders.teacher.extractive import mine_facts
 from data_builders.teacher.protocol import PROMPT_VERSION
 from data_builders.teacher.store import FILE
@@ -68,16 +68,19 @@ def _planned(spec, corpus, seed):
     return planner, planner.requests()
 
 
-def forecast(spec, corpus_dir):
+def forecast(spec, corpus_dir, replies=None):
     """What a build will come to, without asking anyone: nodes, requests, rows before gates by use, tokens.
 
-    Where models are asked (as teacher, for repair, as judge) also their `bill`, stored replies not taken off.
+    Where models are asked (as teacher, for repair, as judge) also their `bill`: stored replies, in the file `replies`,
+    are not taken off, but tell how long the replies of a model are.
     """
+    lengths = Lengths(replies)
     corpus = _read(spec, corpus_dir, Ledger())
     planner, requests = _planned(spec, corpus, 0)
     splits = Counter(request.split for request in requests)
     kinds = Counter(request.kind for request in requests if request.split == "sft")
     real = spec.teacher.kind != "expert"
+    bills = bills_of(spec, corpus, requests, ROW_TOKENS, lengths)
     sft = min(spec.sft_rows, splits["sft"]) if real else sum(_mix_counts(kinds, spec).values())
     rl = min(spec.rl_rows, splits["rl"])
     test = sum(min(size, splits[kind]) for kind, size in spec.tests.model_dump().items())
@@ -90,7 +93,7 @@ def forecast(spec, corpus_dir):
         "test": test,
         "cpt": len(_usable(corpus, planner)),
         "tokens": sft * (spec.teacher.reply_tokens + ROW_TOKENS if real else ROW_TOKENS),
-        **({"bill": together(bills)} if (bills := bills_of(spec, corpus, requests, ROW_TOKENS)) else {}),
+        **({"bill": together(bills) | {"guessed": sorted(lengths.guessed)}} if bills else {}),
     }
 
 

@@ -58,18 +58,19 @@ def without_weak(table, records, nodes, path, bar, say, ledger):
     return scored, passed, {"judge": spent | {"scores": means(verdicts)}}
 
 
-def bills_of(spec, corpus, requests, row_tokens):
+def bills_of(spec, corpus, requests, row_tokens, lengths):
     """The bills of the models that a spec asks: teacher, repair, judge. A row of the expert has `row_tokens`."""
     bills, texts = [], {node.node_id: node.text for node in corpus.nodes if not node.flags}
     taught = spec.teacher.kind != "expert"
     if taught:
-        bills.append(bill_of(requests, spec.teacher))
+        bills.append(bill_of(requests, spec.teacher, lengths))
     if spec.repair and spec.repair.kind != "expert":
-        bills.append(repair_bill(spec.repair, texts.values()))
+        bills.append(repair_bill(spec.repair, texts.values(), lengths))
     if spec.judge and spec.judge.kind != "expert":
         contexts = [texts[request.node_id] for request in requests]
-        written = spec.teacher.reply_tokens if taught else row_tokens
-        bills.append(judge_bill(spec.judge, read_rubric(RUBRIC), contexts, written))
+        reasoner = spec.teacher.reasoner or spec.teacher.model
+        written = lengths.of("answer", reasoner, spec.teacher.reply_tokens) if taught else row_tokens
+        bills.append(judge_bill(spec.judge, read_rubric(RUBRIC), contexts, written, lengths))
     return bills
 
 

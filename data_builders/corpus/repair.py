@@ -145,14 +145,15 @@ def statuses(documents):
     return counts | {"reasons": dict(sorted(reasons.items()))}
 
 
-def repair_bill(table, texts):
-    """The bill of repairing the texts. A reply is taken to be as long as its chunk."""
+def repair_bill(table, texts, lengths):
+    """The bill of repairing the texts. A reply is taken to be as long as its chunk, where `lengths` knows no better."""
     if table.kind == "expert":
         return bill(table, 0, 0, 0)
     chats = [repair_chat(chunk, "") for text in texts for chunk in chunks_of("", text, table.words)]
     empty = size(repair_chat(Chunk("", "", "", ""), ""))
     sent = sum(map(size, chats))
-    return bill(table, len(chats), sent, sent - empty * len(chats))
+    written = sum(lengths.of("repair", table.model, size(chat) - empty) for chat in chats)
+    return bill(table, len(chats), sent, written)
 
 
 def repair_chat(chunk, model):

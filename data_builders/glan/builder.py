@@ -35,15 +35,16 @@ from data_builders.quality.benchmarks import read_benchmark
 from data_builders.quality.leaks import KINDS
 from data_builders.quality.ledger import Ledger
 from data_builders.teacher.asking import open_teacher
-from data_builders.teacher.bill import bill
+from data_builders.teacher.bill import Lengths, bill
 from data_builders.teacher.store import FILE
 
 VERSION = 1
 SHIPPED = Path(__file__).parent / "corpus"
 SPARE = 2.0  # graded questions asked for each one wanted: some repeat, some have no answer that can be graded
 ROW_TOKENS = 79  # of an sft row of the expert, counted as in the card; measured on the shipped bank
-# For the bill of a model: subjects of a discipline, concepts of a syllabus, tokens of replies and of a syllabus shown.
-SUBJECTS, CONCEPTS, LISTED, COURSE, ASKED = 150, 100, 3500, 2500, 120
+# For the bill of a model: subjects of a discipline and concepts of a syllabus; tokens of a list of subjects, of a
+# syllabus, of a question, and of a prompt without the three.
+SUBJECTS, CONCEPTS, LISTED, COURSE, ASKED, PROMPT = 150, 100, 3500, 2500, 120, 300
 
 
 def corpus_dir(spec):
@@ -61,8 +62,9 @@ def _entries(spec, folder, ledger):
     return chosen(entries, spec.disciplines or known, ledger), bank
 
 
-def forecast(spec, corpus_dir):
+def forecast(spec, corpus_dir, replies=None):
     """What a build will come to, without asking anyone; of a model as teacher also its `bill`."""
+    lengths = Lengths(replies)
     entries, bank = _entries(spec, corpus_dir, Ledger())
     count, graded = len(entries), sum(spec.tests.model_dump().values())
     sft, test, rl = (count * each for each in (spec.questions, graded, spec.rl_questions))
@@ -87,9 +89,14 @@ def forecast(spec, corpus_dir):
     }
     if bank is not None:
         return told
-    sent = LISTED * lists + 2 * COURSE * courses + (COURSE + 300 + ASKED) * pairs
-    written = 2 * LISTED * lists + 2 * COURSE * courses + (ASKED + spec.teacher.reply_tokens) * pairs
-    return told | {"bill": bill(spec.teacher, requests, sent, written)}
+    model, reasoner = spec.teacher.model, spec.teacher.reasoner or spec.teacher.model
+    listed, as_lines = (lengths.of(agent, model, LISTED) for agent in ("subjects", "subjects jsonl"))
+    course, outline = (lengths.of(agent, model, COURSE) for agent in ("syllabus", "extract"))
+    asked, answer = lengths.of("question", model, ASKED), lengths.of("answer", reasoner, spec.teacher.reply_tokens)
+    sent = (2 * PROMPT + listed) * lists + (2 * PROMPT + course) * courses + (PROMPT + outline + asked) * pairs
+    written = (listed + as_lines) * lists + (course + outline) * courses + (asked + answer) * pairs
+    whole = bill(spec.teacher, requests, sent, written)
+    return told | {"bill": whole | {"guessed": sorted(lengths.guessed)}}
 
 
 def build(spec, corpus_dir, out, seed, bar, say, replies=None):

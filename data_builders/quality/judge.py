@@ -151,12 +151,12 @@ def judged(table, rubric, items, path, bar, say):
     return survey(table, path, items, work, bar, say, "judge", "records")
 
 
-def judge_bill(table, rubric, contexts, written):
+def judge_bill(table, rubric, contexts, written, lengths):
     """The bill of judging one record of each of `contexts`, whose question and reply have `written` tokens."""
     if table.kind == "expert":
         return bill(table, 0, 0, 0)
     sent = sum(size(judge_chat(rubric, Item("", "", "", context), "")) + written for context in contexts)
-    return bill(table, len(contexts), sent, len(contexts) * table.reply_tokens)
+    return bill(table, len(contexts), sent, len(contexts) * lengths.of("judge", table.model, table.reply_tokens))
 
 
 def decided(rubric, cut, id, scores, asked=""):

@@ -110,14 +110,14 @@ def labelled(table, texts, path, bar, say):
     return {id: a.value.score for (id, _), a in zip(texts, answers) if not a.dropped}, unread, spent
 
 
-def label_bill(table, texts):
+def label_bill(table, texts, lengths):
     """The bill of the labels of a corpus, its texts given alone."""
     if table.kind == "expert":
         return bill(table, 0, 0, 0)
     share = min(1.0, table.labels / max(1, len(texts)))
     count = min(table.labels, len(texts))
     sent = round(share * sum(size(label_chat(text, "")) for text in texts))
-    return bill(table, count, sent, count * table.reply_tokens)
+    return bill(table, count, sent, count * lengths.of("label", table.model, table.reply_tokens))
 
 
 def label_chat(text, model):

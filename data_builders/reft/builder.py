@@ -97,7 +97,7 @@ def _story(worked):
     }
 
 
-def forecast(spec, corpus_dir):
+def forecast(spec, corpus_dir, replies=None):
     """What a build will come to: nodes, requests (none is sent), rows by file, tokens."""
     nodes, sft, rl, tests = _collected(spec, corpus_dir, 0, Ledger())
     test = sum(map(len, tests.values()))

@@ -39,10 +39,11 @@ from data_builders.scilitllm.reports import FOLDER
 from data_builders.scilitllm.rows import graded_row, sft_row
 from data_builders.scilitllm.tasks import TASKS
 from data_builders.table import general_rows
-from data_builders.teacher.bill import bill, size, together
+from data_builders.teacher.bill import Lengths, bill, size, together
 from data_builders.teacher.store import FILE
 
 VERSION = 1
+JUDGED_TOKENS = 300  # of an exchange of the expert with its text, as a judge reads it
 ROW_TOKENS = 70  # of a supervised row, as the card counts; measured on the generated world
 
 
@@ -77,7 +78,7 @@ def _synthesises(spec):
     return spec.source == "generated" or spec.teacher.kind != "expert"
 
 
-def forecast(spec, corpus_dir):
+def forecast(spec, corpus_dir, replies=None):
     """What a build will come to, without asking anyone: nodes, requests, rows by file, tokens; a model's `bill`."""
     known, examples, nodes = texts.read(spec, corpus_dir, 0, Ledger())
     wanted = _wanted(spec) if _synthesises(spec) else {}
@@ -98,21 +99,22 @@ def forecast(spec, corpus_dir):
         "rl": 0,
         "test": test,
         "tokens": sft * ROW_TOKENS,
-        **_bill(spec, nodes, requests),
+        **_bill(spec, nodes, requests, Lengths(replies)),
     }
 
 
-def _bill(spec, nodes, requests):
+def _bill(spec, nodes, requests, lengths):
     """{"bill": …} where a model is asked for anything."""
     read = [node.text for node in nodes]
     typical = synthesis.Job("multiple_choice", "", "sft", ("keyword",) * spec.keywords.count, 0)
-    written = requests * spec.teacher.reply_tokens
-    asked = [repair_bill(spec.repair, read)]
-    asked += [label_bill(spec.quality, read)] if spec.cut == "quality" else []
+    asked = [repair_bill(spec.repair, read, lengths)]
+    asked += [label_bill(spec.quality, read, lengths)] if spec.cut == "quality" else []
+    written = JUDGED_TOKENS
     if spec.teacher.kind != "expert":
-        asked.append(bill(spec.teacher, requests, requests * size(synthesis.chat(typical, "")), written))
-    asked.append(judge_bill(spec.judge, synthesis.read_rubric(synthesis.RUBRIC), [""] * requests, 300))
-    whole = together(asked)
+        written = lengths.of("synthesis", spec.teacher.model, spec.teacher.reply_tokens)
+        asked.append(bill(spec.teacher, requests, requests * size(synthesis.chat(typical, "")), requests * written))
+    asked.append(judge_bill(spec.judge, synthesis.read_rubric(synthesis.RUBRIC), [""] * requests, written, lengths))
+    whole = together(asked) | {"guessed": sorted(lengths.guessed)}
     return {"bill": whole} if whole["requests"] else {}
 
 

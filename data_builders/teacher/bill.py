@@ -1,6 +1,45 @@
 """What questions to a model will come to, before any is asked."""
 
+import sqlite3
+
 CHARACTERS = 4.2  # per token of English prose
+FEW = 20  # earlier replies below which a mean of their lengths says little
+
+
+class Lengths:
+    """Tokens that replies will have. `replies` is the file of stored replies (see `store`), or None.
+
+    How much a model writes is what a bill cannot know: where the file holds FEW or more replies of the same agent and
+    model, their mean is taken, thinking and unusable ones included; else the guess, whose agent `guessed` then names.
+    """
+
+    def __init__(self, replies=None):
+        self.guessed, self._means = set(), {}
+        if replies is not None and replies.is_file():
+            self._means = _means(replies)
+
+    def of(self, agent, model, guess):
+        """Mean tokens of a reply to `agent` by `model`."""
+        if (agent, model) not in self._means:
+            self.guessed.add(agent)
+        return self._means.get((agent, model), guess)
+
+
+def _means(replies):
+    """{(agent, model): mean tokens}; empty where the file is no store: the build says so, a plan does not stop."""
+    try:
+        db = sqlite3.connect(f"{replies.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
+    except sqlite3.Error:
+        return {}
+    try:
+        found = db.execute(
+            "SELECT agent, model, avg(tokens_out) FROM replies GROUP BY agent, model HAVING count(*) >= ?", (FEW,)
+        )
+        return {(agent, model): mean for agent, model, mean in found}
+    except sqlite3.Error:
+        return {}
+    finally:
+        db.close()
 
 
 def size(chat):
@@ -11,7 +50,7 @@ def size(chat):
 def bill(table, requests, sent, written):
     """{"requests", "tokens_in", "tokens_out", "cost"} of so many requests and tokens, cost in dollars by the table."""
     cost = (sent * table.price_in + written * table.price_out) / 1e6
-    return {"requests": requests, "tokens_in": sent, "tokens_out": written, "cost": cost}
+    return {"requests": requests, "tokens_in": round(sent), "tokens_out": round(written), "cost": cost}
 
 
 def together(bills):

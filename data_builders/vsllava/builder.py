@@ -79,7 +79,7 @@ def _counts(spec, supply):
     return {of: min(count, supply.most(*of)) for of, count in wanted.items()}
 
 
-def forecast(spec, corpus_dir):
+def forecast(spec, corpus_dir, replies=None):
     """What a build will come to: nodes (at most), requests (none is sent), rows by file, tokens."""
     supply = _supply(spec, corpus_dir, 0, Ledger())
     counts = _counts(spec, supply)

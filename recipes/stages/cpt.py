@@ -21,7 +21,7 @@ DOCUMENT_TOKENS = 400  # first guess, until the data exists
 PILOT_BLOCKS = 24
 
 
-def forecast(spec, counts: dict) -> Work:
+def forecast(spec, counts: dict, runs: Path) -> Work:
     cpt, documents = spec.cpt, counts.get("cpt", 0)
     tokens = round(documents * DOCUMENT_TOKENS / (1 - cpt.general_share))
     return Work(

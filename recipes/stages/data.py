@@ -20,15 +20,15 @@ def builder_module(name: str):
     return importlib.import_module(f"data_builders.{name}.builder")
 
 
-def forecast(spec, counts: dict) -> Work:
+def forecast(spec, counts: dict, runs: Path) -> Work:
     builder = builder_module(spec.builder)
-    expected = builder.forecast(spec.data, builder.corpus_dir(spec.data))
+    expected = builder.forecast(spec.data, builder.corpus_dir(spec.data), runs / FILE)
     counts.update(expected)
     bill, notes = expected.get("bill", {}), f"{expected['nodes']} nodes"
     if bill:
-        notes += (
-            f", teacher: {bill['requests']:,} requests, {bill['tokens_in']:,} tokens in, {bill['tokens_out']:,} out"
-        )
+        length = f"guessed for {', '.join(bill['guessed'])}" if bill["guessed"] else "as it was before"
+        notes += f", teacher: {bill['requests']:,} requests, {bill['tokens_in']:,} tokens in, "
+        notes += f"{bill['tokens_out']:,} out (length of replies {length})"
     return Work(
         rows=expected["rows"],
         steps=expected["requests"],

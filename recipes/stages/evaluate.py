@@ -23,7 +23,7 @@ TASKS = ROOT / "eval" / "tasks"
 REQUEST_TOKENS, SHOT_TOKENS = 200, 150  # prompt and reply, and an example, with padding: guesses until a run is known
 
 
-def forecast(spec, counts: dict) -> Work:
+def forecast(spec, counts: dict, runs: Path) -> Work:
     models, test, shots = counts.get("models", 3), counts["test"], spec.eval.fewshot
     sampled = sum(name.endswith("_sampled") for name in spec.eval.tasks) * counts.get("test_calculation", test // 2)
     requests = (test + counts.get("general", 450)) * models + sampled * (models - 1) + test * (shots > 0)

@@ -15,7 +15,7 @@ TOKENS = 140  # of a prompt and a reply: first guess until a run is known
 HELD_OUT = 8  # every eighth prompt is not trained on, and shows what picking is worth
 
 
-def forecast(spec, counts: dict) -> Work:
+def forecast(spec, counts: dict, runs: Path) -> Work:
     table = spec.rerank
     replies = min(table.prompts, counts.get("rl", table.prompts)) * table.samples
     return Work(

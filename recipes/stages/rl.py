@@ -42,7 +42,7 @@ KEYS = {
 }
 
 
-def forecast(spec, counts: dict) -> Work:
+def forecast(spec, counts: dict, runs: Path) -> Work:
     rl = spec.rl
     completions = completions_of(rl)
     return Work(

@@ -27,7 +27,7 @@ def steps_of(rows: int, mean_tokens: float, sft) -> tuple[int, int]:
     return per_step, max(1, math.ceil(math.ceil(rows / per_step) * sft.epochs))
 
 
-def forecast(spec, counts: dict) -> Work:
+def forecast(spec, counts: dict, runs: Path) -> Work:
     rows = counts.get(spec.rows, 0)
     tokens = rows * ROW_TOKENS
     _, steps = steps_of(rows, ROW_TOKENS, spec.sft)
