@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from data_builders.corpus.reader import count_tokens
 from data_builders.quality.benchmarks import without_items, without_leaks
@@ -128,4 +128,10 @@ def _cleaned(rows, test, leaks, ledger):
     """(rows without those that `leaks` takes out, {source: counts})"""
     if not (leaks.outside or leaks.kinds or leaks.alike):
         return rows, {}
-    return without_leaks(rows, test, leaks.outside, leaks.phrases, ledger, leaks.kinds, leaks.alike)
+    kept, counts = without_leaks(rows, test, leaks.outside, leaks.phrases, ledger, leaks.kinds, leaks.alike)
+    if leaks.outside:
+        kept = [
+            replace(row, lineage=row.lineage | {"filters": [*row.lineage.get("filters", ()), "benchmarks"]})
+            for row in kept
+        ]
+    return kept, counts
