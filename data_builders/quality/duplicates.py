@@ -34,9 +34,10 @@ def without_duplicates(records, ledger, threshold=SIMILAR):
     To be called once, after all batches have joined. An exact repeat has the same split, question and options, of a
     model's records the same split and words of the question. Near means: a Jaccard similarity of word triples of at
     least `threshold`, with another fact of the same kind and right answer, or of a model's records with any other.
-    Calculations differ in their numbers and are compared exactly. Of two that are alike the one with the smaller id stays, so what stays does not depend on the
-    order of the records. `similarity` is what card.json holds: {"threshold", "compared", "bins": one count for each
-    1 / len(bins) of the similarity of a record to the most similar one of another fact}.
+    Calculations differ in their numbers and are compared exactly. Of two that are alike the one with the smaller id
+    stays, so what stays does not depend on the order of the records. `similarity` is what card.json holds:
+    {"threshold", "compared", "bins": one count for each 1 / len(bins) of the similarity of a record to the most similar
+    one of another fact}.
     """
     first = {}
     for record in records:
