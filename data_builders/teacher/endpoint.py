@@ -15,6 +15,7 @@ from data_builders.teacher.pace import backoff
 from data_builders.teacher.wire import CHARACTERS_PER_TOKEN, bounded, caused_by, count, guess, retry_after, wire_schema
 
 OPTIONAL = ("seed", "temperature", "max_tokens")  # some servers refuse these by name
+TOO_SOON = (408, 409, 425)  # request timeout, conflict, too early: refusals of the moment, not of the question
 IN_WORDS = "\n\nReply with one JSON object and nothing else, no code fence. It has to fit this JSON schema:\n{schema}"
 
 
@@ -186,7 +187,7 @@ class Endpoint:
             return self.fatal("The endpoint does not accept the key.", error)
         if isinstance(error, api.NotFoundError):
             return self.fatal("The endpoint does not know the path or the model.", error)
-        if isinstance(error, api.InternalServerError):
+        if isinstance(error, api.InternalServerError) or error.status_code in TOO_SOON:
             return Passing(f"HTTP {error.status_code}", text[:200], wait)
         return Rejected(f"HTTP {error.status_code}: {text[:300]}")
 
