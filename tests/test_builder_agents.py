@@ -142,6 +142,12 @@ def test_a_reply_of_another_form_is_not_taken(text):
     assert tagged("<think>t</think> s <answer>x</answer>")
 
 
+def test_a_reply_whose_think_block_was_opened_by_the_models_own_template_is_a_record():
+    asker = Scripted(question='{"question": "Q of it?"}', answer="t\n</think>\ns <answer>x</answer>", post=post("x"))
+    (reply,) = in_order(Agents(TABLE, asker), [request()], lambda reply: None)
+    assert reply.declined is None and "<think>t\n</think>" in asker.asked[2].user
+
+
 def nodes(count):
     return [Node(f"n{n}", "b", f"f{n % 3}", "1.1", ("B", f"T{n}"), "text", 40, "b.md") for n in range(count)]
 

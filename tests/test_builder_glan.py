@@ -336,3 +336,15 @@ def test_prompts_are_versioned_and_a_syllabus_cannot_close_its_tags():
     course = Syllabus("i", "s", "Optics", "Light", "1", "", (lesson,))
     chat = agents.question_chat(sampling.draw(course, "train", 0, Spec(single=1.0), 1), course, "m")
     assert "</syllabus>" in agents.course(course) and chat.user.count("</syllabus>") == 1
+
+
+@pytest.mark.parametrize("reply", ["<think>a</think>\nWhy is it so?", "a</think>\nWhy is it so?", "Why is it so?"])
+def test_a_question_is_what_stands_behind_the_thinking_of_its_model(reply):
+    course = Syllabus("i", "s", "Optics", "Light", "1", "", (Lesson(0, "Rays", "", ("x", "y")),))
+    chat = agents.question_chat(sampling.draw(course, "train", 0, Spec(single=1.0), 1), course, "m")
+    assert chat.value(Raw(reply)) == "Why is it so?"
+
+
+def test_an_answer_keeps_its_thinking_with_both_tags():
+    asked = agents.Question("q", "s", "Why?", (), "", "m", 1.0, 0.95, "k")
+    assert agents.answer_chat(asked, 0, "m").value(Raw("a</think>\nSo.")) == "<think>a</think>\nSo."

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from data_builders.quality.leaks import squeezed
 from data_builders.teacher.bill import bill, size
-from data_builders.teacher.chat import Chat, Unusable
+from data_builders.teacher.chat import Chat, Unusable, said
 from data_builders.teacher.prompts import prompt, quoted
 from data_builders.teacher.survey import survey
 from data_builders.teacher.table import Teacher
@@ -184,6 +184,7 @@ async def _repair(asker, chunk):
 
 def _read(raw, reply):
     """The text between the tags of a reply. Raises Unusable where it is not the whole of `raw`, restored."""
+    reply = said(reply)
     found = CLEAN.fullmatch(reply)
     if found is None and "<clean>" in reply and "</clean>" not in reply:
         raise Unusable("truncated", "it stops before </clean>; copy the passage to its end.")

@@ -51,7 +51,7 @@ class Chat:
 
     `earlier` holds (user turn, reply) pairs that come before it, for a question that goes on from a reply; with an
     empty `system` there is no system turn. The reply is a JSON object that fits `schema`, or with no schema what `read`
-    makes of the text (`read` raises Unusable). `mended` holds the unusable replies of this question so far, each with
+    makes of the `whole` text (`read` raises Unusable). `mended` holds the unusable replies of this question so far, each with
     what was wrong.
     """
 
@@ -110,12 +110,25 @@ class Chat:
         if not text:
             raise Unusable("empty", "it was empty.")
         if self.schema is None:
-            return self.read(text)
+            return self.read(whole(text))
         try:
             return self.schema.model_validate(json_object(text))
         except ValidationError as error:
             found = [".".join(map(str, item["loc"])) + ": " + item["msg"] for item in error.errors()[:4]]
             raise Unusable("wrong schema", "it breaks the schema: " + "; ".join(found) + ".") from None
+
+
+def whole(text):
+    """The reply with its `<think>`, which is missing where the model's chat template opens the think block itself."""
+    return f"<think>{text}" if text.count("</think>") == 1 and "<think>" not in text else text
+
+
+def said(text):
+    """What a reply says behind its thinking. Raises Unusable where that is nothing."""
+    behind = text.rpartition("</think>")[2].strip()
+    if not behind:
+        raise Unusable("empty", "nothing follows the reasoning.")
+    return behind
 
 
 @cache
