@@ -51,8 +51,8 @@ class Chat:
 
     `earlier` holds (user turn, reply) pairs that come before it, for a question that goes on from a reply; with an
     empty `system` there is no system turn. The reply is a JSON object that fits `schema`, or with no schema what `read`
-    makes of the `whole` text (`read` raises Unusable). `mended` holds the unusable replies of this question so far, each with
-    what was wrong.
+    makes of the `whole` text (`read` raises Unusable). `mended` holds the unusable replies of this question so far,
+    each with what was wrong.
     """
 
     agent: str
