@@ -281,7 +281,7 @@ class Prose:
 
 
 MODEL = {"kind": "openai", "model": "m", "reasoner": "thinker", "base_url": "http://h/v1", "price_in": 1.0}
-MODEL |= {"price_out": 2.0, "price_date": "2026-01-01"}
+MODEL |= {"price_out": 2.0, "price_date": "2026-01-01", "reasoner_price_in": 3.0, "reasoner_price_out": 4.0}
 REAL = {"disciplines": ["First aid"], "questions": 30, "subject_queries": 3, "teacher": MODEL}
 
 
@@ -323,6 +323,17 @@ def test_the_bill_of_a_model_is_told_before_it_is_asked():
         Spec.model_validate(REAL | {"subjects": 2, "tests": {"seen": 0, "heldout": 0}}), builder.SHIPPED
     )
     assert told["bill"]["requests"] == told["requests"] == 2 * (3 + 2 + 30) and told["bill"]["cost"] > 0
+
+
+def test_the_bill_pays_the_answers_at_the_price_of_the_reasoner():
+    def cost(price):
+        teacher = {**MODEL, "reasoner": "r", "reasoner_price_in": 0.0, "reasoner_price_out": price, "reply_tokens": 100}
+        return builder.forecast(Spec.model_validate(REAL | {"teacher": teacher}), builder.SHIPPED)["bill"]
+
+    cheap, dear = cost(1.0), cost(2.0)
+    assert dear["tokens_out"] == cheap["tokens_out"]
+    pairs = 30 + 2 * sum(Spec().tests.model_dump().values())
+    assert dear["cost"] - cheap["cost"] == pytest.approx(100 * pairs / 1e6)
 
 
 def test_a_discipline_that_the_bank_does_not_hold_leaves_a_reason(tmp_path):

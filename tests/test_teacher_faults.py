@@ -33,7 +33,7 @@ def asked(server):
 def test_a_failure_in_passing_is_repeated_and_the_answer_is_the_same(path, fault):
     server = Server(faults=1.0, only=(fault,), hang=5)
     with served(server) as url:
-        (answer,), asker = ask(url, path, [chat(1)], timeout=0.2)
+        (answer,), asker = ask(url, path, [chat(1)], timeout=0.5)
     assert answer.value.text.startswith("reply ")
     assert asked(server) == {fault: 2, "answered": 1}
     assert asker.counts["asked"] == 1 and sum(asker.counts.values()) == 3 and not asker.unusable
@@ -61,10 +61,10 @@ def test_the_third_unusable_reply_is_dropped_with_its_reason_and_all_three_are_k
 
 
 def test_a_compressed_body_could_unfold_without_bound_and_is_not_opened(path):
-    server = Server()
+    server, body = Server(), gzip.compress(bytes(50_000_000))
 
     async def bomb(request):
-        return web.Response(body=gzip.compress(bytes(50_000_000)), headers={"Content-Encoding": "gzip"})
+        return web.Response(body=body, headers={"Content-Encoding": "gzip"})
 
     server.chat = bomb
     with served(server) as url, pytest.raises(DataError, match="endpoint is down") as error:
@@ -195,6 +195,9 @@ def test_orders_in_a_corpus_stay_inside_the_quoted_document():
         ({"api_key_env": "sk_abc"}, "NAME of an environment variable"),
         ({"price_in": 1.0}, "price_date"),
         ({"max_cost": 1.0}, "price_in"),
+        ({"price_in": 1.0, "price_date": "2026-11-01", "reasoner": "r"}, "reasoner_price_in"),
+        ({"reasoner_price_in": 1.0, "price_date": "2026-11-01", "reasoner": "m"}, "another model"),
+        ({"reasoner_price_in": 1.0, "reasoner": "r"}, "price_date"),
         ({"kind": "expert"}, "the expert has no model"),
     ],
 )

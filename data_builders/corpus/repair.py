@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import Field
 
 from data_builders.quality.leaks import squeezed
-from data_builders.teacher.bill import bill, size
+from data_builders.teacher.bill import bill
 from data_builders.teacher.chat import Chat, Unusable, said
 from data_builders.teacher.prompts import prompt, quoted
 from data_builders.teacher.survey import survey
@@ -150,9 +150,9 @@ def repair_bill(table, texts, lengths):
     if table.kind == "expert":
         return bill(table, 0, 0, 0)
     chats = [repair_chat(chunk, "") for text in texts for chunk in chunks_of("", text, table.words)]
-    empty = size(repair_chat(Chunk("", "", "", ""), ""))
-    sent = sum(map(size, chats))
-    written = sum(lengths.of("repair", table.model, size(chat) - empty) for chat in chats)
+    empty = repair_chat(Chunk("", "", "", ""), "").size
+    sent = sum(chat.size for chat in chats)
+    written = sum(lengths.of("repair", table.model, chat.size - empty) for chat in chats)
     return bill(table, len(chats), sent, written)
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from data_builders.schema import DataError
 from data_builders.teacher.chat import Answer, Chat, Unusable
 from data_builders.teacher.endpoint import Endpoint, Passing, Rejected
-from data_builders.teacher.pace import Budget, Pace, backoff
+from data_builders.teacher.pace import Budget, BudgetSpent, Pace, backoff
 from data_builders.teacher.store import Store
 
 MENDS = 2  # times that an unusable reply is asked for again
@@ -55,8 +55,7 @@ class Asker:
         self.make, self.store, self.table, self.say, self.model = source, store, table, say, model
         self.source, self.counts, self.ended, self.scanning = None, Counter(), None, False
         self.used, self.unusable = set(), {}
-        limits = {name: getattr(table, name) for name in ("max_requests", "max_tokens", "max_cost")}
-        self.budget = Budget(**limits, price_in=table.price_in, price_out=table.price_out)
+        self.budget = Budget(table)
         self.pace, self.first, self.reached = None, None, False
 
     def each(self, items, work, arrived=lambda result: None):
@@ -185,12 +184,18 @@ class Asker:
                 break
             await asyncio.sleep(LOOK)
         try:
-            raw = await self._first(chat)
-            self.store.put(chat, root, raw)
-        except BaseException:
+            need = await self.budget.enter(chat)
+            try:
+                raw = await self._first(chat)
+                self.store.put(chat, root, raw)
+                self._use(chat, raw, "asked")
+            finally:
+                self.budget.leave(need)
+        except BaseException as error:
+            if isinstance(error, BudgetSpent):
+                self.ended = self.ended or error
             self.store.release(chat.key)
             raise
-        self._use(chat, raw, "asked")
         return raw
 
     def _use(self, chat, raw, how):
@@ -198,7 +203,7 @@ class Asker:
         if chat.key not in self.used:
             self.used.add(chat.key)
             self.counts[how] += 1
-            self.budget.count(raw)
+            self.budget.count(chat, raw)
 
     async def _first(self, chat):
         """The very first request goes out alone: a wrong key, name or address costs one request, not sixty-four.
@@ -225,12 +230,7 @@ class Asker:
             try:
                 if self.ended:
                     raise self.ended
-                self.budget.check()
-                self.budget.out += 1
-                try:
-                    raw = await self.source.complete(chat)
-                finally:
-                    self.budget.out -= 1
+                raw = await self.source.complete(chat)
                 self.pace.good(chat.agent, start)
                 return raw
             except Passing as failure:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from data_builders.schema import encode
 
+CHARACTERS = 4.2  # per token of English prose, where nobody counts
 SHOWN = 2000  # characters of an unusable reply that are shown to the model again
 OBJECTS = 10  # places in a reply where a JSON object may begin that are tried
 FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*?)```", re.S)
@@ -84,6 +85,11 @@ class Chat:
         return turns
 
     @cached_property
+    def size(self):
+        """Tokens of the question, guessed."""
+        return guess(sum(len(turn["content"]) for turn in self.messages))
+
+    @cached_property
     def json_schema(self):
         return schema_of(self.schema) if self.schema else None
 
@@ -116,6 +122,11 @@ class Chat:
         except ValidationError as error:
             found = [".".join(map(str, item["loc"])) + ": " + item["msg"] for item in error.errors()[:4]]
             raise Unusable("wrong schema", "it breaks the schema: " + "; ".join(found) + ".") from None
+
+
+def guess(characters):
+    """Tokens of so many characters."""
+    return round(characters / CHARACTERS)
 
 
 def whole(text):
