@@ -37,6 +37,8 @@ def test_a_failure_in_passing_is_repeated_and_the_answer_is_the_same(path, fault
     assert answer.value.text.startswith("reply ")
     assert asked(server) == {fault: 2, "answered": 1}
     assert asker.counts["asked"] == 1 and sum(asker.counts.values()) == 3 and not asker.unusable
+    assert asker.figures()["perhaps_billed"] == (2 if fault == "hung" else 0)
+    assert ("may have been billed" in asker.spent()) == (fault == "hung")
 
 
 @pytest.mark.parametrize("fault", UNUSABLE)

@@ -67,10 +67,15 @@ class Asker:
         return asyncio.run(self._each(list(items), work, arrived))
 
     def figures(self):
-        """What the replies cost and what was in the way; it may differ from run to run."""
+        """What the replies cost and what was in the way; it may differ from run to run.
+
+        `perhaps_billed` are the requests of this run that were given up at `timeout`: they are in no other figure, and
+        the provider may have answered and billed them.
+        """
         used = {"replies": self.budget.requests, "cost": round(self.budget.cost, 6)}
         used |= {"tokens_in": self.budget.tokens_in, "tokens_out": self.budget.tokens_out}
-        return used | {"at_once": self.pace.highest if self.pace else 0, "counts": self.all_counts()}
+        used |= {"perhaps_billed": self.counts["timeout"], "at_once": self.pace.highest if self.pace else 0}
+        return used | {"counts": self.all_counts()}
 
     def all_counts(self):
         """{what happened: how often}: replies asked and stored, unusable replies, failures in passing."""
@@ -79,7 +84,9 @@ class Asker:
     def spent(self):
         """What the replies of this data set come to, in words."""
         cost = f", ${self.budget.cost:.2f}" if self.budget.cost else ""
-        return f"{self.budget.requests:,} replies, {self.budget.tokens:,} tokens{cost}"
+        given_up = self.counts["timeout"]
+        late = f", {given_up:,} requests given up that may have been billed" if given_up else ""
+        return f"{self.budget.requests:,} replies, {self.budget.tokens:,} tokens{cost}{late}"
 
     def close(self):
         self.store.close()
@@ -278,5 +285,5 @@ class Asker:
             return False
         except Rejected:
             pass
-        self.pace.good("probe", (self.pace.clock(), 1))
+        self.pace.good("probe", self.pace.clock())
         return True

@@ -37,7 +37,7 @@ class Pace:
         self.waiting = deque()
 
     async def enter(self):
-        """Wait for a free place and the end of a pause; (time, number out) at the start of the request."""
+        """Wait for a free place and the end of a pause; the time at which the request starts."""
         while True:
             pause = self.resume - self.clock()
             if pause > 0:
@@ -45,7 +45,7 @@ class Pace:
             elif self.out < int(self.limit):
                 self.out += 1
                 self.highest = max(self.highest, self.out)
-                return self.clock(), self.out
+                return self.clock()
             else:
                 place = asyncio.get_running_loop().create_future()
                 self.waiting.append(place)
@@ -73,7 +73,7 @@ class Pace:
         """A reply of some kind of request came."""
         self.failures, self.failing_since = 0, None
         self.share_failed *= 1 - RECENT
-        latency = self.clock() - start[0]
+        latency = self.clock() - start
         usual = self.usual.get(kind, latency)
         self.usual[kind] = min(usual + 0.05 * (latency - usual), usual * 1.01)
         if latency <= SLOWER * usual and self.out >= 0.5 * self.limit:
@@ -85,13 +85,13 @@ class Pace:
         now = self.clock()
         self.resume = max(self.resume, now + retry_after)
         self.failures += 1
-        self.failing_since = max(self.failing_since or start[0], self.resume if retry_after else 0)
+        self.failing_since = max(self.failing_since or start, self.resume if retry_after else 0)
         if not refused:
             self.share_failed += RECENT * (1 - self.share_failed)
             if self.share_failed <= OFTEN:
                 return
             self.share_failed = 0.0
-        if start[0] >= self.cut_at:  # it was not out together with the one that the last cut began with
+        if start >= self.cut_at:  # it was not out together with the one that the last cut began with
             self.cut_at, self.least = now, max(1.0, self.limit / 2)
         self.limit = max(self.least, self.limit - 1) if refused else min(self.limit, self.least)
         self.gain = STEP / self.limit
