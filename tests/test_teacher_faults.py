@@ -137,6 +137,30 @@ def test_latex_and_line_breaks_in_strings_are_read_and_nonsense_is_not():
 
 
 @pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r"\tau, \beta, \nu, \rho, \theta, \frac{1}{2}", r"\tau, \beta, \nu, \rho, \theta, \frac{1}{2}"),
+        (r"$\nu_1 \times \rightarrow$ \text{x} \nabla\phi", r"$\nu_1 \times \rightarrow$ \text{x} \nabla\phi"),
+        (r"\begin{a} \forall \boldsymbol\upsilon", r"\begin{a} \forall \boldsymbol\upsilon"),
+        (r"a\nusing b\nnot c\tthe\r\nd\ntimes \u00b5", "a\nusing b\nnot c\tthe\r\nd\ntimes µ"),
+        (r"\\tau and\nu = 3", "\\tau and\nu = 3"),
+        (r"\\tau and \\nu\\beta", r"\tau and \nu\beta"),
+        (r"\\alpha and \beta", r"\alpha and \beta"),
+        (r"C:\/new \"x\" \\", 'C:/new "x" \\'),
+    ],
+)
+def test_commands_of_latex_do_not_become_control_characters_and_escapes_stay_escapes(written, read):
+    assert json_object('{"text": ["' + written + '"]}') == {"text": [read]}
+
+
+@pytest.mark.parametrize("written", [r"\\alpha\tau", r"\\alpha \rho", r"\\a x \nabla", r"\b", r"a\f 1", r"\u0008"])
+def test_a_reply_with_broken_escapes_is_asked_for_again(written):
+    with pytest.raises(Unusable) as error:
+        json_object('{"a": {"text": "' + written + '"}}')
+    assert error.value.kind == "broken escapes"
+
+
+@pytest.mark.parametrize(
     ("raw", "kind"),
     [
         (Raw("{}", "length"), "truncated"),
