@@ -19,7 +19,7 @@ import time
 from aiohttp import web
 
 STUBBORN = 2  # failures of one question in passing; unusable replies are at most as many
-PASSING = ("429", "429 date", "500", "503", "hung", "cut", "garbage body")
+PASSING = ("408", "409", "425", "429", "429 date", "500", "503", "hung", "cut", "garbage body")
 UNUSABLE = ("invalid JSON", "wrong schema", "empty", "truncated", "refused", "huge")
 HUGE = 2**30  # bytes that the largest reply would have
 WORD = re.compile(r"[A-Za-z][A-Za-z-]{3,}")
@@ -167,7 +167,7 @@ class Server:
             return _error(429, "slow down", {"Retry-After": "0.02"})
         if fault == "429 date":
             return _error(429, "slow down", {"Retry-After": email.utils.formatdate(time.time(), usegmt=True)})
-        if fault in ("500", "503"):
+        if fault in ("408", "409", "425", "500", "503"):
             return _error(int(fault), "internal " + request.headers.get("Authorization", ""))
         if fault == "hung":
             await asyncio.sleep(self.hang)

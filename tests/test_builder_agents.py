@@ -5,10 +5,11 @@ import json
 
 import pytest
 
-from data_builders.analogseeker.agent_plan import AgentPlanner
+from data_builders.analogseeker.agent_plan import AgentPlanner, bill_of
 from data_builders.analogseeker.agents import ANSWER, POST, PROMPTS, QUESTION, Agents, ChoiceQuestion, tagged
 from data_builders.analogseeker.spec import Spec
 from data_builders.schema import STANCES, DataError, Node
+from data_builders.teacher.bill import Lengths
 from data_builders.teacher.chat import Answer, Raw, Unusable
 from data_builders.teacher.choices import letter_of
 from data_builders.teacher.prompts import Prompt, prompt
@@ -142,6 +143,12 @@ def test_a_reply_of_another_form_is_not_taken(text):
     assert tagged("<think>t</think> s <answer>x</answer>")
 
 
+def test_a_reply_whose_think_block_was_opened_by_the_models_own_template_is_a_record():
+    asker = Scripted(question='{"question": "Q of it?"}', answer="t\n</think>\ns <answer>x</answer>", post=post("x"))
+    (reply,) = in_order(Agents(TABLE, asker), [request()], lambda reply: None)
+    assert reply.declined is None and "<think>t\n</think>" in asker.asked[2].user
+
+
 def nodes(count):
     return [Node(f"n{n}", "b", f"f{n % 3}", "1.1", ("B", f"T{n}"), "text", 40, "b.md") for n in range(count)]
 
@@ -177,3 +184,21 @@ def test_prompts_have_versions_and_fill_in_one_pass(tmp_path):
 def test_a_choice_question_has_exactly_four_options():
     with pytest.raises(ValueError, match="options"):
         ChoiceQuestion(question="Q?", options=OPTIONS[:3])
+
+
+def test_the_bill_pays_the_answers_at_the_price_of_the_reasoner():
+    def told(**prices):
+        model = Teacher(kind="openai", model="m", base_url="http://h/v1", price_date="2026-11-01", **prices)
+        return bill_of([request("mcq"), request()], model, Lengths())
+
+    own = {"reasoner": "r", "reasoner_price_in": 0.0}
+    whole = told(price_in=1.0, price_out=1.0)
+    rest, answers = (
+        told(price_in=1.0, price_out=1.0, reasoner_price_out=1e-9, **own),
+        told(**own, reasoner_price_out=1.0),
+    )
+    assert whole["requests"] == rest["requests"] == answers["requests"] == 6
+    assert answers["cost"] == pytest.approx(2 * 1500 / 1e6)
+    assert rest["cost"] < whole["cost"] - answers["cost"]
+    dear = told(price_in=1.0, price_out=1.0, reasoner="r", reasoner_price_in=1.0, reasoner_price_out=1.0)
+    assert dear["cost"] == pytest.approx(whole["cost"])

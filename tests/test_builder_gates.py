@@ -55,6 +55,9 @@ FAULTS = [
     (replace(OPEN, question="What is $x$ here?"), "garbled markup or math"),
     (replace(OPEN, thinking="The \\frac of it."), "garbled markup or math"),
     (replace(OPEN, question="What does @fig-a say?"), "garbled markup or math"),
+    (replace(OPEN, thinking="The \frac of it."), "garbled markup or math"),
+    (replace(OPEN, answer="the \rho"), "garbled markup or math"),
+    (replace(OPEN, question="What is \beta of it?"), "garbled markup or math"),
     (replace(MCQ, options=("heat", "a current", "light", "{x}")), "garbled markup or math"),
     (
         replace(OPEN, question="What does see Figure 3 show?"),

@@ -278,7 +278,7 @@ class Prose:
 
 
 MODEL = {"kind": "openai", "model": "m", "reasoner": "thinker", "base_url": "http://h/v1", "price_in": 1.0}
-MODEL |= {"price_out": 2.0, "price_date": "2026-01-01"}
+MODEL |= {"price_out": 2.0, "price_date": "2026-01-01", "reasoner_price_in": 3.0, "reasoner_price_out": 4.0}
 REAL = {"disciplines": ["First aid"], "questions": 30, "subject_queries": 3, "teacher": MODEL}
 
 
@@ -322,6 +322,17 @@ def test_the_bill_of_a_model_is_told_before_it_is_asked():
     assert told["bill"]["requests"] == told["requests"] == 2 * (3 + 2 + 30) and told["bill"]["cost"] > 0
 
 
+def test_the_bill_pays_the_answers_at_the_price_of_the_reasoner():
+    def cost(price):
+        teacher = {**MODEL, "reasoner": "r", "reasoner_price_in": 0.0, "reasoner_price_out": price, "reply_tokens": 100}
+        return builder.forecast(Spec.model_validate(REAL | {"teacher": teacher}), builder.SHIPPED)["bill"]
+
+    cheap, dear = cost(1.0), cost(2.0)
+    assert dear["tokens_out"] == cheap["tokens_out"]
+    pairs = 30 + 2 * sum(Spec().tests.model_dump().values())
+    assert dear["cost"] - cheap["cost"] == pytest.approx(100 * pairs / 1e6)
+
+
 def test_a_discipline_that_the_bank_does_not_hold_leaves_a_reason(tmp_path):
     with pytest.raises(DataError, match="rejects every question"):
         build(tmp_path, TWO | {"disciplines": ["Beekeeping"], "subject_queries": 10})
@@ -333,3 +344,15 @@ def test_prompts_are_versioned_and_a_syllabus_cannot_close_its_tags():
     course = Syllabus("i", "s", "Optics", "Light", "1", "", (lesson,))
     chat = agents.question_chat(sampling.draw(course, "train", 0, Spec(single=1.0), 1), course, "m")
     assert "</syllabus>" in agents.course(course) and chat.user.count("</syllabus>") == 1
+
+
+@pytest.mark.parametrize("reply", ["<think>a</think>\nWhy is it so?", "a</think>\nWhy is it so?", "Why is it so?"])
+def test_a_question_is_what_stands_behind_the_thinking_of_its_model(reply):
+    course = Syllabus("i", "s", "Optics", "Light", "1", "", (Lesson(0, "Rays", "", ("x", "y")),))
+    chat = agents.question_chat(sampling.draw(course, "train", 0, Spec(single=1.0), 1), course, "m")
+    assert chat.value(Raw(reply)) == "Why is it so?"
+
+
+def test_an_answer_keeps_its_thinking_with_both_tags():
+    asked = agents.Question("q", "s", "Why?", (), "", "m", 1.0, 0.95, "k")
+    assert agents.answer_chat(asked, 0, "m").value(Raw("a</think>\nSo.")) == "<think>a</think>\nSo."

@@ -12,6 +12,7 @@ import pytest
 
 from data_builders.corpus import latex
 from data_builders.corpus.document import Limits
+from data_builders.corpus.pdf import read_pages
 from data_builders.corpus.reader import read_corpus
 from data_builders.quality.ledger import Ledger
 from data_builders.schema import DataError
@@ -178,6 +179,42 @@ def test_a_file_of_openings_that_never_close_is_read_in_time(tmp_path, piece):
     started = time.monotonic()
     read(tmp_path)
     assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "# {}x",
+        "# a{}b {{#sec-a",
+        "# a {{{}#sec-a}}",
+        "::: {}x",
+        "# A {{#sec-b}}\n\na{}b",
+        "\\newcommand\\x{}y {{#sec-a}}",
+    ],
+    ids=repr,
+)
+def test_a_line_of_spaces_is_read_in_time_in_both_passes(tmp_path, line):
+    text = line.format(" " * 90_000)
+    (tmp_path / "a.md").write_text(f"{text}\n\n# A {{#sec-a}}\n\nSome words that are long.\n", encoding="utf-8")
+    started = time.monotonic()
+    read(tmp_path)
+    assert time.monotonic() - started < 5
+
+
+def test_the_first_pass_leaves_out_very_long_lines_too(tmp_path):
+    text = "# A {#sec-a} " + "x" * 150_000 + "\n\n# B {#sec-b}\n\nSome words that are long, see @sec-a and @sec-b.\n"
+    (tmp_path / "a.md").write_text(text, encoding="utf-8")
+    corpus, _ = read(tmp_path)
+    assert corpus.nodes[0].text == "Some words that are long, see the section and the section on B."
+
+
+def test_what_is_cut_of_a_crowded_page_is_counted(tmp_path):
+    crowded = [(50, 10 + line % 800, 1, "some words " * 91) for line in range(210)]
+    (tmp_path / "a.pdf").write_bytes(pdf([PAGE, crowded]))
+    drops = []
+    pages = list(read_pages(tmp_path / "a.pdf", LIMITS, lambda *row: drops.append(row)))
+    assert len(pages) == 2 and [reason for reason, _ in drops] == ["text of a page beyond 200,000 characters"]
+    assert drops[0][1].startswith("page 2: ")
 
 
 def test_a_text_that_gives_orders_stays_a_text(tmp_path):

@@ -127,8 +127,31 @@ def test_a_passage_that_is_gone_or_replaced_is_noticed_wherever_it_stood():
     assert difference(raw, "I cannot help with this passage of a text.") == "passage lost"
     assert difference(raw, raw + raw) == "grown"
     rng = random.Random(1)
-    scanned = "".join(c if rng.random() > 0.04 else rng.choice("rnmliI ") for c in raw)
+    scanned = "".join(c if c.isdigit() or rng.random() > 0.04 else rng.choice("rnmliI") for c in raw)
     assert difference(scanned, raw) is None, "what a scan has mistaken may be set right"
+
+
+@pytest.mark.parametrize(
+    ("raw", "text", "fault"),
+    [
+        ("It draws 10 uA.", "It draws 1000 uA.", "number changed"),
+        ("It has 20 kOhm.", "It has 2 MOhm.", "number changed"),
+        ("It draws 10 uA.", "It draws 10 mA.", "unit changed"),
+        ("It draws 10 uA.", "It draws uA.", "number changed"),
+        ("It draws a current.", "It draws a current of 5 mA.", "number changed"),
+        ("The gain is not below one.", "The gain is below one.", "negation changed"),
+        ("The gain is below one.", "The gain is not below one.", "negation changed"),
+        ("It can't be left out.", "It can be left out.", "negation changed"),
+        ("It draws 1 0 uA, 2 mA\n\n 17 \n\nand 3. 5 V.", "It draws 10 µA, 2mA\n\nand 3.5 V.", None),
+        ("It draws 1O uA through lO Ohm.", "It draws 10 uA through 10 Ω.", None),
+        ("The gain is nol below one, with-\nout load.", "The gain is not below one, without load.", None),
+        ("Il cannot be, and it can’t.", "It can not be, and it can't.", None),
+        ("M1 and 2nd, 5 V and 3 Volts", "M 1 and 2nd, 5V and 3 volts", None),
+    ],
+)
+def test_a_repair_may_not_change_numbers_units_or_negations_that_were_not_damaged(raw, text, fault):
+    around = "A mirror copies the current of its input to the output, at a ratio that its devices set. "
+    assert difference(around + raw, around + text) == fault
 
 
 @pytest.mark.parametrize(
@@ -144,6 +167,12 @@ def test_a_reply_of_another_form_is_not_taken(reply, kind):
     with pytest.raises(Unusable) as error:
         repair_chat(chunk, "m").value(Raw(reply))
     assert error.value.kind == kind
+
+
+@pytest.mark.parametrize("thinking", ["", "<think>Mend <clean>it</clean>.</think>\n", "Mend it.\n</think>\n\n"])
+def test_a_repair_stands_behind_the_thinking_of_its_model(thinking):
+    (chunk,) = chunks_of("d", paragraph(1), 100)
+    assert repair_chat(chunk, "m").value(Raw(f"{thinking}<clean>{chunk.raw}</clean>")) == chunk.raw
 
 
 def test_a_text_that_holds_the_prompts_own_tags_is_not_sent(tmp_path):

@@ -239,6 +239,29 @@ def test_a_budget_ends_before_a_batch_is_too_large(path):
     assert sum(sent(server).values()) <= 10
 
 
+@pytest.mark.parametrize(("most", "sizes"), [(0.0102, [10, 30]), (0.0031, [3, 19])])
+def test_a_batch_is_no_larger_than_the_budget_allows_before_lengths_are_known(path, single, most, sizes):
+    server = BatchServer()
+    answer = server.completion
+
+    def of_fourteen_tokens(payload, fault):
+        made = answer(payload, fault)
+        made["usage"] = {"prompt_tokens": 5, "completion_tokens": 14}
+        return made
+
+    server.completion = of_fourteen_tokens
+    with served(server) as url:
+        asker = open_teacher(table(url, batch=True, max_cost=most, price_out=10.0, price_date="2026-11-01"), path)
+        if sum(sizes) == 40:
+            assert asker.each([chat(n) for n in range(40)], asker.ask) == single
+        else:
+            with pytest.raises(DataError, match="budget is used up"):
+                asker.each([chat(n) for n in range(40)], asker.ask)
+        asker.close()
+    assert [len(server.files[one["input_file_id"]].splitlines()) for one in server.batches.values()] == sizes
+    assert asker.budget.cost == pytest.approx(sum(sizes) * 14e-5) and asker.budget.cost <= most
+
+
 def test_batches_are_for_endpoints_alone():
     with pytest.raises(ValueError, match=r"teacher\.batch"):
         Teacher(kind="transformers", model="m", batch=True)

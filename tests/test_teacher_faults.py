@@ -33,10 +33,12 @@ def asked(server):
 def test_a_failure_in_passing_is_repeated_and_the_answer_is_the_same(path, fault):
     server = Server(faults=1.0, only=(fault,), hang=5)
     with served(server) as url:
-        (answer,), asker = ask(url, path, [chat(1)], timeout=0.2)
+        (answer,), asker = ask(url, path, [chat(1)], timeout=0.5)
     assert answer.value.text.startswith("reply ")
     assert asked(server) == {fault: 2, "answered": 1}
     assert asker.counts["asked"] == 1 and sum(asker.counts.values()) == 3 and not asker.unusable
+    assert asker.figures()["perhaps_billed"] == (2 if fault == "hung" else 0)
+    assert ("may have been billed" in asker.spent()) == (fault == "hung")
 
 
 @pytest.mark.parametrize("fault", UNUSABLE)
@@ -61,10 +63,10 @@ def test_the_third_unusable_reply_is_dropped_with_its_reason_and_all_three_are_k
 
 
 def test_a_compressed_body_could_unfold_without_bound_and_is_not_opened(path):
-    server = Server()
+    server, body = Server(), gzip.compress(bytes(50_000_000))
 
     async def bomb(request):
-        return web.Response(body=gzip.compress(bytes(50_000_000)), headers={"Content-Encoding": "gzip"})
+        return web.Response(body=body, headers={"Content-Encoding": "gzip"})
 
     server.chat = bomb
     with served(server) as url, pytest.raises(DataError, match="endpoint is down") as error:
@@ -135,6 +137,30 @@ def test_latex_and_line_breaks_in_strings_are_read_and_nonsense_is_not():
 
 
 @pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r"\tau, \beta, \nu, \rho, \theta, \frac{1}{2}", r"\tau, \beta, \nu, \rho, \theta, \frac{1}{2}"),
+        (r"$\nu_1 \times \rightarrow$ \text{x} \nabla\phi", r"$\nu_1 \times \rightarrow$ \text{x} \nabla\phi"),
+        (r"\begin{a} \forall \boldsymbol\upsilon", r"\begin{a} \forall \boldsymbol\upsilon"),
+        (r"a\nusing b\nnot c\tthe\r\nd\ntimes \u00b5", "a\nusing b\nnot c\tthe\r\nd\ntimes µ"),
+        (r"\\tau and\nu = 3", "\\tau and\nu = 3"),
+        (r"\\tau and \\nu\\beta", r"\tau and \nu\beta"),
+        (r"\\alpha and \beta", r"\alpha and \beta"),
+        (r"C:\/new \"x\" \\", 'C:/new "x" \\'),
+    ],
+)
+def test_commands_of_latex_do_not_become_control_characters_and_escapes_stay_escapes(written, read):
+    assert json_object('{"text": ["' + written + '"]}') == {"text": [read]}
+
+
+@pytest.mark.parametrize("written", [r"\\alpha\tau", r"\\alpha \rho", r"\\a x \nabla", r"\b", r"a\f 1", r"\u0008"])
+def test_a_reply_with_broken_escapes_is_asked_for_again(written):
+    with pytest.raises(Unusable) as error:
+        json_object('{"a": {"text": "' + written + '"}}')
+    assert error.value.kind == "broken escapes"
+
+
+@pytest.mark.parametrize(
     ("raw", "kind"),
     [
         (Raw("{}", "length"), "truncated"),
@@ -195,6 +221,9 @@ def test_orders_in_a_corpus_stay_inside_the_quoted_document():
         ({"api_key_env": "sk_abc"}, "NAME of an environment variable"),
         ({"price_in": 1.0}, "price_date"),
         ({"max_cost": 1.0}, "price_in"),
+        ({"price_in": 1.0, "price_date": "2026-11-01", "reasoner": "r"}, "reasoner_price_in"),
+        ({"reasoner_price_in": 1.0, "price_date": "2026-11-01", "reasoner": "m"}, "another model"),
+        ({"reasoner_price_in": 1.0, "reasoner": "r"}, "price_date"),
         ({"kind": "expert"}, "the expert has no model"),
     ],
 )

@@ -1,6 +1,5 @@
 """The local teacher: whatever the model says, the reply fits the schema."""
 
-import json
 from typing import Annotated, Literal
 
 import pytest
@@ -74,8 +73,20 @@ def test_a_model_that_is_not_there_is_a_clear_error(tmp_path):
     assert "data.teacher.model" in str(error.value)
 
 
-def test_replies_are_known_by_the_models_files_not_only_its_name(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"a": 1}))
+def test_replies_are_known_by_the_content_of_the_models_files_not_by_names_and_sizes(tmp_path):
+    seen = {identity(str(tmp_path))}
+    for name in ("config.json", "model.safetensors", "chat_template.jinja", "tokenizer.model"):
+        for content in ("1", "2"):
+            (tmp_path / name).write_text(content)
+            seen.add(identity(str(tmp_path)))
+    assert len(seen) == 9 and identity("owner/name") == "owner/name"
+    (tmp_path / "README.md").write_text("A card.")
+    assert identity(str(tmp_path)) in seen
+
+
+def test_a_large_model_is_read_once_in_a_process(tmp_path, monkeypatch):
+    (tmp_path / "model.safetensors").write_bytes(b"1")
+    monkeypatch.setattr("data_builders.teacher.local.LARGE", 0)
     first = identity(str(tmp_path))
-    (tmp_path / "config.json").write_text(json.dumps({"a": 2}))
-    assert identity(str(tmp_path)) != first and identity("owner/name") == "owner/name"
+    monkeypatch.setattr("pathlib.Path.open", None)
+    assert identity(str(tmp_path)) == first

@@ -8,13 +8,16 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from data_builders.schema import DataError
 from data_builders.teacher.asking import open_teacher
-from data_builders.teacher.pace import BudgetSpent, Pace
+from data_builders.teacher.chat import Raw
+from data_builders.teacher.pace import Budget, BudgetSpent, Pace
+from data_builders.teacher.store import Store
 from tests.served import ask, chat, served, table
 from tests.teacher_server import Server
 
@@ -38,7 +41,7 @@ def test_the_pace_doubles_until_failures_halve_it_once_for_all_that_were_out_and
     pace = Pace(4, 64, 10, clock)
 
     def round_trip(good=True):
-        pace.out, start = int(pace.limit), (clock.now, int(pace.limit))
+        pace.out, start = int(pace.limit), clock.now
         clock.now += 1
         for _ in range(pace.out):
             pace.good("x", start) if good else pace.bad(start, refused=False)
@@ -62,7 +65,7 @@ def test_the_number_stays_at_the_room_of_the_server_and_little_is_refused():
     pace = Pace(8, 1000, 10, clock)
     fitted, refused = [], []
     for _ in range(60):
-        pace.out, start = int(pace.limit), (clock.now, int(pace.limit))
+        pace.out, start = int(pace.limit), clock.now
         refused.append(max(0, pace.out - 64))
         fitted.append(pace.out - refused[-1])
         clock.now += 0.001
@@ -80,13 +83,13 @@ def test_a_failure_now_and_then_is_no_overload_and_many_are():
     pace = Pace(64, 64, 10, clock)
     for _ in range(5):
         clock.now += 1
-        pace.bad((clock.now, 64), refused=False)
+        pace.bad(clock.now, refused=False)
         for _ in range(30):
-            pace.good("x", (clock.now, 64))
+            pace.good("x", clock.now)
     assert pace.limit == 64
     for _ in range(6):
         clock.now += 1
-        pace.bad((clock.now, 64), refused=False)
+        pace.bad(clock.now, refused=False)
     assert pace.limit == 32
 
 
@@ -95,8 +98,8 @@ def test_refusals_of_requests_that_were_out_together_take_one_each_and_half_at_m
     clock = Clock()
     pace = Pace(100, 128, 10, clock)
     clock.now += 1
-    for out in range(100 - refused, 100):
-        pace.bad((0.0, out), refused=True)
+    for _ in range(refused):
+        pace.bad(0.0, refused=True)
     assert pace.limit == left
 
 
@@ -118,7 +121,7 @@ def test_the_pace_does_not_grow_while_replies_get_slower():
     pace = Pace(8, 64, 10, clock)
     for latency in (1.0, 3.0):
         for _ in range(8):
-            pace.out, start = int(pace.limit), (clock.now, int(pace.limit))
+            pace.out, start = int(pace.limit), clock.now
             clock.now += latency
             pace.good("x", start)
         assert pace.limit == 16
@@ -149,7 +152,7 @@ def test_nothing_is_sent_before_the_time_that_the_server_asks_for(path, only, mo
     [
         ({"max_requests": 7}, "max_requests"),
         ({"max_tokens": 200}, "max_tokens"),
-        ({"max_cost": 0.001, "price_in": 10.0, "price_out": 10.0, "price_date": "2026-11-01"}, "max_cost"),
+        ({"max_cost": 0.002, "price_in": 10.0, "price_out": 10.0, "price_date": "2026-11-01"}, "max_cost"),
     ],
 )
 def test_a_budget_ends_the_run_with_everything_kept_and_the_same_command_spends_nothing_more(path, limits, name):
@@ -165,6 +168,64 @@ def test_a_budget_ends_the_run_with_everything_kept_and_the_same_command_spends_
         assert server.done <= first + (name != "max_requests"), "what is not yet known may leave room for one more"
         spent, asker = ask(url, path, chats)
     assert len(spent) == 40 and server.done == 40 and asker.budget.requests == 40
+
+
+class Uneven(Server):
+    """Replies with ten words, to questions from number 40 on with three hundred."""
+
+    def completion(self, payload, fault):
+        words = 10 if int(payload["messages"][1]["content"].split()[1]) < 40 else 300
+        made = super().completion(payload, fault)
+        made["choices"][0]["message"]["content"] = " ".join(["word"] * words)
+        made["usage"]["completion_tokens"] = words
+        return made
+
+
+def test_a_budget_holds_where_agents_write_very_different_lengths(path):
+    chats = [chat(n, None, max_tokens=30 if n < 40 else 400) for n in range(80)]
+    chats = [replace(one, agent="short" if n < 40 else "long") for n, one in enumerate(chats)]
+    server, limits = Uneven(latency=0.02), {"max_cost": 0.004, "price_out": 1.0, "price_date": "2026-11-01"}
+    with served(server) as url:
+        asker = open_teacher(table(url, **limits), path)
+        with pytest.raises(BudgetSpent, match="max_cost"):
+            asker.each(chats, asker.ask)
+        asker.close()
+    assert server.done == 52 and asker.budget.cost == pytest.approx(0.004), "40 of 10 words and 12 of 300"
+
+
+def test_a_reasoner_is_paid_at_its_own_price(path):
+    prices = {"price_in": 1.0, "price_out": 2.0, "reasoner": "r", "reasoner_price_in": 10.0, "reasoner_price_out": 20.0}
+    chats = [chat(1), replace(chat(2), model="r")]
+    with served(Server()) as url:
+        _, asker = ask(url, path, chats, price_date="2026-11-01", **prices)
+    (cheap, dear) = (Store(path).get(one.key) for one in chats)
+    cost = cheap.tokens_in + 2 * cheap.tokens_out + 10 * dear.tokens_in + 20 * dear.tokens_out
+    assert asker.figures()["cost"] == pytest.approx(cost / 1e6)
+
+
+def test_a_question_that_does_not_fit_waits_for_those_in_flight_and_an_end_reaches_all_that_wait(path):
+    async def several():
+        budget = Budget(table("http://h/v1", max_tokens=250))
+        first, second = await budget.enter(chat(1)), await budget.enter(chat(2))
+        waiting = [asyncio.create_task(budget.enter(chat(n))) for n in (3, 4, 5)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        budget.count(chat(1), Raw("", tokens_in=5, tokens_out=90))
+        budget.leave(first)
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in waiting[1:]), "95 used, 105 reserved"
+        budget.count(chat(2), Raw("", tokens_in=5, tokens_out=30))
+        budget.leave(second)
+        need = await waiting[1]
+        assert need["max_tokens"] == 65 and not waiting[2].done(), "a reply of the mean length"
+        budget.count(chat(4), Raw("", tokens_in=5, tokens_out=60))
+        budget.leave(need)
+        with pytest.raises(BudgetSpent):
+            await waiting[2]
+        with pytest.raises(BudgetSpent):
+            await budget.enter(chat(6))
+
+    asyncio.run(several())
 
 
 def test_an_endpoint_that_is_not_there_is_named_before_much_time_is_lost(path):

@@ -9,7 +9,7 @@ from collections import defaultdict
 
 from data_builders.analogseeker import agents
 from data_builders.schema import STANCES, order, stable_id
-from data_builders.teacher.bill import bill, size
+from data_builders.teacher.bill import bill, together
 from data_builders.teacher.prompts import prompt
 from data_builders.teacher.protocol import Request
 
@@ -75,15 +75,19 @@ def bill_of(requests, table, lengths):
     else as QUESTION_TOKENS say, and a worked answer as `reply_tokens` of the table. A second chance for an unusable
     reply is not in it.
     """
-    sent = written = 0
-    worked = lengths.of("answer", table.reasoner or table.model, table.reply_tokens)
+    reasoner = table.reasoner or table.model
+    sent = written = asked = 0
+    worked = lengths.of("answer", reasoner, table.reply_tokens)
     for request in requests:
         question = lengths.of("question", table.model, QUESTION_TOKENS[request.kind])
-        sent += size(agents.question_chat(request, "")) + size(agents.answer_chat(request, "", "", None)) + question
-        sent += size(agents.post_chat(request, "", "", None, "")) + question + worked
+        asked += agents.answer_chat(request, "", "", None).size + question
+        sent += agents.question_chat(request, "").size + agents.post_chat(request, "", "", None, "").size
+        sent += question + worked
         again = POST_TOKENS if request.kind == "mcq" else question
-        written += question + worked + lengths.of("post", table.model, worked + again)
-    return bill(table, 3 * len(requests), sent, written)
+        written += question + lengths.of("post", table.model, worked + again)
+    count = len(requests)
+    answers = bill(table, count, asked, count * worked, reasoner)
+    return together([bill(table, 2 * count, sent, written), answers])
 
 
 def prompt_versions():

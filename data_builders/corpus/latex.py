@@ -137,9 +137,9 @@ CUSTOM = {"gmid": "gm/ID", "gmgds": "gm/gds", "gmCgg": "gm/Cgg"}
 FUNCTIONS = {"sdev": "σ", "var": "Var"}
 SYMBOL = re.compile(r"[VIRCGLQZAgirvfqc][A-Za-z]{1,4}\d?$")  # VGS, gds, Cgs, Vth: a name that is its own plain form
 TOKEN = re.compile(r"\\[A-Za-z]+\*?|\\.|[{}\[\]^_&~]|\s+|[^\\{}\[\]^_&~\s]", re.S)
-DEFINITION = re.compile(
-    r"\\(?:(?:re|provide)?newcommand|DeclareMathOperator|DeclareRobustCommand)\*?\s*\{?\\([A-Za-z]+)\}?"
-    r"\s*(?:\[(\d)\])?\s*(?:\[([^\]]*)\])?\s*(?=\{)|\\def\s*\\([A-Za-z]+)\s*((?:#\d)*)\s*(?=\{)"
+DEFINITION = re.compile(  # possessive where spaces may be many, which else are shared out in every way
+    r"\\(?:(?:re|provide)?newcommand|DeclareMathOperator|DeclareRobustCommand)\*?\s*+\{?\\([A-Za-z]+)\}?"
+    r"\s*+(?:\[(\d)\])?\s*+(?:\[([^\]]{0,1000})\])?\s*+(?=\{)|\\def\s*+\\([A-Za-z]+)\s*+((?:#\d)*)\s*+(?=\{)"
 )
 
 

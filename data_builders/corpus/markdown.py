@@ -7,11 +7,13 @@ COMMENT or CODE, which no text holds after `document.clean_controls`.
 import re
 from dataclasses import dataclass, field
 
-HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*\s*$")
+# None of these may try a run of spaces from each of its places: a line of spaces would take quadratic time.
+HEADING = re.compile(r"^(#{1,6})\s+(.*)$")
 NUMBERED = re.compile(r"^(\d+(?:\.\d+)*)\.?\s+(?=\S)(.*)$")
 PLAIN_HEADING = re.compile(r"^\d+(?:\.\d+)*\.?\s+[A-Z][^.!?]{2,80}$")
 FENCE = re.compile(r"^\s*(```+|~~~+)")
-DIV = re.compile(r"^\s*:::+\s*(.*?)\s*$")
+DIV = re.compile(r"^\s*:::+(.*)$")
+ATTRIBUTES = re.compile(r"\{[^{}]*\}$")
 TITLE = re.compile(r'title="((?:[^"\\]|\\.)*)"')
 DISPLAY = re.compile(r"\$\$(.+?)\$\$[ \t]*(\{#[^}]*\})?|\\\[((?:(?!\\\[).)+?)\\\]", re.S)
 COMMENTS = re.compile(r"<!--(?:(?!<!--).)*?-->", re.S)  # the guard keeps a file of openings linear
@@ -20,8 +22,8 @@ INLINE = re.compile(r"(?<![\\$])\$(?!\s)((?:[^$\\]|\\.)+?)(?<!\s)\$(?!\d)")
 CAPTION = re.compile(r"^\s*(?::\s|(?:\*\*|_|\*)?(?:Figure|Fig\.|Table|Listing)\s*\d+[^a-z]{0,4}[:.\s])")
 REFERENCE = re.compile(r"@(fig|eq|sec|tbl|lst|nte|imp|tip|wrn|cau|thm|exm)-[\w-]*\w")
 KINDS = {"fig": "the figure", "eq": "the equation", "tbl": "the table", "lst": "the listing", "sec": "the section"}
-ASIDE = re.compile(r"\s*\((?:[^()@]{0,60}?)(?:\[?-?@[\w:.-]+[^()]{0,80})\)")
-CITATION = re.compile(r"\s*\[[^\[\]]*?@[\w:.-]+[^\[\]]*?\]")
+ASIDE = re.compile(r"(?<!\s)\s*\((?:[^()@]{0,60}?)(?:\[?-?@[\w:.-]+[^()]{0,80})\)")
+CITATION = re.compile(r"(?<!\s)\s*\[[^\[\]]*?@[\w:.-]+[^\[\]]*?\]")
 BOLD = re.compile(r"\*\*([^*\n]{3,60}?)\*\*")
 
 
@@ -85,7 +87,7 @@ def sections(lines, plain, drop):
     stack, divs, heading = [], [], found[0]
 
     def open_section(level, title, place):
-        number, title = split_number(re.sub(r"\s*\{[^{}]*\}\s*$", "", title).strip())
+        number, title = split_number(ATTRIBUTES.sub("", " ".join(title.split())).strip())
         found.append(Section(level, title, number, tuple(item.title for item in stack), place, place))
         return found[-1]
 
@@ -93,7 +95,7 @@ def sections(lines, plain, drop):
         hidden = "hidden" in divs
         div, match = DIV.match(line), HEADING.match(line)
         if div:
-            attributes = div.group(1)
+            attributes = div.group(1).strip()
             if not attributes:
                 if divs and isinstance(divs.pop(), Section):
                     continue
@@ -106,11 +108,12 @@ def sections(lines, plain, drop):
         elif hidden:
             continue
         elif match or (plain and PLAIN_HEADING.match(line)):
-            number, _ = split_number(match.group(2) if match else line)
+            title = match.group(2).rstrip().rstrip("#") if match else line
+            number, _ = split_number(title)
             level = len(match.group(1)) if match else 1 + number.count(".")
             while stack and stack[-1].level >= level:
                 stack.pop()
-            heading = open_section(level, match.group(2) if match else line, place)
+            heading = open_section(level, title, place)
             stack.append(heading)
         else:
             owner = next((item for item in reversed(divs) if isinstance(item, Section)), heading)

@@ -15,8 +15,9 @@ LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "f
 HYPHENS = (0x02, 0x2D, 0xAD, 0x2010, 0xFFFE)  # PDFium reports a hyphen at a line's end as 2 or FFFE
 HYPHEN = "\xad"  # how a hyphen that ends a run is written here
 UPRIGHT = 0.1  # radians; text turned further (stamps in the margin, labels of axes) is left out
-NO_TEXT, TURNED = "page without text (a scan, or drawn letters)", "turned text"
 PAGE_CHARACTERS = 200_000
+NO_TEXT, TURNED = "page without text (a scan, or drawn letters)", "turned text"
+CUT = f"text of a page beyond {PAGE_CHARACTERS:,} characters"
 
 
 @dataclass
@@ -62,7 +63,7 @@ def read_pages(path, limits, drop):
                 yield 1.0, 1.0, []
                 continue
             textpage = page.get_textpage()
-            runs = runs_of(textpage, lambda detail, number=number: drop(TURNED, f"page {number + 1}: {detail}"))
+            runs = runs_of(textpage, lambda reason, text, number=number: drop(reason, f"page {number + 1}: {text}"))
             width, height = page.get_size()
             textpage.close()
             page.close()
@@ -74,13 +75,16 @@ def read_pages(path, limits, drop):
             yield width, height, runs
 
 
-def runs_of(textpage, turned):
-    """The runs of one page in the order of the file. `turned(text)` takes what does not stand upright.
+def runs_of(textpage, drop):
+    """The runs of one page in the order of the file. `drop(reason, text)` takes what does not stand upright or is cut.
 
     Only the first and the last letter of a word are asked for their places: asking is what costs time.
     """
     page, runs, run, word, first, space = textpage.raw, [], None, [], 0, False
-    count = min(pdfium.FPDFText_CountChars(page), PAGE_CHARACTERS)
+    whole = pdfium.FPDFText_CountChars(page)
+    count = min(whole, PAGE_CHARACTERS)
+    if whole > count:
+        drop(CUT, f"{whole - count:,} of {whole:,} characters")
     unicode = pdfium.FPDFText_GetUnicode
     for index in range(count + 1):
         code = unicode(page, index) if index < count else 10
@@ -99,7 +103,7 @@ def runs_of(textpage, turned):
             run = None
     left_out = " ".join(run.text for run, is_turned in runs if is_turned)
     if left_out:
-        turned(left_out)
+        drop(TURNED, left_out)
     return [tidy(run) for run, is_turned in runs if not is_turned and run.text.strip()]
 
 

@@ -13,12 +13,12 @@ import re
 from dataclasses import dataclass
 
 from data_builders.corpus import latex, markdown, pool, sources
-from data_builders.corpus.document import Limits, Settings, Shared, read_text
+from data_builders.corpus.document import Limits, Settings, Shared, read_text, without_long_lines
 from data_builders.corpus.facts import SidecarNode
 from data_builders.corpus.nodes import size_of
 from data_builders.schema import DataError, Node
 
-LABEL = re.compile(r"^#{1,6}\s+(.*?)\s*\{[^{}]*#(sec-[\w-]+)[^{}]*\}", re.M)
+BRACES, LABEL = re.compile(r"\{[^{}]*\}"), re.compile(r"#(sec-[\w-]+)")
 SHOWN = 8  # documents that cannot be read, in the words of the error
 
 
@@ -115,18 +115,30 @@ def _shared(folder, paths, limits):
         path for path in paths if path.suffix.lower() in (".tex", *sources.TEXT)
     ]:
         try:
-            text = read_text(path, limits)
+            text = without_long_lines(read_text(path, limits), limits, lambda *_: None)
         except DataError:
             continue  # it is told where the document is read
         marked = "\\" in text and latex.DEFINITION.search(text)
         if path.suffix.lower() in sources.TEXT and (marked or "{#sec-" in text or "#sec-" in text):
             text = markdown.without_code(text, lambda *_: None)
-            labels |= {label: title for title, label in LABEL.findall(text)}
+            labels |= _labels(text)
         if marked:
             macros |= latex.definitions(text)[0]
     renderer = latex.Renderer(macros)
     titles = {label: markdown.inline(title, renderer, {}, lambda *_: None) for label, title in labels.items()}
     return Shared(macros, titles)
+
+
+def _labels(text):
+    """{label: title} of the headings of a Markdown text that have one, `# Title {#sec-label}`."""
+    found = {}
+    for line in text.split("\n"):
+        heading = markdown.HEADING.match(line)
+        for braces in BRACES.finditer(line) if heading else ():
+            if label := LABEL.search(braces[0]):
+                found[label[1]] = " ".join(line[heading.start(2) : braces.start()].split())
+                break
+    return found
 
 
 def _check_unique(facts):

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from data_builders.glan.outline import Outline, Syllabus, read_subjects
 from data_builders.glan.sampling import Sample
 from data_builders.schema import stable_id
-from data_builders.teacher.chat import Chat, Unusable
+from data_builders.teacher.chat import Chat, Unusable, said
 from data_builders.teacher.choices import shown
 from data_builders.teacher.prompts import prompt, quoted
 
@@ -95,7 +95,8 @@ def subjects_chat(entry, draw, model):
     user = source.fill(
         "user", discipline=entry.discipline, field=entry.field, sub_field=entry.sub_field, kind=entry.kind
     )
-    return Chat("subjects", model, source.fill("system"), user, None, **PLAN, prompt_version=source.id, draw=draw)
+    system = source.fill("system")
+    return Chat("subjects", model, system, user, None, **PLAN, prompt_version=source.id, draw=draw, read=said)
 
 
 def jsonl_chat(first, text):
@@ -118,7 +119,7 @@ def syllabus_chat(subject, model):
         subtopics=", ".join(subject.subtopics),
     )
     system = source.fill("system", discipline=discipline)
-    return Chat("syllabus", model, system, user, None, **PLAN, prompt_version=source.id)
+    return Chat("syllabus", model, system, user, None, **PLAN, prompt_version=source.id, read=said)
 
 
 def extract_chat(first, text):
@@ -144,7 +145,7 @@ def question_chat(sample, syllabus, model, checked=False):
     )
     system = source.fill("system", discipline=syllabus.discipline)
     agent, schema = ("checked", Checked) if checked else ("question", None)
-    return Chat(agent, model, system, user, schema, **QUESTION, prompt_version=source.id, draw=sample.seed)
+    return Chat(agent, model, system, user, schema, **QUESTION, prompt_version=source.id, draw=sample.seed, read=said)
 
 
 def course(syllabus):

@@ -35,7 +35,7 @@ from data_builders.quality.benchmarks import outside
 from data_builders.quality.leaks import KINDS
 from data_builders.quality.ledger import Ledger
 from data_builders.teacher.asking import open_teacher
-from data_builders.teacher.bill import Lengths, bill
+from data_builders.teacher.bill import Lengths, bill, together
 from data_builders.teacher.store import FILE
 
 VERSION = 1
@@ -93,9 +93,10 @@ def forecast(spec, corpus_dir, replies=None):
     listed, as_lines = (lengths.of(agent, model, LISTED) for agent in ("subjects", "subjects jsonl"))
     course, outline = (lengths.of(agent, model, COURSE) for agent in ("syllabus", "extract"))
     asked, answer = lengths.of("question", model, ASKED), lengths.of("answer", reasoner, spec.teacher.reply_tokens)
-    sent = (2 * PROMPT + listed) * lists + (2 * PROMPT + course) * courses + (PROMPT + outline + asked) * pairs
-    written = (listed + as_lines) * lists + (course + outline) * courses + (asked + answer) * pairs
-    whole = bill(spec.teacher, requests, sent, written)
+    sent = (2 * PROMPT + listed) * lists + (2 * PROMPT + course) * courses + (PROMPT + outline) * pairs
+    written = (listed + as_lines) * lists + (course + outline) * courses + asked * pairs
+    answers = bill(spec.teacher, pairs, asked * pairs, answer * pairs, reasoner)
+    whole = together([bill(spec.teacher, requests - pairs, sent, written), answers])
     return told | {"bill": whole | {"guessed": sorted(lengths.guessed)}}
 
 

@@ -9,7 +9,8 @@ from data_builders.schema import KINDS, STANCES
 
 ANSWER_WORDS = 30
 QUESTION_WORDS = 120
-GARBLED = re.compile(r"[\\$\x00\ufffd]|\[…\]|@\w|[{}]|~~|\]\(")
+# Control characters but tab, new line and CR LF are what became of something else, as of the commands of LaTeX.
+GARBLED = re.compile(r"[\\$\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|\[…\]|@\w|[{}]|~~|\]\(")
 SOURCE = re.compile(
     r"\b(?:according to|based on|stated in|mentioned in) (?:the|this) (?:passage|context|excerpt|document|material)"
     r"|\b(?:the|this) (?:passage|excerpt|author|(?:given|provided) (?:context|material|information))\b",

@@ -21,7 +21,7 @@ from pydantic import ConfigDict, Field, ValidationError, create_model, model_val
 from data_builders.quality.judge_rules import RULES
 from data_builders.schema import DataError
 from data_builders.table import Table
-from data_builders.teacher.bill import bill, size
+from data_builders.teacher.bill import bill
 from data_builders.teacher.chat import Chat
 from data_builders.teacher.prompts import prompt, quoted
 from data_builders.teacher.survey import survey
@@ -155,7 +155,7 @@ def judge_bill(table, rubric, contexts, written, lengths):
     """The bill of judging one record of each of `contexts`, whose question and reply have `written` tokens."""
     if table.kind == "expert":
         return bill(table, 0, 0, 0)
-    sent = sum(size(judge_chat(rubric, Item("", "", "", context), "")) + written for context in contexts)
+    sent = sum(judge_chat(rubric, Item("", "", "", context), "").size + written for context in contexts)
     return bill(table, len(contexts), sent, len(contexts) * lengths.of("judge", table.model, table.reply_tokens))
 
 

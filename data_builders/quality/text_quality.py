@@ -22,7 +22,7 @@ from data_builders.quality.embedding import BATCH, embedder
 from data_builders.quality.gates import GARBLED, words
 from data_builders.schema import DataError, order
 from data_builders.table import Share
-from data_builders.teacher.bill import bill, size
+from data_builders.teacher.bill import bill
 from data_builders.teacher.chat import Chat
 from data_builders.teacher.prompts import prompt, quoted
 from data_builders.teacher.survey import survey
@@ -116,7 +116,7 @@ def label_bill(table, texts, lengths):
         return bill(table, 0, 0, 0)
     share = min(1.0, table.labels / max(1, len(texts)))
     count = min(table.labels, len(texts))
-    sent = round(share * sum(size(label_chat(text, "")) for text in texts))
+    sent = round(share * sum(label_chat(text, "").size for text in texts))
     return bill(table, count, sent, count * lengths.of("label", table.model, table.reply_tokens))
 
 

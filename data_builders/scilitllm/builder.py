@@ -40,7 +40,7 @@ from data_builders.scilitllm.reports import FOLDER
 from data_builders.scilitllm.rows import graded_row, sft_row
 from data_builders.scilitllm.tasks import TASKS
 from data_builders.table import general_rows
-from data_builders.teacher.bill import Lengths, bill, size, together
+from data_builders.teacher.bill import Lengths, bill, together
 from data_builders.teacher.store import FILE
 
 VERSION = 1
@@ -114,7 +114,7 @@ def _bill(spec, nodes, requests, lengths):
     written = JUDGED_TOKENS
     if spec.teacher.kind != "expert":
         written = lengths.of("synthesis", spec.teacher.model, spec.teacher.reply_tokens)
-        asked.append(bill(spec.teacher, requests, requests * size(synthesis.chat(typical, "")), requests * written))
+        asked.append(bill(spec.teacher, requests, requests * synthesis.chat(typical, "").size, requests * written))
     asked.append(judge_bill(spec.judge, synthesis.read_rubric(synthesis.RUBRIC), [""] * requests, written, lengths))
     whole = together(asked) | {"guessed": sorted(lengths.guessed)}
     return {"bill": whole} if whole["requests"] else {}

@@ -11,7 +11,7 @@ from collections import Counter
 from data_builders.schema import DataError
 from data_builders.teacher.chat import Answer, Chat, Unusable
 from data_builders.teacher.endpoint import Endpoint, Passing, Rejected
-from data_builders.teacher.pace import Budget, Pace, backoff
+from data_builders.teacher.pace import Budget, BudgetSpent, Pace, backoff
 from data_builders.teacher.store import Store
 
 MENDS = 2  # times that an unusable reply is asked for again
@@ -55,8 +55,7 @@ class Asker:
         self.make, self.store, self.table, self.say, self.model = source, store, table, say, model
         self.source, self.counts, self.ended, self.scanning = None, Counter(), None, False
         self.used, self.unusable = set(), {}
-        limits = {name: getattr(table, name) for name in ("max_requests", "max_tokens", "max_cost")}
-        self.budget = Budget(**limits, price_in=table.price_in, price_out=table.price_out)
+        self.budget = Budget(table)
         self.pace, self.first, self.reached = None, None, False
 
     def each(self, items, work, arrived=lambda result: None):
@@ -68,10 +67,15 @@ class Asker:
         return asyncio.run(self._each(list(items), work, arrived))
 
     def figures(self):
-        """What the replies cost and what was in the way; it may differ from run to run."""
+        """What the replies cost and what was in the way; it may differ from run to run.
+
+        `perhaps_billed` are the requests of this run that were given up at `timeout`: they are in no other figure, and
+        the provider may have answered and billed them.
+        """
         used = {"replies": self.budget.requests, "cost": round(self.budget.cost, 6)}
         used |= {"tokens_in": self.budget.tokens_in, "tokens_out": self.budget.tokens_out}
-        return used | {"at_once": self.pace.highest if self.pace else 0, "counts": self.all_counts()}
+        used |= {"perhaps_billed": self.counts["timeout"], "at_once": self.pace.highest if self.pace else 0}
+        return used | {"counts": self.all_counts()}
 
     def all_counts(self):
         """{what happened: how often}: replies asked and stored, unusable replies, failures in passing."""
@@ -80,7 +84,9 @@ class Asker:
     def spent(self):
         """What the replies of this data set come to, in words."""
         cost = f", ${self.budget.cost:.2f}" if self.budget.cost else ""
-        return f"{self.budget.requests:,} replies, {self.budget.tokens:,} tokens{cost}"
+        given_up = self.counts["timeout"]
+        late = f", {given_up:,} requests given up that may have been billed" if given_up else ""
+        return f"{self.budget.requests:,} replies, {self.budget.tokens:,} tokens{cost}{late}"
 
     def close(self):
         self.store.close()
@@ -185,12 +191,18 @@ class Asker:
                 break
             await asyncio.sleep(LOOK)
         try:
-            raw = await self._first(chat)
-            self.store.put(chat, root, raw)
-        except BaseException:
+            need = await self.budget.enter(chat)
+            try:
+                raw = await self._first(chat)
+                self.store.put(chat, root, raw)
+                self._use(chat, raw, "asked")
+            finally:
+                self.budget.leave(need)
+        except BaseException as error:
+            if isinstance(error, BudgetSpent):
+                self.ended = self.ended or error
             self.store.release(chat.key)
             raise
-        self._use(chat, raw, "asked")
         return raw
 
     def _use(self, chat, raw, how):
@@ -198,7 +210,7 @@ class Asker:
         if chat.key not in self.used:
             self.used.add(chat.key)
             self.counts[how] += 1
-            self.budget.count(raw)
+            self.budget.count(chat, raw)
 
     async def _first(self, chat):
         """The very first request goes out alone: a wrong key, name or address costs one request, not sixty-four.
@@ -225,12 +237,7 @@ class Asker:
             try:
                 if self.ended:
                     raise self.ended
-                self.budget.check()
-                self.budget.out += 1
-                try:
-                    raw = await self.source.complete(chat)
-                finally:
-                    self.budget.out -= 1
+                raw = await self.source.complete(chat)
                 self.pace.good(chat.agent, start)
                 return raw
             except Passing as failure:
@@ -278,5 +285,5 @@ class Asker:
             return False
         except Rejected:
             pass
-        self.pace.good("probe", (self.pace.clock(), 1))
+        self.pace.good("probe", self.pace.clock())
         return True

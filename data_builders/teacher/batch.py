@@ -16,10 +16,10 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from data_builders.schema import DataError, encode
-from data_builders.teacher.chat import Raw
+from data_builders.teacher.chat import Raw, guess
 from data_builders.teacher.endpoint import Endpoint, Passing, Rejected
 from data_builders.teacher.table import BATCH
-from data_builders.teacher.wire import CHARACTERS_PER_TOKEN, guess, lines_of
+from data_builders.teacher.wire import lines_of
 
 FILE_BYTES = 190 * 2**20  # of one file of questions; OpenAI takes 200 MB
 QUIET = 0.5  # seconds without a new question after which a batch is sent
@@ -45,7 +45,7 @@ class Sent:
 
 def noted(chat):
     root = replace(chat, mended=()).key
-    return Sent(chat.key, root, chat.agent, chat.model, chat.prompt_version, chat.schema is None, guess(chat.messages))
+    return Sent(chat.key, root, chat.agent, chat.model, chat.prompt_version, chat.schema is None, chat.size)
 
 
 class Batches(Endpoint):
@@ -212,7 +212,7 @@ class Batches(Endpoint):
         named = NAMED.search(line) if len(line) > most else None
         if named and named[1].decode() in items:
             item = items[named[1].decode()]
-            self._keep(item, Raw("", "too large", item.sent, most // CHARACTERS_PER_TOKEN))
+            self._keep(item, Raw("", "too large", item.sent, guess(most)))
         elif item and status == 200:
             with contextlib.suppress(Passing):  # no completion: what it was about is asked again
                 self._keep(item, self.read(encode(body), 0.0, item.free, item.sent))

@@ -1,6 +1,5 @@
 """What questions to a model will come to, before any is asked."""
 
-CHARACTERS = 4.2  # per token of English prose
 FEW = 20  # earlier replies below which a mean of their lengths says little
 
 
@@ -42,14 +41,13 @@ def _means(replies):
         db.close()
 
 
-def size(chat):
-    """Tokens of a question, by its characters."""
-    return round((len(chat.system) + len(chat.user)) / CHARACTERS)
+def bill(table, requests, sent, written, model=""):
+    """{"requests", "tokens_in", "tokens_out", "cost"} of so many requests and tokens, cost in dollars by the table.
 
-
-def bill(table, requests, sent, written):
-    """{"requests", "tokens_in", "tokens_out", "cost"} of so many requests and tokens, cost in dollars by the table."""
-    cost = (sent * table.price_in + written * table.price_out) / 1e6
+    `model` is the one that is asked, where it is not the table's `model`.
+    """
+    price_in, price_out = table.prices(model)
+    cost = (sent * price_in + written * price_out) / 1e6
     return {"requests": requests, "tokens_in": round(sent), "tokens_out": round(written), "cost": cost}
 
 

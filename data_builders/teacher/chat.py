@@ -16,11 +16,26 @@ from pydantic import BaseModel, ValidationError
 
 from data_builders.schema import encode
 
+CHARACTERS = 4.2  # per token of English prose, where nobody counts
 SHOWN = 2000  # characters of an unusable reply that are shown to the model again
 OBJECTS = 10  # places in a reply where a JSON object may begin that are tried
 FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*?)```", re.S)
 STRING_OR_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(\s*[}\]])', re.S)
-ESCAPE = re.compile(r'\\(["\\/bfnrtu])|\\')
+# LaTeX commands whose first letter makes a JSON escape of their backslash, by that letter. Not among them are ne, ni
+# and to: a new line or a tab may as well come before an "e", "i" or "o". WORDS are as doubtful, but too common.
+COMMANDS = {
+    "n": "abla|atural|earrow|eg|eq|ewline|exists|mid|onumber|orm|ot|otag|otin|warrow",
+    "r": "angle|brace|ceil|floor|ho|ight|ightarrow|ightharpoonup|m|oot",
+    "t": "ag|anh|au|ext|extbf|extit|extrm|exttt|frac|herefore|heta|hickapprox|ilde|imes|op|riangle",
+}
+WORDS = "nu|tan"
+NAMES = "|".join([WORDS, *(f"{letter}(?:{rest})" for letter, rest in COMMANDS.items())])
+COMMAND = rf"(?:{NAMES})(?![A-Za-z])|[bf](?=[A-Za-z])"  # nobody writes a backspace or a form feed
+ESCAPE = re.compile(rf'\\({COMMAND})|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{{4}})|\\')
+DOUBLED = re.compile(r"\\\\[A-Za-z]")  # a command as JSON has to write it
+BROKEN = re.compile(
+    r"[\x08\f]|(?:" + "|".join(rf"\{letter}(?:{rest})" for letter, rest in COMMANDS.items()) + r")(?![A-Za-z])"
+)
 STRING_OR_BRACE = re.compile(r'"(?:\\.|[^"\\])*"|[{}]', re.S)
 
 
@@ -51,8 +66,8 @@ class Chat:
 
     `earlier` holds (user turn, reply) pairs that come before it, for a question that goes on from a reply; with an
     empty `system` there is no system turn. The reply is a JSON object that fits `schema`, or with no schema what `read`
-    makes of the text (`read` raises Unusable). `mended` holds the unusable replies of this question so far, each with
-    what was wrong.
+    makes of the `whole` text (`read` raises Unusable). `mended` holds the unusable replies of this question so far,
+    each with what was wrong.
     """
 
     agent: str
@@ -84,6 +99,11 @@ class Chat:
         return turns
 
     @cached_property
+    def size(self):
+        """Tokens of the question, guessed."""
+        return guess(sum(len(turn["content"]) for turn in self.messages))
+
+    @cached_property
     def json_schema(self):
         return schema_of(self.schema) if self.schema else None
 
@@ -110,12 +130,30 @@ class Chat:
         if not text:
             raise Unusable("empty", "it was empty.")
         if self.schema is None:
-            return self.read(text)
+            return self.read(whole(text))
         try:
             return self.schema.model_validate(json_object(text))
         except ValidationError as error:
             found = [".".join(map(str, item["loc"])) + ": " + item["msg"] for item in error.errors()[:4]]
             raise Unusable("wrong schema", "it breaks the schema: " + "; ".join(found) + ".") from None
+
+
+def guess(characters):
+    """Tokens of so many characters."""
+    return round(characters / CHARACTERS)
+
+
+def whole(text):
+    """The reply with its `<think>`, which is missing where the model's chat template opens the think block itself."""
+    return f"<think>{text}" if text.count("</think>") == 1 and "<think>" not in text else text
+
+
+def said(text):
+    """What a reply says behind its thinking. Raises Unusable where that is nothing."""
+    behind = text.rpartition("</think>")[2].strip()
+    if not behind:
+        raise Unusable("empty", "nothing follows the reasoning.")
+    return behind
 
 
 @cache
@@ -127,25 +165,41 @@ def schema_of(model):
 def json_object(text):
     """The JSON object of a reply: the whole text, in a code fence, or the first one within prose.
 
-    Forgiven are text before and after, trailing commas, raw line breaks in strings and backslashes that escape nothing
-    (LaTeX). What stands before `</think>` is not searched. Raises Unusable.
+    Forgiven are text before and after, trailing commas, raw line breaks in strings and the single backslashes of LaTeX:
+    those that escape nothing, and in a reply that doubles none those before a whole name of NAMES. So a line that
+    begins with the lone letter u is read as \\nu there. What stands before `</think>` is not searched. Raises Unusable.
     """
     text = text.rpartition("</think>")[2]
     parts = [text, *FENCE.findall(text), *_objects(text)]
     for part in parts:
-        for form in (part, _without_slips(part)):
-            try:
-                found = json.loads(form, strict=False)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(found, dict):
-                return found
+        try:
+            found = json.loads(_without_slips(part), strict=False)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict):
+            if any(BROKEN.search(string) for string in _strings(found)):
+                raise Unusable("broken escapes", "a backslash in it is single; JSON has to double that of \\\\tau.")
+            return found
     raise Unusable("invalid JSON", "it is not one JSON object.")
 
 
 def _without_slips(text):
     text = STRING_OR_COMMA.sub(lambda match: match[1] or match[2], text)
-    return ESCAPE.sub(lambda match: match[0] if match[1] else r"\\", text)
+    doubled = DOUBLED.search(text)
+
+    def escaped(match):
+        command = match[1] and (match[1] in "bf" or not doubled)
+        return "\\" + match[0] if command or match[0] == "\\" else match[0]
+
+    return ESCAPE.sub(escaped, text)
+
+
+def _strings(value):
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)
 
 
 def _objects(text):

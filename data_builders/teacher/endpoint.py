@@ -10,11 +10,12 @@ import re
 import time
 
 from data_builders.schema import DataError, encode
-from data_builders.teacher.chat import Raw, Unusable
+from data_builders.teacher.chat import Raw, Unusable, guess
 from data_builders.teacher.pace import backoff
-from data_builders.teacher.wire import CHARACTERS_PER_TOKEN, bounded, caused_by, count, guess, retry_after, wire_schema
+from data_builders.teacher.wire import bounded, caused_by, count, retry_after, wire_schema
 
 OPTIONAL = ("seed", "temperature", "max_tokens")  # some servers refuse these by name
+TOO_SOON = (408, 409, 425)  # request timeout, conflict, too early: refusals of the moment, not of the question
 IN_WORDS = "\n\nReply with one JSON object and nothing else, no code fence. It has to fit this JSON schema:\n{schema}"
 
 
@@ -99,7 +100,7 @@ class Endpoint:
                 trait = self.refused(chat, str(error.message), left_out)
                 if trait is None:
                     if error.code == "content_filter":
-                        return Raw("", "content_filter", guess(chat.messages), 0)
+                        return Raw("", "content_filter", chat.size, 0)
                     raise Rejected(f"HTTP {error.status_code}: {self.clean(str(error.message))[:300]}") from None
                 left_out.add(trait)
             else:
@@ -140,7 +141,7 @@ class Endpoint:
                     return self._cut_off(chat, cause)
             raise self.failure(error, started) from None
         seconds = time.monotonic() - started
-        return self.read(response.text, seconds, chat.schema is None, guess(chat.messages))
+        return self.read(response.text, seconds, chat.schema is None, chat.size)
 
     async def patiently(self, make):
         """The result of `await make()`, repeated while it fails in passing, for as long as the patience lasts."""
@@ -186,14 +187,14 @@ class Endpoint:
             return self.fatal("The endpoint does not accept the key.", error)
         if isinstance(error, api.NotFoundError):
             return self.fatal("The endpoint does not know the path or the model.", error)
-        if isinstance(error, api.InternalServerError):
+        if isinstance(error, api.InternalServerError) or error.status_code in TOO_SOON:
             return Passing(f"HTTP {error.status_code}", text[:200], wait)
         return Rejected(f"HTTP {error.status_code}: {text[:300]}")
 
     def _cut_off(self, chat, cause):
         if isinstance(cause, Passing):
             raise cause
-        return Raw("", "too large", guess(chat.messages), chat.max_tokens)
+        return Raw("", "too large", chat.size, chat.max_tokens)
 
     def payload(self, chat, traits):
         messages = chat.messages
@@ -236,7 +237,7 @@ class Endpoint:
             content,
             finish,
             count(usage.get("prompt_tokens"), sent),
-            count(usage.get("completion_tokens"), len(content) // CHARACTERS_PER_TOKEN),
+            count(usage.get("completion_tokens"), guess(len(content))),
             round(seconds, 3),
         )
 

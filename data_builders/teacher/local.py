@@ -10,12 +10,15 @@ import asyncio
 import hashlib
 import json
 import time
+from functools import cache
 from pathlib import Path
 
 from data_builders.schema import DataError
 from data_builders.teacher.chat import Raw
 from data_builders.teacher.endpoint import Rejected
 
+KINDS = (".safetensors", ".json", ".jinja", ".txt", ".model")  # weights, settings, chat template, tokenizer
+LARGE = 2**20  # bytes; a smaller file may change twice within one tick of the clock that marks changes
 COMPACT = {"whitespace_flexible": False}  # no endless blanks between the parts of an object
 
 
@@ -177,12 +180,27 @@ def _sampling(chat):
 
 
 def identity(name):
-    """A short digest of a model folder (its configuration, names and sizes of files), for the key of its replies."""
+    """A model folder's name with a short digest of what decides its replies, for the key of these; a hub id as it is.
+
+    Taken are the bytes of the files of KINDS. A file over LARGE is read once in a process, while its size and time of
+    change stay.
+    """
     folder = Path(name).expanduser()
     if not folder.is_dir():
         return name
-    files = sorted(
-        (path.name, path.stat().st_size) for path in folder.glob("*") if path.suffix in (".safetensors", ".json")
-    )
-    config = (folder / "config.json").read_bytes() if (folder / "config.json").is_file() else b""
-    return f"{folder.name}@{hashlib.sha256(json.dumps(files).encode() + config).hexdigest()[:12]}"
+    known = []
+    for path in sorted(path for path in folder.iterdir() if path.suffix in KINDS and path.is_file()):
+        stat = path.stat()
+        state = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        known.append((path.name, _once(path, state) if stat.st_size > LARGE else _digest(path)))
+    return f"{folder.name}@{hashlib.sha256(json.dumps(known).encode()).hexdigest()[:12]}"
+
+
+def _digest(path):
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@cache
+def _once(path, state):
+    return _digest(path)

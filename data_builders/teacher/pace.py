@@ -4,7 +4,6 @@ import asyncio
 import random
 import time
 from collections import deque
-from dataclasses import dataclass
 
 from data_builders.schema import DataError
 
@@ -38,7 +37,7 @@ class Pace:
         self.waiting = deque()
 
     async def enter(self):
-        """Wait for a free place and the end of a pause; (time, number out) at the start of the request."""
+        """Wait for a free place and the end of a pause; the time at which the request starts."""
         while True:
             pause = self.resume - self.clock()
             if pause > 0:
@@ -46,7 +45,7 @@ class Pace:
             elif self.out < int(self.limit):
                 self.out += 1
                 self.highest = max(self.highest, self.out)
-                return self.clock(), self.out
+                return self.clock()
             else:
                 place = asyncio.get_running_loop().create_future()
                 self.waiting.append(place)
@@ -74,7 +73,7 @@ class Pace:
         """A reply of some kind of request came."""
         self.failures, self.failing_since = 0, None
         self.share_failed *= 1 - RECENT
-        latency = self.clock() - start[0]
+        latency = self.clock() - start
         usual = self.usual.get(kind, latency)
         self.usual[kind] = min(usual + 0.05 * (latency - usual), usual * 1.01)
         if latency <= SLOWER * usual and self.out >= 0.5 * self.limit:
@@ -86,13 +85,13 @@ class Pace:
         now = self.clock()
         self.resume = max(self.resume, now + retry_after)
         self.failures += 1
-        self.failing_since = max(self.failing_since or start[0], self.resume if retry_after else 0)
+        self.failing_since = max(self.failing_since or start, self.resume if retry_after else 0)
         if not refused:
             self.share_failed += RECENT * (1 - self.share_failed)
             if self.share_failed <= OFTEN:
                 return
             self.share_failed = 0.0
-        if start[0] >= self.cut_at:  # it was not out together with the one that the last cut began with
+        if start >= self.cut_at:  # it was not out together with the one that the last cut began with
             self.cut_at, self.least = now, max(1.0, self.limit / 2)
         self.limit = max(self.least, self.limit - 1) if refused else min(self.limit, self.least)
         self.gain = STEP / self.limit
@@ -113,52 +112,102 @@ class BudgetSpent(DataError):
     """The budget is used up; every reply is kept."""
 
 
-@dataclass
 class Budget:
-    """What one data set may cost, its stored replies included, so that the same command never spends the sum again.
+    """What the questions of one table may cost, stored replies included: the same command never spends the sum again.
 
-    Limits of 0 are none. `price_in` and `price_out` are dollars per million tokens. A request is let out only where it
-    fits together with those in flight, which are taken to be as long as the mean so far.
+    A limit of 0 is none. A question is let out only where it fits beside those in flight. Each of them reserves its own
+    tokens, guessed from its characters, and a reply as long as the mean of its agent's and model's so far; before the
+    first of these, as long as it may get. What does not fit waits, for those in flight may cost less than they reserve.
     """
 
-    max_requests: int = 0
-    max_tokens: int = 0
-    max_cost: float = 0.0
-    price_in: float = 0.0
-    price_out: float = 0.0
-    requests: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    out: int = 0
+    def __init__(self, table):
+        self.limits = {name: getattr(table, name) for name in ("max_requests", "max_tokens", "max_cost")}
+        self.prices = table.prices
+        self.requests, self.tokens_in, self.tokens_out, self.cost = 0, 0, 0, 0.0
+        self.lengths = {}  # (agent, model): (replies, tokens of them together)
+        self.out, self.reserved, self.waiting = 0, dict.fromkeys(self.limits, 0), deque()
 
     @property
     def tokens(self):
         return self.tokens_in + self.tokens_out
 
-    @property
-    def cost(self):
-        return (self.tokens_in * self.price_in + self.tokens_out * self.price_out) / 1e6
-
-    def count(self, raw):
+    def count(self, chat, raw):
         """A reply is used, new or stored."""
+        replies, written = self.lengths.get((chat.agent, chat.model), (0, 0))
+        self.lengths[chat.agent, chat.model] = replies + 1, written + raw.tokens_out
         self.requests += 1
         self.tokens_in += raw.tokens_in
         self.tokens_out += raw.tokens_out
+        self.cost += self._dollars(chat, raw.tokens_in, raw.tokens_out)
 
-    def check(self):
-        """Raises BudgetSpent where one more request, beside those in flight, would go beyond a limit."""
-        ahead = self.out + 1
-        each = 1 / max(1, self.requests)
-        for name, limit, used, more in (
-            ("max_requests", self.max_requests, self.requests, ahead),
-            ("max_tokens", self.max_tokens, self.tokens, ahead * self.tokens * each),
-            ("max_cost", self.max_cost, self.cost, ahead * self.cost * each),
-        ):
-            if limit and used + more > limit:
-                raise BudgetSpent(
-                    "The teacher's budget is used up; every reply is kept.",
-                    where=f"data.teacher.{name}",
-                    got=f"{self.requests:,} requests, {self.tokens:,} tokens, ${self.cost:.2f}",
-                    allowed=f"{limit:,}",
-                    fix=f"raise data.teacher.{name} and give the same command again: it goes on from here",
-                )
+    async def enter(self, chat):
+        """Wait until the question fits; what it reserves, which `leave` takes back.
+
+        Raises BudgetSpent where it does not fit although nothing is in flight.
+        """
+        place = asyncio.get_running_loop().create_future()
+        self.waiting.append((chat, place))
+        if len(self.waiting) == 1:
+            self._wake()
+        try:
+            return await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled() and not place.exception():
+                self.leave(place.result())
+            raise
+
+    def leave(self, need):
+        """The question is over, in whatever way; its reply, where it has one, has been counted."""
+        self.out -= 1
+        for name in self.reserved:  # with nothing out exactly 0, which a sum of floats may miss
+            self.reserved[name] = self.reserved[name] - need[name] if self.out else 0
+        self._wake()
+
+    def _wake(self):
+        while self.waiting:
+            chat, place = self.waiting[0]
+            if not place.done():
+                need = self._need(chat)
+                over = self._over(need)
+                if over and self.out:
+                    return
+                if over:
+                    place.set_exception(self._spent(over, need))
+                else:
+                    self._reserve(need)
+                    place.set_result(need)
+            self.waiting.popleft()
+
+    def _reserve(self, need):
+        self.out += 1
+        for name in self.reserved:
+            self.reserved[name] += need[name]
+
+    def _need(self, chat):
+        """{limit: what the question may come to}."""
+        replies, written = self.lengths.get((chat.agent, chat.model), (0, 0))
+        reply = written / replies if replies else chat.max_tokens
+        cost = self._dollars(chat, chat.size, reply)
+        return {"max_requests": 1, "max_tokens": chat.size + reply, "max_cost": cost}
+
+    def _over(self, need):
+        """The first limit that the need, with all that is used and reserved, goes beyond; None where it fits."""
+        used = {"max_requests": self.requests, "max_tokens": self.tokens, "max_cost": self.cost}
+        for name, limit in self.limits.items():
+            if limit and used[name] + self.reserved[name] + need[name] > limit:
+                return name
+        return None
+
+    def _dollars(self, chat, tokens_in, tokens_out):
+        price_in, price_out = self.prices(chat.model)
+        return (tokens_in * price_in + tokens_out * price_out) / 1e6
+
+    def _spent(self, name, need):
+        after = f"the next one may take {need['max_tokens']:,.0f} tokens, ${need['max_cost']:.4f}"
+        return BudgetSpent(
+            "The teacher's budget is used up; every reply is kept.",
+            where=f"data.teacher.{name}",
+            got=f"{self.requests:,} requests, {self.tokens:,} tokens, ${self.cost:.4f}; {after}",
+            allowed=f"{self.limits[name]:,}",
+            fix=f"raise data.teacher.{name} and give the same command again: it goes on from here",
+        )

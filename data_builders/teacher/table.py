@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from data_builders.table import Count, Table
 
 BATCH = 50_000  # requests of one batch, by the limits of OpenAI
+BUDGET = "budget of this table alone, stored replies included; a data set's other tables have their own; 0: none"
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -35,18 +36,26 @@ class Teacher(Table):
     timeout: float = how(600.0, "seconds for one request in all", gt=0)
     patience: float = how(120.0, "seconds with nothing but failures until the endpoint counts as down", gt=0)
     max_reply_bytes: int = how(4 * 2**20, "a longer reply is cut off and not used", ge=1024)
-    max_requests: Count = how(0, "budget of this data set; 0: none")
-    max_tokens: Count = how(0, "budget of this data set, in and out together; 0: none")
-    max_cost: Price = how(0.0, "dollars, budget of this data set; 0: none")
+    max_requests: Count = how(0, f"replies, {BUDGET}")
+    max_tokens: Count = how(0, f"tokens in and out together, {BUDGET}")
+    max_cost: Price = how(0.0, f"dollars, {BUDGET}")
     price_in: Price = how(0.0, "dollars per million tokens read")
     price_out: Price = how(0.0, "dollars per million tokens written")
-    price_date: str = how("", "the day of the two prices, YYYY-MM-DD")
+    reasoner_price_in: Price = how(0.0, "the same of the reasoner, where that is another model")
+    reasoner_price_out: Price = how(0.0, "the same of the reasoner, where that is another model")
+    price_date: str = how("", "the day of the prices, YYYY-MM-DD")
     reply_tokens: int = how(1500, "tokens of one worked answer, for the bill of `plan`", ge=1)
 
     @property
     def at_once(self):
         """Requests that may be out together: at first, and at most."""
         return (BATCH, BATCH) if self.batch else (self.concurrency_start, self.concurrency)
+
+    def prices(self, model):
+        """Dollars per million tokens that a model reads and writes."""
+        if self.reasoner not in ("", self.model) and model == self.reasoner:
+            return self.reasoner_price_in, self.reasoner_price_out
+        return self.price_in, self.price_out
 
     @model_validator(mode="after")
     def _fits_together(self):
@@ -71,8 +80,17 @@ class Teacher(Table):
             raise ValueError("teacher.api_key_env is the NAME of an environment variable, not a key")
         if self.api_key_env and re.match(r"(sk|pk|hf|gsk)[-_]", self.api_key_env):
             raise ValueError("teacher.api_key_env looks like a key itself; give the NAME of an environment variable")
-        if (self.price_in or self.price_out) and not re.fullmatch(r"\d{4}-\d\d-\d\d", self.price_date):
+        priced = bool(self.price_in or self.price_out)
+        reasoner_priced = bool(self.reasoner_price_in or self.reasoner_price_out)
+        if reasoner_priced and self.reasoner in ("", self.model):
+            raise ValueError("teacher.reasoner_price_in and _out are for a teacher.reasoner that is another model")
+        if priced and not reasoner_priced and self.reasoner not in ("", self.model):
+            raise ValueError(
+                f"teacher.reasoner is another model than {self.model!r}: it needs teacher.reasoner_price_in and "
+                "teacher.reasoner_price_out"
+            )
+        if (priced or reasoner_priced) and not re.fullmatch(r"\d{4}-\d\d-\d\d", self.price_date):
             raise ValueError("teacher.price_date must say of which day the prices are, as YYYY-MM-DD")
-        if self.max_cost and not (self.price_in or self.price_out):
+        if self.max_cost and not (priced or reasoner_priced):
             raise ValueError("teacher.max_cost needs teacher.price_in and teacher.price_out")
         return self

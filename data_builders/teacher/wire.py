@@ -6,8 +6,6 @@ import time
 
 from data_builders.teacher.chat import Unusable
 
-CHARACTERS_PER_TOKEN = 4  # where the server does not count
-
 
 def wire_schema(schema):
     """The schema without limits of length and titles, which strict servers refuse; they are checked here afterwards."""
@@ -69,10 +67,6 @@ def caused_by(error, kind):
             return error
         error = error.__cause__ or error.__context__
     return None
-
-
-def guess(messages):
-    return sum(len(turn["content"]) for turn in messages) // CHARACTERS_PER_TOKEN
 
 
 def count(value, otherwise):
