@@ -194,11 +194,11 @@ def test_a_file_of_openings_that_never_close_is_read_in_time(tmp_path, piece):
     ids=repr,
 )
 def test_a_line_of_spaces_is_read_in_time_in_both_passes(tmp_path, line):
-    text = line.format(" " * 90_000)
+    text = "\n\n".join([line.format(" " * 99_000)] * 5)
     (tmp_path / "a.md").write_text(f"{text}\n\n# A {{#sec-a}}\n\nSome words that are long.\n", encoding="utf-8")
     started = time.monotonic()
     read(tmp_path)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
 
 
 def test_the_first_pass_leaves_out_very_long_lines_too(tmp_path):

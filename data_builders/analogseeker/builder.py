@@ -43,7 +43,7 @@ from data_builders.teacher.extractive import mine_facts
 from data_builders.teacher.protocol import PROMPT_VERSION
 from data_builders.teacher.store import FILE
 
-VERSION = 2
+VERSION = 3
 SHIPPED = Path(__file__).parent / "corpus"
 ROW_TOKENS = 90  # of an sft row, counted as in the card; measured on the shipped corpus
 

@@ -38,7 +38,7 @@ from data_builders.teacher.asking import open_teacher
 from data_builders.teacher.bill import Lengths, bill, together
 from data_builders.teacher.store import FILE
 
-VERSION = 1
+VERSION = 2
 SHIPPED = Path(__file__).parent / "corpus"
 SPARE = 2.0  # graded questions asked for each one wanted: some repeat, some have no answer that can be graded
 ROW_TOKENS = 79  # of an sft row of the expert, counted as in the card; measured on the shipped bank
