@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -265,7 +266,7 @@ def test_export_answers_alike_and_the_stock_command_scores_it_alike(finished, tm
     from recipes.commands import export
 
     whole, stages = finished
-    export.run(recipe=whole.recipe, runs=whole.runs, model="sft", to=tmp_path / "out")
+    export.run(whole, model="sft", to=tmp_path / "out")
     printed = capsys.readouterr().out
     assert re.search(r"to (\d+) of \1 test prompts", printed)
     files = {f.name for f in (tmp_path / "out").iterdir()}
@@ -307,8 +308,7 @@ def test_chat_answers_once_with_the_chosen_model(finished, capsys):
 
     whole, _ = finished
     chat.run(
-        recipe=whole.recipe,
-        runs=whole.runs,
+        whole,
         model="base",
         question="What is the capital of France?\nGive the final answer in <answer> tags.",
     )
@@ -319,7 +319,7 @@ def test_chat_names_the_command_where_there_is_nothing_yet(tmp_path):
     from recipes.commands import chat
 
     with pytest.raises(RecipeError, match="python -m recipes run analogseeker"):
-        chat.run(recipe=job(tmp_path).recipe, runs=tmp_path, model="rl", question="?")
+        chat.run(replace(job(tmp_path), command="python -m recipes run analogseeker"), model="rl", question="?")
 
 
 def test_a_gold_reply_that_the_grader_refuses_stops_before_training(finished, tmp_path):

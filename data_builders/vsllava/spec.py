@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from data_builders.table import Count, Share, Table
+from data_builders.table import Count, Need, Share, Table, extra
 
 
 class Tests(Table):
@@ -63,6 +63,16 @@ class Spec(Table):
         0.0, description="share of the rl prompts that ask for a parameter; closeness is rewarded"
     )
     leak_threshold: float = Field(0.005, ge=0, le=1, description="share of test items with 13 tokens found in training")
+
+    @property
+    def needs(self):
+        if self.view != "image":
+            return []
+        return [
+            Need("matplotlib", extra("vlm"), "draws pictures with it"),
+            Need("PIL", extra("vlm"), "draws pictures with it"),
+            Need("torchvision", extra("vlm"), "makes pictures that most bases which see read through it", must=False),
+        ]
 
     @model_validator(mode="after")
     def _apart(self):
