@@ -218,6 +218,9 @@ def test_diff_names_changed_inputs_and_moved_scores(typed, place, monkeypatch):
     assert "t2 sft: 25.0 -> 24.0 (not significant" in text and "t3 sft: not compared: prompts differ" in text
     code, said, _ = typed("diff", first["sft"], second["sft"], "--runs", place.folder / "runs", there=False)
     assert code == 0 and "  sft.learning_rate 1e-4 -> 2e-4\n" in said
+    place.run("sft.learning_rate=2e-4", "sft.save_steps=3", "data.draws=3")
+    text = diff_command.diff(str(second["sft"]), "demo", place.folder / "runs")
+    assert "data/sft.jsonl changed" in text and "save_steps" not in text, "how often was saved changes nothing"
     assert diff_command.diff("demo", "demo/embedded", place.folder / "runs").count(": same") == 4
     with pytest.raises(RecipeError, match="demo/embedded"):
         diff_command.diff("demo", "dmo", place.folder / "runs")

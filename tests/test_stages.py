@@ -56,6 +56,10 @@ def weights(folder: Path) -> str:
     return hashlib.sha256((folder / "adapter" / "adapter_model.safetensors").read_bytes()).hexdigest()
 
 
+def logged(folder: Path, key: str) -> list[float]:
+    return [json.loads(line)[key] for line in (folder / "training.jsonl").read_text().splitlines()]
+
+
 def artefacts(home: Path) -> dict[str, Path]:
     return {f.name.rpartition("-")[0]: f for f in home.glob("*-????????") if (f / "manifest.json").is_file()}
 
@@ -133,6 +137,8 @@ def test_training_goes_on_after_an_interruption_and_ends_with_the_same_weights(
     assert list(tmp_path.glob("checkpoints/checkpoint-*"))
     module.run(step.spec, inputs, tmp_path, whole.runtime)
     assert weights(tmp_path) == weights(stages[stage])
+    if stage == "sft":
+        assert logged(tmp_path, "tokens") == logged(stages[stage], "tokens")
 
 
 def test_a_run_that_is_killed_in_every_stage_ends_as_one_left_alone(tmp_path):
