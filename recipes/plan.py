@@ -49,7 +49,8 @@ class Forecast:
 def forecast(module, stage, spec, counts, inputs, state, runs, runtime):
     """The `Forecast` of a stage that has to run; `runs` is the folder of all results.
 
-    `counts` are the row counts known so far; the stage's own forecast may add to them. The rate (tokens per second) is
+    `counts` are the row counts known so far, and under `reads` the names of the stages before; the stage's own forecast
+    may add to them. The rate (tokens per second) is
     the median of earlier uninterrupted runs of this stage with this model on this hardware, else the stage's pilot.
     """
     work = module.forecast(spec, counts, Path(runs))

@@ -268,6 +268,15 @@ def test_evaluation_goes_on_with_the_models_that_are_left(finished, tmp_path):
     assert accuracy == pytest.approx(manifest["metrics"]["scores"]["rl"]["analogseeker_calculation"], abs=1e-4)
 
 
+def test_the_replies_of_the_evaluation_were_foreseen(finished):
+    whole, stages = finished
+    step = next(s for s in pipeline.wire(whole.recipe) if s.name == "evaluate")
+    counts = pipeline.counted(stages["data"]) | {"reads": step.reads}
+    files = stages["evaluate"].glob("lm_eval/*/*/samples_*.jsonl")
+    given = [len(json.loads(line)["resps"][0]) for file in files for line in file.read_text().splitlines()]
+    assert whole.stages("evaluate").forecast(step.spec, counts, whole.runs).rows == sum(given) > 300
+
+
 def test_export_answers_alike_and_the_stock_command_scores_it_alike(finished, tmp_path, capsys):
     from recipes.commands import export
 
