@@ -2,12 +2,7 @@
 
 from recipes.report import stats
 from recipes.report.answers import Answers
-
-
-def pooled(by_seed: list[Answers]) -> tuple[list[float], list[str]]:
-    """(scores, clusters) of one model on one task over all seeds; an item without a node is a cluster of its own."""
-    clusters = [c if c.startswith("node ") else f"{n} {c}" for n, found in enumerate(by_seed) for c in found.clusters]
-    return [score for found in by_seed for score in found.scores], clusters
+from recipes.report.seeds import pooled
 
 
 def scored(scores: list[float], clusters: list[str]) -> str:

@@ -13,12 +13,13 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.arms import pooled, scored
+from benchmarks.arms import scored
 from recipes.config import ROOT
 from recipes.loader import load
 from recipes.pipeline import Job, run
 from recipes.report import stats
 from recipes.report.load import load_evaluation
+from recipes.report.seeds import pooled
 
 QUICK = ["eval.fewshot=0", "eval.general=[]"]
 ARMS = {"sft": "quality", "quality": "quality", "random": "random", "none": "none"}

@@ -1,5 +1,6 @@
 """What the `[data]` tables of all builders are made of."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +11,34 @@ Share = Annotated[float, Field(ge=0, le=1)]
 GENERAL = Path(__file__).resolve().parents[1] / "recipes" / "embedded" / "model" / "general_train.jsonl"
 
 
-class Table(BaseModel):
-    """A frozen TOML table in which unknown keys are errors."""
+@dataclass(frozen=True)
+class Need:
+    """A package beside the core ones: `why` ends "X is not installed, and [table] …"; `must`: it stops without it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    package: str
+    install: str
+    why: str
+    must: bool = True
+
+
+class Table(BaseModel):
+    """A frozen TOML table in which unknown keys and infinities are errors.
+
+    No value is converted either: `recipes.loader` reads every table strictly. A test that makes one in Python may give
+    a list for a tuple.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @property
+    def needs(self):
+        """The `Need`s of this table as it is set, for `doctor` and the start of a run; those of tables in it apart."""
+        return []
+
+
+def extra(name):
+    """How an extra of this package is installed."""
+    return f"pip install -c constraints.txt -e '.[{name}]'"
 
 
 class KeptApart(Table):

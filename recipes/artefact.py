@@ -27,6 +27,9 @@ LATEST = "latest.json"
 class Key:
     """What a stage's result is. `spec` is the whole resolved spec; its dotted keys in `how` are not part of that.
 
+    A manifest keeps `how` beside the spec. One that was written before it did says of no key that it does not matter:
+    runs that differ in such a key are then not pooled, and `diff` names the key.
+
     `inputs` maps a name to {"stage" or "path": where it lies, "digest": one value, "files": {relative path: SHA-256}}.
     """
 
@@ -58,6 +61,7 @@ class Key:
             "version": self.version,
             "fingerprint": self.fingerprint,
             "spec": self.spec,
+            "how": sorted(self.how),
             "inputs": self.inputs,
         }
 

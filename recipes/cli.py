@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import logging
 import os
 import shlex
 import signal
@@ -42,12 +43,12 @@ def parser():
             option(command)
         return command
 
-    one = (name_argument, file_option, profile_options, runs_option)
+    one = (name_argument, file_option, profile_option, set_option, runs_option)
     add("list", list_recipes, "one line for each recipe", file_option)
-    add("show", show, "print the resolved recipe as TOML that runs again", *one[:3])
-    add(
-        "check", run_check, "validate recipes; prove the gold answers of built data", any_name, file_option, runs_option
-    )
+    add("show", show, "print the resolved recipe as TOML that runs again", *one[:4])
+    checking = (any_name, file_option, set_option, runs_option)
+    check = add("check", run_check, "validate recipes; prove the gold answers of built data", *checking)
+    check.add_argument("--profile", help="profile of the recipe (default: all)")
     add("plan", run_plan, "what each stage will cost, and what is already there", *one, text=PLAN_HELP)
     run = add("run", run_recipe, "run a recipe from data to report", *one, text=RUN_HELP)
     stages = ("data", *TRAINED, "rerank", "evaluate", "report")
@@ -65,7 +66,7 @@ def parser():
     for side in ("a", "b"):
         diff.add_argument(side, metavar="RUN", help="RECIPE, RECIPE/PROFILE, or the folder of an artefact")
     review = add("review", run_review, "a sheet for an expert who judges rows of the data; reads the answers", *one)
-    review.add_argument("--items", type=int, default=40, metavar="N", help="rows on the sheet (default: 40)")
+    review.add_argument("--items", type=count, default=40, metavar="N", help="rows on the sheet (default: 40)")
     review.add_argument("--data", type=Path, metavar="DIR", help="a data artefact (default: the newest of the recipe)")
     review.add_argument(
         "--read", type=Path, metavar="FILE", help="answers saved from the sheet: check, keep and sum up"
@@ -88,6 +89,13 @@ def parser():
     return top
 
 
+def count(text):
+    """A whole number above 0, for argparse."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return int(text)
+
+
 def name_argument(command):
     command.add_argument("name", help="recipe, a table of the recipe file")
 
@@ -107,9 +115,12 @@ def runs_option(command):
     )
 
 
-def profile_options(command):
-    text = "set one value last, such as sft.learning_rate=2e-4; may be repeated"
+def profile_option(command):
     command.add_argument("--profile", default="embedded", help="profile of the recipe (default: embedded)")
+
+
+def set_option(command):
+    text = "set one value last, such as sft.learning_rate=2e-4; may be repeated"
     command.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=text)
 
 
@@ -129,13 +140,16 @@ def main(argv=None):
     options.argv = ["python", "-m", "recipes", *mask_argv(argv)]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill stops like Ctrl-C
     try:
+        check_runs(options)
         return options.run(options) or 0
     except KeyboardInterrupt:
-        print(f"\nstopped; go on with:  {shlex.join(w for w in options.argv if w != '--fresh')}", file=sys.stderr)
+        print(f"\nstopped; go on with:  {going_on(options)}", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left, as `| head` does
-        return 0
+        if options.run in PRINTING:
+            return 0
+        print(f"stopped: nobody reads the output any more; go on with:  {going_on(options)}", file=sys.stderr)
     except RecipeError as error:
         print(mask(str(error)), file=sys.stderr)
     except Exception as error:
@@ -146,9 +160,23 @@ def main(argv=None):
     return 1
 
 
+def going_on(options):
+    """The command as typed, but for --fresh: what was done so far stays."""
+    return shlex.join(word for word in options.argv if word != "--fresh")
+
+
+def check_runs(options):
+    """Raises `RecipeError` where the folder of results is, or would lie in, a file."""
+    runs = getattr(options, "runs", None)
+    there = next((path for path in (runs, *runs.parents) if path.exists()), None) if runs else None
+    if there and not there.is_dir():
+        raise RecipeError("the folder of results is a file", where="--runs", got=there, allowed="a folder, new or not")
+
+
 def quiet_libraries():
     """Keep what the libraries would write beside our own lines out of it: warnings to their users, and their bars."""
     warnings.simplefilter("ignore", FutureWarning)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of a CPU kernel that nobody asked for
     os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported; models.quiet() sees to the rest
 
 
@@ -164,14 +192,21 @@ def job_of(options):
     return Job(recipe_of(options), options.runs, argv=tuple(options.argv), command=repeat(options))
 
 
-def repeat(options):
-    """The command that gives this recipe's report again: only what differs from the defaults."""
-    default = parser().parse_args(["run", options.name])
-    words = ["python", "-m", "recipes", "run", options.name]
+def repeat(options, command="run"):
+    """Another command about the same recipe, file, profile and results: only what differs from the defaults.
+
+    Every command that a person is advised to give is made here, so that it means what the one given meant.
+    """
+    known = vars(parser().parse_args([command, "NAME"]))  # what that command takes, and its defaults
+    words = ["python", "-m", "recipes", command]
+    words += [options.name or "NAME"] if options.name or command == "run" else []
     for option in ("file", "profile", "runs"):
-        if getattr(options, option) != getattr(default, option):
-            words += [f"--{option}", str(getattr(options, option))]
-    return shlex.join(mask_argv([*words, *(word for text in options.set for word in ("--set", text))]))
+        given = getattr(options, option, None)
+        if option in known and given is not None and given != known[option]:
+            words += [f"--{option}", str(given)]
+    if "set" in known:
+        words += [word for text in options.set for word in ("--set", text)]
+    return shlex.join(mask_argv(words))
 
 
 def list_recipes(options):
@@ -181,15 +216,16 @@ def list_recipes(options):
 
 
 def show(options):
-    from recipes.loader import as_toml
+    from recipes.commands.show import resolved
 
-    print(as_toml(recipe_of(options, here=False)), end="")
+    print(resolved(recipe_of(options, here=False)), end="")
 
 
 def run_check(options):
     from recipes.commands.check import check
 
-    return check(options.file, options.name, options.runs)
+    more = repeat(options, "doctor")
+    return check(options.file, options.name, options.runs, options.profile, options.set, more)
 
 
 def run_plan(options):
@@ -211,7 +247,7 @@ def run_recipe(options):
 def run_report(options):
     from recipes.commands.report import leaderboard, report
 
-    return report(job_of(options)) if options.name else leaderboard(options.runs)
+    return report(job_of(options)) if options.name else leaderboard(options.runs, repeat(options))
 
 
 def run_diff(options):
@@ -223,21 +259,20 @@ def run_diff(options):
 def run_review(options):
     from recipes.commands.review import run
 
-    print(run(job_of(options), options.data, options.items, options.read))
+    again = repeat(options, "review") + (f" --data {shlex.quote(str(options.data))}" if options.data else "")
+    print(run(job_of(options), options.data, options.items, options.read, again))
 
 
 def run_chat(options):
     from recipes.commands import chat
 
-    return chat.run(recipe=recipe_of(options), runs=options.runs, model=options.model, question=options.once)
+    return chat.run(job_of(options), model=options.model, question=options.once)
 
 
 def run_export(options):
     from recipes.commands import export
 
-    return export.run(
-        recipe=recipe_of(options), runs=options.runs, model=options.model, to=options.to, least=options.drop_experts
-    )
+    return export.run(job_of(options), model=options.model, to=options.to, least=options.drop_experts)
 
 
 def run_new(options):
@@ -257,4 +292,9 @@ def run_embedded(options):
     if word not in ("build", "score"):
         print(EMBEDDED_HELP, file=sys.stdout if word in ("-h", "--help") else sys.stderr)
         return 0 if word in ("-h", "--help") else WRONG_USAGE
-    return importlib.import_module(f"recipes.embedded.{word}").main(rest)
+    read = importlib.import_module("recipes.embedded.options").READ[word]
+    given = read(rest)  # wrong usage and --help end here, before anything heavy is imported
+    return importlib.import_module(f"recipes.embedded.{word}").main(given)
+
+
+PRINTING = (list_recipes, show, run_plan, run_diff, run_doctor)  # whose output may be cut off and nothing is lost

@@ -161,6 +161,8 @@ class Draft:
         *parents, last = dotted.split(".")
         table = self.table
         for depth, part in enumerate(parents):
+            if part not in table:
+                self.origins[".".join(parents[: depth + 1])] = "--set"
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
                 self.origins[dotted] = "--set"
@@ -239,10 +241,11 @@ class Draft:
             return None
         return self._table(spec, table, "data")
 
-    def _table(self, model, table, prefix):
+    def _table(self, model, table, prefix, noted=frozenset()):
         """The typed table; None where nothing valid remains.
 
-        Wrong keys are noted and left out, so that the other keys still get their cross checks.
+        Wrong keys are noted and left out, so that the other keys still get their cross checks; a key in `noted`, which
+        was left out so, is not missed.
         """
         if not isinstance(table, dict):
             self.problem(prefix, "must be a table", toml_value(table), f"[{self.name}.{prefix}]")
@@ -254,11 +257,12 @@ class Draft:
             found = error.errors()
             deeper = {tuple(e["loc"][:n]) for e in found for n in range(len(e["loc"]))}
             for e in found:
-                if tuple(e["loc"]) not in deeper or not e["loc"]:
+                if (tuple(e["loc"]) not in deeper or not e["loc"]) and not noted.intersection(e["loc"][:1]):
                     self._invalid(model, e, prefix)
-            rest = {key: value for key, value in table.items() if key not in {e["loc"][0] for e in found if e["loc"]}}
+            wrong = frozenset(e["loc"][0] for e in found if e["loc"])
+            rest = {key: value for key, value in table.items() if key not in wrong}
             return (
-                self._table(model, rest, prefix)
+                self._table(model, rest, prefix, noted | wrong)
                 if len(rest) < len(table) and not any(e["type"] == "missing" for e in found)
                 else None
             )

@@ -123,7 +123,7 @@ def make(job, step, done, fresh):
     with kept(job, step.name, out):
         out.mkdir(parents=True, exist_ok=True)
         inputs = step.given | {name: done[name] for name in step.reads}
-        counts = counted(done["data"]) if done else {}
+        counts = (counted(done["data"]) if done else {}) | {"reads": step.reads}
         expected = plan.forecast(module, step.name, step.spec, counts, inputs, reason, job.runs, job.runtime).predicted
         job.runtime.predicted, job.runtime.runs = expected, job.runs
         started, clock, cpu = artefact.now(), time.monotonic(), time.process_time()
@@ -233,6 +233,7 @@ def survey(job):
             begun = ", begun" if (job.home / f"{key.folder}.partial").exists() else ""
             state = artefact.why(job.home, key) + begun
         inputs = step.given | {name: done[name] for name in step.reads if name in done}
+        counts["reads"] = step.reads
         lines.append(plan.forecast(module, step.name, step.spec, counts, inputs, state, job.runs, job.runtime))
         if step.name == "data":
             check_rows(job.recipe, steps, counts)

@@ -49,7 +49,8 @@ class Forecast:
 def forecast(module, stage, spec, counts, inputs, state, runs, runtime):
     """The `Forecast` of a stage that has to run; `runs` is the folder of all results.
 
-    `counts` are the row counts known so far; the stage's own forecast may add to them. The rate (tokens per second) is
+    `counts` are the row counts known so far, and under `reads` the names of the stages before; the stage's own forecast
+    may add to them. The rate (tokens per second) is
     the median of earlier uninterrupted runs of this stage with this model on this hardware, else the stage's pilot.
     """
     work = module.forecast(spec, counts, Path(runs))
@@ -79,9 +80,21 @@ def earlier_runs(runs, stage, spec):
 
 
 def what_runs(spec):
-    """What decides a stage's speed: model and training method, or the builder and its teacher."""
-    teacher = (spec.get("data") or {}).get("teacher")
-    return [spec.get("model"), spec.get("builder"), teacher, (spec.get("sft") or spec.get("cpt") or {}).get("method")]
+    """What decides how many tokens a second a stage makes: the model, or the builder and whom it asks; the way it
+    learns; and what is computed beside: experts, the start's replies for a divergence, another model's for a reward."""
+    data, learnt, rl = (spec.get(name) or {} for name in ("data", "sft", "rl"))
+    learnt = learnt or spec.get("cpt") or {}
+    asked = [data.get(name) or {} for name in ("teacher", "judge", "repair", "quality")]
+    return [
+        spec.get("model"),
+        spec.get("builder"),
+        [[table.get(key) for key in ("kind", "model", "reasoner", "batch", "use_vllm")] for table in asked],
+        [learnt.get(key) for key in ("method", "packing")],
+        learnt.get("experts") if learnt.get("method") == "loramoe" else None,
+        [bool(weight) for weight in (learnt.get("kl_weight"), (learnt.get("balance") or {}).get("weight"))],
+        [rl.get(key) for key in ("algorithm", "use_vllm")],  # an algorithm has a value head, a reference, neither
+        bool(rl.get("beta")),  # the start's replies again, for the divergence
+    ]
 
 
 def pilot(module, spec, inputs, runtime):

@@ -2,19 +2,18 @@
 
 from pathlib import Path
 
-from recipes import artefact, models, vision
+from recipes import artefact
 from recipes.errors import RecipeError
 from recipes.trained import TRAINED, start
 
 
-def choose(recipe, runs: Path, wanted: str | None) -> tuple[str, dict[str, Path]]:
+def choose(job, wanted: str | None) -> tuple[str, dict[str, Path]]:
     """(stage, {stage: artefact folder} up to it) for `wanted`, "base" or one of TRAINED; the last trained for None.
 
     Raises:
         RecipeError: that stage has no finished result.
     """
-    home = runs / recipe.name / recipe.profile
-    done = artefact.latest(home)
+    done = artefact.latest(job.home)
     if wanted == "base":
         return "base", {}
     stages = [stage for stage in TRAINED if stage in done]
@@ -23,10 +22,10 @@ def choose(recipe, runs: Path, wanted: str | None) -> tuple[str, dict[str, Path]
     if wanted not in stages:
         raise RecipeError(
             "there is no such result yet",
-            where=str(home),
+            where=str(job.home),
             got=wanted or "no trained stage",
             allowed=", ".join(["base", *stages]),
-            fix=f"python -m recipes run {recipe.name} --profile {recipe.profile} --runs {runs}",
+            fix=job.command,
         )
     return wanted, {stage: done[stage] for stage in stages[: stages.index(wanted) + 1]}
 
@@ -34,6 +33,8 @@ def choose(recipe, runs: Path, wanted: str | None) -> tuple[str, dict[str, Path]
 def load(recipe, done: dict[str, Path], rows=()):
     """(model, its tokenizer, or its processor where any of `rows` has images) that the stages in `done` came to; the
     base model where there is none."""
+    from recipes import models, vision
+
     whole, adapter = start(recipe.model, done)
     model = models.load_base(whole)
     if adapter is not None:
@@ -45,6 +46,8 @@ def reply(model, reader, rows: list[dict], limit: int) -> list[str]:
     """Greedy replies, at most `limit` tokens each, to rows with a prompt (chat messages) and perhaps images, in one
     batch."""
     import torch
+
+    from recipes import vision
 
     batch = vision.prompts_of(reader, rows, model)
     pad = getattr(reader, "tokenizer", reader).pad_token_id

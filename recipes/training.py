@@ -126,9 +126,19 @@ def silence(trainer):
 
 def train(trainer, out: Path) -> float:
     """Train to the end, from the last whole checkpoint where there is one; seconds spent in this process."""
-    began = time.monotonic()
-    trainer.train(resume_from_checkpoint=last_checkpoint(out))
+    began, checkpoint = time.monotonic(), last_checkpoint(out)
+    if checkpoint is not None:
+        trainer._total_train_tokens = tokens_seen(checkpoint)
+    trainer.train(resume_from_checkpoint=checkpoint)
     return time.monotonic() - began
+
+
+def tokens_seen(checkpoint: str) -> int:
+    """Tokens of the run up to a checkpoint, which TRL counts and forgets: as logged last, and in proportion for the
+    steps since."""
+    state = json.loads((Path(checkpoint) / "trainer_state.json").read_text(encoding="utf-8"))
+    logged = [entry for entry in state["log_history"] if "num_tokens" in entry]
+    return round(logged[-1]["num_tokens"] * state["global_step"] / logged[-1]["step"]) if logged else 0
 
 
 def keep_start(model, out: Path) -> Path:

@@ -4,5 +4,38 @@ What needs a GPU is in on_cuda.py, which test_cuda.py runs in a process of its o
 """
 
 import os
+import signal
+
+import pytest
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with a recipe whose stages only write small files."""
+    from tests.fake_pipeline import Place
+
+    return Place(tmp_path / "place")
+
+
+@pytest.fixture
+def typed(place, monkeypatch, capsys):
+    """Type a command in a place with fake stages: (exit code, what was printed, what was complained)."""
+    from recipes import cli
+
+    real = cli.job_of
+
+    def job_of(options):
+        job = real(options)
+        return type(job)(job.recipe, job.runs, job.runtime, job.argv, job.command, place.stages)
+
+    monkeypatch.setattr(cli, "job_of", job_of)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def run(*words, there=True):
+        options = ["--file", str(place.folder / "recipes.toml"), "--runs", str(place.folder / "runs")] if there else []
+        code = cli.main([*map(str, words), *options])
+        return code, *capsys.readouterr()
+
+    return run

@@ -10,6 +10,8 @@ import json
 import random
 from pathlib import Path
 
+from recipes.stages.evaluate import kind_of
+
 FAMILIES = ["current mirrors", "differential pairs", "cascodes", "noise", "filters", "oscillators"]
 HOSTILE = "<script>alert(1)</script>"
 DATE = "2026-11-23T21-04-07.512345"
@@ -61,6 +63,7 @@ def _manifest(folder: Path, stage: str, seed: int, name: str, folders: dict[str,
                 "model": {"name": name, "revision": None, "dtype": "float32"},
                 "eval": {"alpha": 0.05, "margin": 0.05, "fewshot": 3},
             },
+            "how": ["eval.batch_size"],
             "inputs": inputs | {"model": {"path": name, "digest": _hash(name), "files": {}}},
             "outputs": {},
             "metrics": {"tokens": 410_000, "rows": 2680},
@@ -188,7 +191,9 @@ def _evaluate(folder: Path, skill: dict, models: list, rng: random.Random, promp
             "models": [{"name": m, "stage": s, "num_fewshot": shots, "dir": f"lm_eval/{m}"} for m, s, shots in models],
             "prompt": "<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n",
             "decoding": "greedy, at most 128 new tokens",
-            "tasks": {task: {"kind": kind} for task, (kind, _, _) in skill.items()},
+            "tasks": {
+                task: {"kind": kind_of(task) if kind == "domain" else kind} for task, (kind, _, _) in skill.items()
+            },
             "observed": {m: OBSERVED for m, stage, _ in models if stage != "base"},
         },
     )

@@ -4,11 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.arms import compare, pooled
+from benchmarks.arms import compare
 from benchmarks.reinforcement import METHODS, reinforced
 from recipes.checks import check_rl
 from recipes.config import ROOT
 from recipes.loader import load
+from recipes.report.seeds import pooled
 from recipes.stage_specs import EvaluateStage
 from recipes.stages import evaluate
 from recipes.stages.rl import completions_of

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 
@@ -15,7 +14,6 @@ from recipes.commands import doctor
 from recipes.config import ROOT
 from recipes.errors import RecipeError
 from recipes.report import compare, leaderboard
-from tests.fake_pipeline import Place
 
 COMMANDS = ["list", "show", "check", "plan", "run", "report", "diff", "review", "chat", "export", "new", "doctor"]
 
@@ -24,31 +22,6 @@ def recipes(*words, **more):
     return subprocess.run(
         [sys.executable, "-m", "recipes", *words], cwd=ROOT, capture_output=True, text=True, timeout=60, **more
     )
-
-
-@pytest.fixture
-def place(tmp_path):
-    return Place(tmp_path / "place")
-
-
-@pytest.fixture
-def typed(place, monkeypatch, capsys):
-    """Type a command in a place with fake stages: (exit code, what was printed, what was complained)."""
-    real = cli.job_of
-
-    def job_of(options):
-        job = real(options)
-        return type(job)(job.recipe, job.runs, job.runtime, job.argv, job.command, place.stages)
-
-    monkeypatch.setattr(cli, "job_of", job_of)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-
-    def run(*words, there=True):
-        options = ["--file", str(place.folder / "recipes.toml"), "--runs", str(place.folder / "runs")] if there else []
-        code = cli.main([*map(str, words), *options])
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_help_lists_every_command_and_every_command_has_help():
@@ -245,6 +218,9 @@ def test_diff_names_changed_inputs_and_moved_scores(typed, place, monkeypatch):
     assert "t2 sft: 25.0 -> 24.0 (not significant" in text and "t3 sft: not compared: prompts differ" in text
     code, said, _ = typed("diff", first["sft"], second["sft"], "--runs", place.folder / "runs", there=False)
     assert code == 0 and "  sft.learning_rate 1e-4 -> 2e-4\n" in said
+    place.run("sft.learning_rate=2e-4", "sft.save_steps=3", "data.draws=3")
+    text = diff_command.diff(str(second["sft"]), "demo", place.folder / "runs")
+    assert "data/sft.jsonl changed" in text and "save_steps" not in text, "how often was saved changes nothing"
     assert diff_command.diff("demo", "demo/embedded", place.folder / "runs").count(": same") == 4
     with pytest.raises(RecipeError, match="demo/embedded"):
         diff_command.diff("demo", "dmo", place.folder / "runs")

@@ -194,6 +194,12 @@ BROKEN = {
         [],
         ["profiles.gpu: must be a table", "got     3"],
     ),
+    "a table that --set alone brings about": (
+        None,
+        ["data.teachr.kind=openai"],
+        ["data.teachr: unknown key", "where   --set data.teachr", "did you mean 'teacher'"],
+    ),
+    "infinite number in the data": (None, ["data.teacher.timeout=inf"], ["data.teacher.timeout: wrong value"]),
     "set without a value": (
         None,
         ["sft.rank"],
@@ -305,3 +311,8 @@ def test_all_errors_come_at_once_each_with_its_place(tmp_path):
 def test_a_wrong_value_does_not_cause_errors_about_its_relations(tmp_path):
     error = refused(tmp_path, GOOD, ["rl.steps=0", "rl.warmup_steps=5"])
     assert [problem.what.split(":")[0] for problem in error.problems if "model" not in problem.what] == ["rl.steps"]
+
+
+def test_a_needed_key_with_a_wrong_value_is_not_missing_too(tmp_path):
+    error = refused(tmp_path, GOOD, [f"model.name={model_folder(tmp_path)}", "eval.tasks=x"])
+    assert [problem.what for problem in error.problems] == ["eval.tasks: wrong value"]

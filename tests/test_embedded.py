@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3
 
 from eval.graders import grade
 from recipes.config import EMBEDDED, ROOT
-from recipes.embedded import build, score
+from recipes.embedded import build, options, score
 from recipes.embedded.calculations import bare_sum, field_problem, stated_formula, sums
 from recipes.embedded.facts import stated_open, stated_option, unknown_option
 from recipes.embedded.items import WORDS, Item
@@ -293,9 +293,9 @@ def test_the_model_is_a_stock_qwen3_that_answers():
 
 
 def test_the_shipped_model_is_what_the_command_builds_by_default():
-    assert [TRAINING[key] for key in ("steps", "rate", "seed")] == [build.STEPS, build.RATE, build.SEED]
-    assert TRAINING["tokens"] == build.STEPS * build.ROWS * build.LENGTH
-    assert [point["step"] for point in TRAINING["history"]][-1] == build.STEPS
+    assert [TRAINING[key] for key in ("steps", "rate", "seed")] == [options.STEPS, options.RATE, options.SEED]
+    assert TRAINING["tokens"] == options.STEPS * options.ROWS * options.LENGTH
+    assert [point["step"] for point in TRAINING["history"]][-1] == options.STEPS
     assert TRAINING["history"][-1]["loss"] < 0.5 < TRAINING["history"][0]["loss"]
 
 
@@ -396,7 +396,7 @@ def test_the_rate_warms_up_stays_and_falls_and_once_more_in_the_last_phase():
 
 
 def test_every_phase_has_its_share_of_the_steps():
-    steps = Counter(id(build.mixture_at(step, build.STEPS)) for step in range(build.STEPS))
+    steps = Counter(id(build.mixture_at(step, options.STEPS)) for step in range(options.STEPS))
     assert [steps[id(mixture)] for _, mixture in PHASES] == [1100, 1100, 300]
 
 
@@ -418,7 +418,7 @@ def test_score_asks_the_model_and_writes_its_card(tmp_path, capsys):
     rows = [row for kind in ("arithmetic", "facts", "instructions") for row in shipped_rows() if row["kind"] == kind]
     few = rows[:2] + rows[150:152] + rows[-2:]
     (folder / "general_test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in few), encoding="utf-8")
-    score.main(["--model", str(folder)])
+    score.main(options.score(["--model", str(folder)]))
     said, text = capsys.readouterr().out, (folder / "README.md").read_text(encoding="utf-8")
     for task in score.TASKS:
         assert re.search(rf"{task}: [\d.]+% \(95 % interval [\d.]+% to [\d.]+%, n = 2\)", said)
@@ -427,7 +427,7 @@ def test_score_asks_the_model_and_writes_its_card(tmp_path, capsys):
 
 def test_score_refuses_a_folder_without_a_model(tmp_path):
     with pytest.raises(RecipeError, match="no model folder") as error:
-        score.main(["--model", str(tmp_path)])
+        score.main(options.score(["--model", str(tmp_path)]))
     assert "training.json and config.json" in str(error.value)
 
 

@@ -39,7 +39,7 @@ def test_a_loramoe_export_is_an_adapter_beside_its_base_that_answers_alike(loram
     from recipes.commands import export
 
     job, _ = loramoe
-    export.run(recipe=job.recipe, runs=job.runs, to=tmp_path / "out")
+    export.run(job, to=tmp_path / "out")
     printed = capsys.readouterr().out
     assert re.search(r"to (\d+) of \1 test prompts", printed)
     assert (

@@ -163,3 +163,31 @@ def test_no_gpu_leaves_no_figure_and_no_torch_is_loaded_for_it(place, monkeypatc
         assert memory.bytes and memory.gpu_bytes is None
     place.run(until="sft")
     assert "peak_gpu_bytes" not in place.manifest("sft") and "gpu_bytes" not in place.manifest("sft")["predicted"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"rl": {"algorithm": "ppo", "beta": 0.05}},
+        {"rl": {"algorithm": "grpo", "beta": 0.05}},
+        {"sft": {"method": "lora", "kl_weight": 0.1}},
+        {"sft": {"method": "lora", "packing": False}},
+        {"sft": {"method": "loramoe", "experts": {"count": 8}}},
+        {"data": {"teacher": {"kind": "openai"}}},
+        {"data": {"judge": {"kind": "openai"}}},
+    ],
+    ids=str,
+)
+def test_the_rate_of_a_run_that_works_otherwise_is_not_taken(other):
+    first = {
+        "rl": {"algorithm": "grpo", "beta": 0.0},
+        "sft": {"method": "lora", "packing": True, "kl_weight": 0.0, "experts": {"count": 6}},
+        "data": {"teacher": {"kind": "expert", "max_cost": 0.0}, "judge": None},
+    }
+    assert plan.what_runs(first) != plan.what_runs(first | {key: first[key] | part for key, part in other.items()})
+
+
+def test_a_setting_that_costs_no_time_lets_the_rate_of_an_earlier_run_stand():
+    first = {"sft": {"method": "lora", "learning_rate": 1e-4}, "data": {"teacher": {"kind": "openai", "max_cost": 0.0}}}
+    other = {"sft": {"method": "lora", "learning_rate": 2e-4}, "data": {"teacher": {"kind": "openai", "max_cost": 5.0}}}
+    assert plan.what_runs(first) == plan.what_runs(other)

@@ -31,7 +31,7 @@ def test_reft_exports_a_plain_model(reft, tmp_path, capsys):
     from recipes.commands import export
 
     job, _ = reft
-    export.run(recipe=job.recipe, runs=job.runs, model="rl", to=tmp_path / "out")
+    export.run(job, model="rl", to=tmp_path / "out")
     assert re.search(r"to (\d+) of \1 test prompts", capsys.readouterr().out)
     assert not (tmp_path / "out" / "adapter_config.json").exists()
     with safe_open(tmp_path / "out" / "model.safetensors", "pt") as weights:

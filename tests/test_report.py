@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from recipes.errors import RecipeError
+from recipes.report import sections
 from recipes.report.build import write_report
 from recipes.report.compare import compare_models
 from recipes.report.frontier import frontiers
@@ -360,6 +361,43 @@ def test_runs_of_one_setting_are_pooled_over_their_seeds(tmp_path):
     assert row.p_holm >= row.test.p
     assert "over 3 seeds" in page.read_text(encoding="utf-8")
     assert any(line.strip().startswith("rl - sft, calculation:") for line in as_text(repetition))
+
+
+def changed(folder, **parts):
+    """Write other values into the parts of a manifest; None takes a part out."""
+    file = folder / "manifest.json"
+    raw = json.loads(file.read_text(encoding="utf-8"))
+    for part, value in parts.items():
+        raw |= {part: raw[part] | value if isinstance(value, dict) else value}
+    file.write_text(json.dumps({key: value for key, value in raw.items() if value is not None}), encoding="utf-8")
+
+
+def test_runs_are_pooled_where_they_differ_only_in_what_their_manifests_say_is_how(tmp_path):
+    """Also in a builder's tables, and not where the same key decides the result."""
+    runs = [fabricate(tmp_path / "runs", skill=SMALL, seed=seed) for seed in (7, 8)]
+    how = ["data.teacher.max_cost", "sft.micro_batch"]
+    for place, cost, micro in zip(runs, (1.0, 2.0), (64, 8), strict=True):
+        changed(place["data"], spec={"data": {"teacher": {"kind": "openai", "max_cost": cost}}}, how=how)
+        changed(place["sft"], spec={"sft": {"micro_batch": micro, "balance": {"weight": 1.0}}}, how=how)
+    board = tmp_path / "board"
+    assert [list(r.runs) for r in write_leaderboard(tmp_path / "runs", board)[1]] == [[7, 8]]
+    for place in runs:
+        changed(place["sft"], how=[])  # the balance is taken over micro-batches
+    assert write_leaderboard(tmp_path / "runs", board)[1] == []
+
+
+def test_an_older_manifest_says_of_no_key_that_it_does_not_matter(tmp_path):
+    runs = [fabricate(tmp_path / "runs", skill=SMALL, seed=seed) for seed in (7, 8)]
+    for place in runs:
+        changed(place["evaluate"], how=None)
+    assert len(write_leaderboard(tmp_path / "runs", tmp_path / "board")[1]) == 1
+    changed(runs[0]["evaluate"], spec={"eval": {"batch_size": 7}})
+    assert write_leaderboard(tmp_path / "runs", tmp_path / "board")[1] == []
+
+
+def test_a_reranker_has_its_curves(tmp_path):
+    (tmp_path / "training.jsonl").write_text('{"step": 1, "loss": 0.7}\n{"step": 2, "loss": 0.5}\n')
+    assert list(sections.curves({"rerank": tmp_path})) == ["Reranker"]
 
 
 def test_a_run_whose_earlier_artefacts_are_gone_is_not_pooled(tmp_path):

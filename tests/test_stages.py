@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,10 @@ def job(runs: Path, *more: str) -> Job:
 
 def weights(folder: Path) -> str:
     return hashlib.sha256((folder / "adapter" / "adapter_model.safetensors").read_bytes()).hexdigest()
+
+
+def logged(folder: Path, key: str) -> list[float]:
+    return [json.loads(line)[key] for line in (folder / "training.jsonl").read_text().splitlines()]
 
 
 def artefacts(home: Path) -> dict[str, Path]:
@@ -132,6 +137,8 @@ def test_training_goes_on_after_an_interruption_and_ends_with_the_same_weights(
     assert list(tmp_path.glob("checkpoints/checkpoint-*"))
     module.run(step.spec, inputs, tmp_path, whole.runtime)
     assert weights(tmp_path) == weights(stages[stage])
+    if stage == "sft":
+        assert logged(tmp_path, "tokens") == logged(stages[stage], "tokens")
 
 
 def test_a_run_that_is_killed_in_every_stage_ends_as_one_left_alone(tmp_path):
@@ -261,11 +268,20 @@ def test_evaluation_goes_on_with_the_models_that_are_left(finished, tmp_path):
     assert accuracy == pytest.approx(manifest["metrics"]["scores"]["rl"]["analogseeker_calculation"], abs=1e-4)
 
 
+def test_the_replies_of_the_evaluation_were_foreseen(finished):
+    whole, stages = finished
+    step = next(s for s in pipeline.wire(whole.recipe) if s.name == "evaluate")
+    counts = pipeline.counted(stages["data"]) | {"reads": step.reads}
+    files = stages["evaluate"].glob("lm_eval/*/*/samples_*.jsonl")
+    given = [len(json.loads(line)["resps"][0]) for file in files for line in file.read_text().splitlines()]
+    assert whole.stages("evaluate").forecast(step.spec, counts, whole.runs).rows == sum(given) > 300
+
+
 def test_export_answers_alike_and_the_stock_command_scores_it_alike(finished, tmp_path, capsys):
     from recipes.commands import export
 
     whole, stages = finished
-    export.run(recipe=whole.recipe, runs=whole.runs, model="sft", to=tmp_path / "out")
+    export.run(whole, model="sft", to=tmp_path / "out")
     printed = capsys.readouterr().out
     assert re.search(r"to (\d+) of \1 test prompts", printed)
     files = {f.name for f in (tmp_path / "out").iterdir()}
@@ -307,8 +323,7 @@ def test_chat_answers_once_with_the_chosen_model(finished, capsys):
 
     whole, _ = finished
     chat.run(
-        recipe=whole.recipe,
-        runs=whole.runs,
+        whole,
         model="base",
         question="What is the capital of France?\nGive the final answer in <answer> tags.",
     )
@@ -319,7 +334,7 @@ def test_chat_names_the_command_where_there_is_nothing_yet(tmp_path):
     from recipes.commands import chat
 
     with pytest.raises(RecipeError, match="python -m recipes run analogseeker"):
-        chat.run(recipe=job(tmp_path).recipe, runs=tmp_path, model="rl", question="?")
+        chat.run(replace(job(tmp_path), command="python -m recipes run analogseeker"), model="rl", question="?")
 
 
 def test_a_gold_reply_that_the_grader_refuses_stops_before_training(finished, tmp_path):

@@ -1,5 +1,7 @@
 """What we teach TRL's trainers to do on a CPU leaves their results as they are."""
 
+import inspect
+import json
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -7,6 +9,7 @@ import pytest
 import torch
 import trl.trainer.utils as head
 from transformers import Qwen3Config, Qwen3ForCausalLM
+from trl import SFTTrainer
 
 from recipes import models, training
 from recipes.config import Model
@@ -179,3 +182,18 @@ def test_every_reply_is_kept_where_another_term_or_mean_looks_at_it(trainer, mon
     monkeypatch.setattr(grpo.GRPOTrainer, "_compute_loss", lambda self, model, inputs: inputs)
     batch = replies([0.0, 1.0], [3, 5], [2, 2])
     assert trainer.compute_loss(trainer.model, batch) == batch
+
+
+def test_the_count_of_tokens_goes_on_from_a_checkpoint(tmp_path):
+    """TRL begins to count anew; a checkpoint between two logged steps counts in proportion."""
+    assert "self._total_train_tokens +=" in inspect.getsource(SFTTrainer)
+    log = [{"step": 10, "num_tokens": 500.0}, {"step": 20, "num_tokens": 1000.0}, {"step": 20, "reward": 1.0}]
+    checkpoint = tmp_path / training.CHECKPOINTS / "checkpoint-24"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "trainer_state.json").write_text(json.dumps({"global_step": 24, "log_history": log}))
+    trainer = SimpleNamespace(train=lambda resume_from_checkpoint: None)
+    training.train(trainer, tmp_path)
+    assert trainer._total_train_tokens == 1200
+    (checkpoint / "trainer_state.json").write_text(json.dumps({"global_step": 24, "log_history": []}))
+    training.train(trainer, tmp_path)
+    assert trainer._total_train_tokens == 0

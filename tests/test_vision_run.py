@@ -92,7 +92,7 @@ def test_an_export_has_the_processor_and_answers_alike(finished, tmp_path, capsy
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     job, _, _ = finished
-    export.run(recipe=job.recipe, runs=job.runs, to=tmp_path / "out")
+    export.run(job, to=tmp_path / "out")
     assert re.search(r"to (\d+) of \1 test prompts", capsys.readouterr().out)
     assert AutoProcessor.from_pretrained(tmp_path / "out").image_token == "<image>"
     AutoModelForImageTextToText.from_pretrained(tmp_path / "out")

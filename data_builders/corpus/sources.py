@@ -31,7 +31,7 @@ def find(folder, ledger):
     """
     if not folder.is_dir():
         raise DataError(
-            "The corpus folder does not exist.",
+            "The corpus is a file, not a folder." if folder.exists() else "The corpus folder does not exist.",
             where="data.corpus",
             got=str(folder),
             allowed='"shipped" or a folder of documents: ' + ", ".join(SUFFIXES),

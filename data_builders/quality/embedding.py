@@ -5,9 +5,15 @@ order, and nothing of meaning. With one: a sentence encoder by name, where the p
 """
 
 from data_builders.schema import DataError
+from data_builders.table import Need
 
 FEATURES = 2**16  # of each of the two kinds of n-grams
 BATCH = 2_000  # texts at once: bounds the memory beside the vectors
+
+
+def needs(name):
+    """The `Need`s of an embedder of that name."""
+    return [Need("sentence_transformers", "pip install sentence-transformers", f"embeds with {name}")] if name else []
 
 
 def embedder(name=""):

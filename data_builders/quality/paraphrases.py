@@ -7,7 +7,7 @@ fact, and as many with one of another fact (benchmarks/paraphrases.py). For same
 
 from pydantic import Field
 
-from data_builders.quality.embedding import embedder
+from data_builders.quality.embedding import embedder, needs
 from data_builders.quality.leaks import CALCULATED, question_of, same_fact
 from data_builders.table import Table
 
@@ -20,6 +20,10 @@ class Paraphrases(Table):
 
     cosine: float = Field(0.8, gt=0, le=1, description="from which on a training question counts as a test item's own")
     encoder: str = Field("", description="sentence encoder (folder or hub id); empty: hashed n-grams, without a model")
+
+    @property
+    def needs(self):
+        return needs(self.encoder)
 
 
 def find_paraphrases(training, tests, table):

@@ -18,7 +18,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from data_builders.quality.embedding import BATCH, embedder
+from data_builders.quality.embedding import BATCH, embedder, needs
 from data_builders.quality.gates import GARBLED, words
 from data_builders.schema import DataError, order
 from data_builders.table import Share
@@ -47,6 +47,10 @@ class TextQuality(Teacher):
     )
     threshold: int = Field(3, ge=1, le=5, description="score from which on a text counts as good, for F1")
     reply_tokens: int = how(60, "tokens of one label, for the bill of `plan`", ge=1)
+
+    @property
+    def needs(self):
+        return super().needs + needs(self.encoder)
 
     @model_validator(mode="after")
     def _one_cut(self):

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from data_builders.corpus.repair import Repair
 from data_builders.quality.judge import Judge
 from data_builders.quality.text_quality import TextQuality
-from data_builders.table import Count, KeptApart, Share, Table
+from data_builders.table import Count, KeptApart, Need, Share, Table, extra
 from data_builders.teacher.table import Teacher, how
 
 
@@ -80,3 +80,8 @@ class Spec(KeptApart):
     published_rows: Count = Field(1500, description="most training rows of each published set")
     general: str = Field("embedded", min_length=1, description='"embedded", or a JSONL file of rows as in sft.jsonl')
     general_rows: Count = Field(300, description="rows of general ability for the first supervised stage")
+
+    @property
+    def needs(self):
+        without = "looks only at the form of SMILES strings without it"
+        return [Need("rdkit", extra("chemistry"), without, must=False)] if self.tests.molecules else []

@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from data_builders.table import Count, Table
+from data_builders.table import Count, Need, Table, extra
 
 BATCH = 50_000  # requests of one batch, by the limits of OpenAI
 BUDGET = "budget of this table alone, stored replies included; a data set's other tables have their own; 0: none"
-Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Price = Annotated[float, Field(ge=0)]
 
 
 def how(default, description, **limits):
@@ -45,6 +45,16 @@ class Teacher(Table):
     reasoner_price_out: Price = how(0.0, "the same of the reasoner, where that is another model")
     price_date: str = how("", "the day of the prices, YYYY-MM-DD")
     reply_tokens: int = how(1500, "tokens of one worked answer, for the bill of `plan`", ge=1)
+
+    @property
+    def needs(self):
+        if self.kind == "openai":
+            return [Need("openai", extra("teacher"), "asks an endpoint through it")]
+        if self.kind == "expert":
+            return []
+        held = Need("llguidance", extra("teacher"), "holds the replies of a local model to their form with it")
+        slower = Need("vllm", extra("vllm"), "then asks through transformers, which is slower", must=False)
+        return [held, slower] if self.use_vllm else [held]
 
     @property
     def at_once(self):

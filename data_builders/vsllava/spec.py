@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from data_builders.table import Count, KeptApart, Share, Table
+from data_builders.table import Count, KeptApart, Need, Share, Table, extra
 
 
 class Tests(Table):
@@ -62,6 +62,16 @@ class Spec(KeptApart):
     rl_parameters: Share = Field(
         0.0, description="share of the rl prompts that ask for a parameter; closeness is rewarded"
     )
+
+    @property
+    def needs(self):
+        if self.view != "image":
+            return []
+        return [
+            Need("matplotlib", extra("vlm"), "draws pictures with it"),
+            Need("PIL", extra("vlm"), "draws pictures with it"),
+            Need("torchvision", extra("vlm"), "makes pictures that most bases which see read through it", must=False),
+        ]
 
     @model_validator(mode="after")
     def _apart(self):

@@ -3,12 +3,12 @@
 from recipes import results
 
 
-def run(*, recipe, runs, model=None, question=None):
+def run(job, *, model=None, question=None):
     """Answer `question` once, or converse until an empty line or end of input.
 
     `model` is base, a training stage, or None for the newest.
     """
-    stage, done = results.choose(recipe, runs, model)
+    recipe, (stage, done) = job.recipe, results.choose(job, model)
     loaded, reader = results.load(recipe, done)
     limit = recipe.eval.max_new_tokens
     if question is not None:

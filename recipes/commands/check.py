@@ -1,29 +1,46 @@
 """`check`: every recipe under every profile, and the gold answers of the data that is already built."""
 
 from recipes.artefact import latest
+from recipes.config import DEFAULT_PROFILE
 from recipes.errors import ConfigErrors
 from recipes.loader import load, profiles, read_file
 
 
-def check(file, name, runs):
-    """Print what was checked; 1 where something is wrong, with every error of every recipe, else 0."""
+def check(file, name, runs, profile=None, sets=(), more=""):
+    """Print what was checked; 1 where something is wrong, with every error of every recipe, else 0.
+
+    Without `profile` every profile is checked, with `sets` applied last. `more` is the command that looks at the rest.
+    """
     tables = read_file(file)
     problems = []
     for recipe in [name] if name else tables:
-        try:
-            load(file, recipe)
-        except ConfigErrors as error:
-            problems += error.problems
+        chosen = [profile] if profile else profiles(tables.get(recipe, {}))
+        found = wrong(file, recipe, chosen, sets, profile or DEFAULT_PROFILE)
+        problems += found
+        if found:
             continue
-        print(f"{recipe}: {', '.join(profiles(tables[recipe]))} valid")
-        for profile in profiles(tables[recipe]):
-            data = latest(runs / recipe / profile).get("data")
+        print(f"{recipe}: {', '.join(chosen)} valid")
+        for each in chosen:
+            data = latest(runs / recipe / each).get("data")
             if data:
                 from recipes.stages.data import prove_gold
 
-                print(f"{recipe}: {profile}: {prove_gold(data)} gold answers score 1.0, empty replies 0.0")
+                print(f"{recipe}: {each}: {prove_gold(data)} gold answers score 1.0, empty replies 0.0")
             else:
-                print(f"{recipe}: {profile}: gold answers will be proven when the data stage has built them")
+                print(f"{recipe}: {each}: gold answers will be proven when the data stage has built them")
     if problems:
         raise ConfigErrors(problems)
+    print(f"not looked at: packages, graphics cards, models in the cache, keys of teachers; for these:  {more}")
     return 0
+
+
+def wrong(file, recipe, chosen, sets, here):
+    """The problems of a recipe under the profiles `chosen`, each once; folders are looked for under the profile `here`
+    alone, for the others may be meant for another machine."""
+    found = {}
+    for profile in chosen:
+        try:
+            load(file, recipe, profile, sets, here=profile == here)
+        except ConfigErrors as error:
+            found |= {str(problem): problem for problem in error.problems}
+    return list(found.values())

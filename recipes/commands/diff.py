@@ -16,7 +16,7 @@ def diff(a, b, runs):
     lines = []
     for stage in shared:
         before, after = read_manifest(left[stage]), read_manifest(right[stage])
-        key = Key(stage, after["version"], after["spec"], after["inputs"])
+        key = Key(stage, after["version"], after["spec"], after["inputs"], frozenset(after.get("how", ())))
         changes = [] if before["fingerprint"] == after["fingerprint"] else key.differences(before)
         lines.append(f"{stage}: {left[stage].name} -> {right[stage].name}" + ("" if changes else ": same"))
         lines += [f"  {change}" for change in changes]

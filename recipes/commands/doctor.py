@@ -5,6 +5,10 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
+from pydantic import BaseModel
+
+from data_builders.table import extra
+from recipes.checks import known_tasks
 from recipes.config import model_folder
 from recipes.errors import ConfigErrors, RecipeError
 from recipes.loader import load, profiles, read_file
@@ -23,6 +27,7 @@ CORE = (
     "scipy",
     "jinja2",
 )
+TASK_PACKAGES = {"ifeval": ("langdetect", "immutabledict")}  # of lm-eval's tasks that our groups hold
 
 
 def doctor(file, name=None):
@@ -60,7 +65,7 @@ def require(recipe, runtime):
 def lacks(recipe):
     """[(whether it stops the run, one sentence)] for everything that the recipe asks for and this machine has not."""
     found = []
-    model, teacher = recipe.model, getattr(recipe.data, "teacher", None)
+    model = recipe.model
     if model.quantization == "nf4" and not find_spec("bitsandbytes"):
         found.append(
             (True, 'bitsandbytes is not installed, and model.quantization = "nf4" needs it: pip install -e ".[gpu]".')
@@ -79,13 +84,42 @@ def lacks(recipe):
             found.append((False, f"No GPU is in use, so {model.name} would run on the CPU."))
         if not cached(model.name):
             found.append((False, f"{model.name} is not in the local cache and will be downloaded."))
-    if (
-        (variable := getattr(teacher, "api_key_env", None))
-        and teacher.kind == "openai"
-        and not os.environ.get(variable)
-    ):
-        found.append((False, f"The environment variable {variable} with the teacher's key is not set."))
-    return found
+    return found + data_lacks(recipe.data) + tasks_lack(recipe.eval)
+
+
+def data_lacks(data):
+    """What the tables of `[data]` ask for and this machine has not: packages, and the keys of those who are asked."""
+    found = {}
+    for name, table in tables_of(data, "data"):
+        for need in getattr(table, "needs", ()):
+            if not find_spec(need.package):
+                sentence = f"{need.package} is not installed, and [{name}] {need.why}: {need.install}."
+                found.setdefault(need.package, (need.must, sentence))
+        variable = table.api_key_env if getattr(table, "kind", "") == "openai" else ""
+        if variable and not os.environ.get(variable):
+            sentence = f"The environment variable {variable} with the key of [{name}] is not set."
+            found.setdefault(variable, (False, sentence))
+    return list(found.values())
+
+
+def tables_of(table, name):
+    """(dotted name, table) of a table and of all in it."""
+    yield name, table
+    for key in type(table).model_fields:
+        if isinstance(inner := getattr(table, key), BaseModel):
+            yield from tables_of(inner, f"{name}.{key}")
+
+
+def tasks_lack(spec):
+    """What lm-eval's own tasks ask for beside it, where one of them is evaluated, by itself or in a group."""
+    names = (*spec.tasks, *spec.general)
+    words = {word for name in names for word in known_tasks()[name].read_text(encoding="utf-8").split()}
+    return [
+        (True, f"{package} is not installed, and the task {task} needs it: {extra('benchmarks')}.")
+        for task, packages in TASK_PACKAGES.items()
+        for package in packages
+        if task in words and not find_spec(package)
+    ]
 
 
 def cached(hub_id):

@@ -55,15 +55,15 @@ model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}")
 """
 
 
-def run(*, recipe, runs, model=None, to, least=0.0):
+def run(job, *, model=None, to, least=0.0):
     """Write `to`: merged weights, tokenizer, chat template, generation config and model card; `model` as in `chat`.
 
     With `least` the experts of a LoRAMoE adapter whose mean router weight is below it on every kind of text of the
     evaluation are left out; its answers may then differ from before, and how many do is said.
 
     Raises:
-        RecipeError: `to` exists, there is no result, `least` for a model without experts or before an evaluation, or
-            the merged model answers otherwise than the adapter.
+        RecipeError: `to` exists, there is no result or no data, `least` for a model without experts or before an
+            evaluation, or the merged model answers otherwise than the adapter.
     """
     to = Path(to)
     if to.exists():
@@ -74,13 +74,13 @@ def run(*, recipe, runs, model=None, to, least=0.0):
             allowed="a folder that does not exist yet",
             fix="name another, or remove it",
         )
-    stage, done = results.choose(recipe, runs, model)
+    recipe, runs, (stage, done) = job.recipe, job.runs, results.choose(job, model)
     whole, _ = start(recipe.model, done)
-    rows = test_rows(runs / recipe.name / recipe.profile)
+    rows = test_rows(job)
     loaded, reader = results.load(recipe, done, rows)
     before = answers(loaded, reader, rows, recipe.eval)
     if least:
-        drop_experts(loaded, runs / recipe.name / recipe.profile, stage, least)
+        drop_experts(loaded, job.home, stage, least)
     unfinished = to.with_name(to.name + ".partial")
     shutil.rmtree(unfinished, ignore_errors=True)
     base = None if mergeable(loaded) else base_beside(whole, unfinished, to)
@@ -169,11 +169,21 @@ def base_beside(model, folder: Path, to: Path) -> str:
     return str(to / "base")
 
 
-def test_rows(home: Path) -> list[dict]:
+def test_rows(job) -> list[dict]:
     """An even choice of the newest test set's rows."""
-    from recipes import artefact, training
+    from recipes import artefact
 
-    rows = training.read_rows(artefact.latest(home)["data"] / "test.jsonl")
+    data = artefact.latest(job.home).get("data")
+    if data is None:
+        raise RecipeError(
+            "there are no test prompts yet to compare replies on",
+            where=str(job.home),
+            got="no data",
+            fix=f"{job.command} --until data",
+        )
+    from recipes import training
+
+    rows = training.read_rows(data / "test.jsonl")
     return rows[:: max(1, len(rows) // PARITY_PROMPTS)][:PARITY_PROMPTS]
 
 

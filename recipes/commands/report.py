@@ -12,21 +12,19 @@ def report(job):
             "no evaluated run of this recipe yet",
             where=job.home,
             got=", ".join(done) or "nothing",
-            fix=f"python -m recipes run {job.recipe.name} --profile {job.recipe.profile}",
+            fix=job.command,
         )
     with artefact.lock(job.home):
         pipeline.report(job, done, always=True)
 
 
-def leaderboard(runs):
-    """Write one leaderboard over every run under `runs`."""
+def leaderboard(runs, run):
+    """Write one leaderboard over every run under `runs`; `run` is the command that makes one."""
     from recipes.report.leaderboard import write_leaderboard
     from recipes.report.seeds import as_text
 
     if not any(runs.glob("*/*/evaluate-????????")):
-        raise RecipeError(
-            "no evaluated run yet", where=runs, fix="python -m recipes run NAME, or give another folder with --runs"
-        )
+        raise RecipeError("no evaluated run yet", where=runs, fix=f"{run}, or give another folder with --runs")
     page, repeated = write_leaderboard(runs, runs / "leaderboard")
     for repetition in repeated:
         print(*as_text(repetition), "", sep="\n")

@@ -5,21 +5,28 @@ from recipes.errors import RecipeError
 from recipes.report import review
 
 
-def run(job, data, count, answers):
-    """Write the sheet of the job's newest data (or of the artefact `data`), or take in a file of answers; the text."""
+def run(job, data, count, answers, again):
+    """Write the sheet of the job's newest data (or of the artefact `data`), or take in a file of answers; the text.
+
+    `again` is this command without --items and --read.
+    """
     folder = data or artefact.latest(job.home).get("data")
     if folder is None or not (folder / artefact.MANIFEST).is_file():
         raise RecipeError(
             "there are no data to review yet",
             where=folder or job.home,
-            fix=f"python -m recipes run {job.recipe.name} --profile {job.recipe.profile} --until data",
+            fix="name the folder of an artefact" if data else f"{job.command} --until data",
         )
     if answers is None:
         title = f"{job.recipe.name}: {job.recipe.summary}" if job.recipe.summary else job.recipe.name
         sheet = review.write_sheet(folder, count, job.recipe.seed, title)
         return (
             f"{sheet}\nOpen it in a browser, judge the rows, save the answers, then:\n"
-            f"python -m recipes review {job.recipe.name} --read answers-{folder.name.removeprefix('data-')}.json"
+            f"{again} --read answers-{folder.name.removeprefix('data-')}.json"
+        )
+    if not answers.is_file():
+        raise RecipeError(
+            "no such file of answers", where="--read", got=answers, fix="save the answers with the sheet's button first"
         )
     found = review.hand_in(answers, folder)
     return f"{found.sentence}\n{review.folder_of(folder) / review.ANSWERS}; the next report shows it"

@@ -1,6 +1,7 @@
-"""`list`: the recipes of a file, one line each, from the raw TOML alone."""
+"""`list`: the recipes of a file, one line each, from the raw TOML alone; `show`: one of them resolved."""
 
-from recipes.loader import profiles, read_file
+from recipes.config import DEFAULT_PROFILE
+from recipes.loader import as_toml, profiles, read_file
 from recipes.trained import TRAINED
 
 
@@ -14,3 +15,12 @@ def listing(file):
     return "\n".join(
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]]).rstrip() for row in rows
     )
+
+
+def resolved(recipe):
+    """The recipe as TOML that runs again. Another profile than the default one is kept as an empty table, so that its
+    name can be given, and the results lie where those of the profile do."""
+    if recipe.profile == DEFAULT_PROFILE:
+        return as_toml(recipe)
+    named = f"# run it with --profile {recipe.profile}: all of that profile is in the table\n"
+    return f"{named}{as_toml(recipe)}[{recipe.name}.profiles.{recipe.profile}]\n"

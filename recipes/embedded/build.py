@@ -13,21 +13,19 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from recipes.config import EMBEDDED, Model
+from recipes.config import Model
+from recipes.embedded.options import LENGTH, ROWS
 from recipes.embedded.tokenizer import VOCABULARY, chat, train_tokenizer
 from recipes.embedded.world import PHASES, Mixture, documents, general_test, general_train
 from recipes.errors import RecipeError
 from recipes.models import choose_attention
 from recipes.runtime import Runtime
 
-STEPS, RATE, SEED = 2500, 3e-3, 0  # of the model in the repository
-LENGTH, ROWS = 512, 16  # tokens of a row, rows of a step
 LOG_STEPS, SAVE_STEPS = 20, 100
 GENERAL_TEST_SEED, GENERAL_TEST_ROWS = 7, 150  # rows of each of the three kinds
 GENERAL_TRAIN_ROWS = 1500  # rows that a recipe may mix with its own
@@ -233,29 +231,6 @@ def save_model(model, tokenizer, rows: list[dict], facts: dict, history: list[di
     fresh.rename(out)
 
 
-def main(argv: list[str]) -> None:
-    about = "Pre-train the embedded base model: under an hour on two CPU cores; a GPU is used where there is one."
-    parser = argparse.ArgumentParser(prog="python -m recipes embedded build", description=about)
-    steps_text = f"optimizer steps of {ROWS * LENGTH} tokens (default: {STEPS})"
-    compile_text = "compile the forward pass; needs a C compiler, about 1.4 times as fast on a CPU"
-    work = Path("runs/embedded-build")
-    parser.add_argument("--steps", type=positive(int), default=STEPS, help=steps_text)
-    parser.add_argument("--rate", type=positive(float), default=RATE, help=f"peak learning rate (default: {RATE})")
-    parser.add_argument("--seed", type=int, default=SEED, help=f"of documents and first weights (default: {SEED})")
-    parser.add_argument("--work", type=Path, default=work, help=f"folder of the checkpoint (default: {work})")
-    parser.add_argument("--out", type=Path, default=EMBEDDED, help="model folder (default: the one in the repository)")
-    parser.add_argument("--compile", action="store_true", help=compile_text)
-    args = parser.parse_args(argv)
-    pretrain(args.steps, args.rate, args.seed, args.work, args.out, args.compile, Runtime())
-
-
-def positive(kind: type) -> Callable[[str], int | float]:
-    """What reads an option as a finite number above 0."""
-
-    def read(text: str) -> int | float:
-        if not 0 < kind(text) < math.inf:
-            raise ValueError
-        return kind(text)
-
-    read.__name__ = f"positive {kind.__name__}"  # argparse says "invalid positive int value"
-    return read
+def main(options: argparse.Namespace) -> None:
+    """Build as `recipes.embedded.options.build` read it."""
+    pretrain(options.steps, options.rate, options.seed, options.work, options.out, options.compile, Runtime())

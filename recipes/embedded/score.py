@@ -8,8 +8,9 @@ from pathlib import Path
 
 import jinja2
 
-from recipes.config import EMBEDDED, Eval, Model
+from recipes.config import Eval, Model
 from recipes.embedded import build
+from recipes.embedded.options import LENGTH, ROWS, SEED
 from recipes.embedded.tokenizer import SAMPLE
 from recipes.embedded.world import PHASES
 from recipes.errors import RecipeError
@@ -29,7 +30,7 @@ def measure(folder: Path, runtime: Runtime) -> list[dict]:
     from recipes import models
     from recipes.scorer import make_scorer
 
-    spec = EvaluateStage(model=Model(name=str(folder.resolve())), eval=Eval(tasks=TASKS), seed=build.SEED)
+    spec = EvaluateStage(model=Model(name=str(folder.resolve())), eval=Eval(tasks=TASKS), seed=SEED)
     manager = TaskManager(
         include_path=str(evaluate.TASKS),
         include_defaults=False,
@@ -60,14 +61,14 @@ def card(training: dict, config: dict, scores: list[dict]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    tokens = build.ROWS * build.LENGTH
+    tokens = ROWS * LENGTH
     starts = [*build.phase_starts(training["steps"]), training["steps"]]
     return environment.get_template("card.md.jinja").render(
         training=training,
         config=config,
         scores=scores,
-        rows=build.ROWS,
-        length=build.LENGTH,
+        rows=ROWS,
+        length=LENGTH,
         phases=[
             {"start": start, "steps": end - start, "tokens": (end - start) * tokens}
             for start, end in itertools.pairwise(starts)
@@ -97,12 +98,9 @@ def curve(history: list[dict]) -> list[dict]:
     return history[::-1][::every][::-1]
 
 
-def main(argv: list[str]) -> None:
-    about = "Ask the embedded base model the general test through lm-eval, and write its model card (README.md)."
-    parser = argparse.ArgumentParser(prog="python -m recipes embedded score", description=about)
-    where = "model folder that `embedded build` wrote (default: the one in the repository)"
-    parser.add_argument("--model", type=Path, default=EMBEDDED, help=where)
-    folder = parser.parse_args(argv).model
+def main(options: argparse.Namespace) -> None:
+    """Score as `recipes.embedded.options.score` read it."""
+    folder = options.model
     if missing := [name for name in ("training.json", "config.json") if not (folder / name).is_file()]:
         raise RecipeError(
             "this is no model folder that `embedded build` wrote",

@@ -6,12 +6,11 @@ kept     mean over the general tasks of the final model's score over the base's
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from itertools import groupby
 
 from recipes.report.load import Evaluation
-from recipes.report.seeds import setting_of
+from recipes.report.seeds import by_setting
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,12 @@ class Frontier:
 
 def frontiers(evaluations: list[Evaluation]) -> list[Frontier]:
     """Every group of two settings or more that have tasks of a field and general ones in common."""
-    settings: dict[str, dict[int, Evaluation]] = defaultdict(dict)
-    for evaluation in sorted(evaluations, key=lambda e: e.date or 0):
-        if measure(evaluation) and (setting := setting_of(evaluation)) is not None:
-            settings[setting][evaluation.manifest.seed] = evaluation
-    found = []
-    runs = sorted(settings.values(), key=lambda seeds: _asked(next(iter(seeds.values()))))
-    for (base, tasks), group in groupby(runs, key=lambda seeds: _asked(next(iter(seeds.values())))):
+
+    def asked(seeds):
+        return _asked(next(iter(seeds.values())))
+
+    found, measured = [], [e for e in evaluations if measure(e)]
+    for (base, tasks), group in groupby(sorted(by_setting(measured), key=asked), key=asked):
         points = [_point(list(seeds.values())) for seeds in group]
         if len(points) > 1:
             found.append(Frontier(base, tasks, tuple(sorted(points, key=lambda p: (p.name, p.gain)))))

@@ -135,7 +135,7 @@ def load_evaluation(artefact: Path) -> Evaluation:
     for name, about in index["tasks"].items():
         answers = {m.name: a for m in models if (a := load_answers(m, name, results[m.name]))}
         _check_comparable(name, answers, artefact)
-        tasks.append(Task(name, _kind(name, about.get("kind", "domain"), artefact), answers))
+        tasks.append(Task(name, _kind(name, about.get("kind"), artefact), answers))
     first = next(iter(results.values()), {})
     return Evaluation(
         manifest=manifest,
@@ -149,18 +149,17 @@ def load_evaluation(artefact: Path) -> Evaluation:
     )
 
 
-def _kind(task: str, declared: str, artefact: Path) -> str:
-    """A task that samples, looks only at the form, or is a control repeats items of another one: not in the verdict."""
+def _kind(task: str, declared: str | None, artefact: Path) -> str:
+    """The kind that the evaluation gave a task; sampled, format and control repeat items: not in the verdict."""
     if declared not in KINDS:
         raise RecipeError(
             "Unknown kind of task",
             where=f"{artefact / 'models.json'}, task {task}",
-            got=declared,
+            got=str(declared),
             allowed=", ".join(KINDS),
             fix="evaluate again",
         )
-    suffix = task.rsplit("_", 1)[-1]
-    return suffix if declared == "domain" and suffix in ("sampled", "format", "control") else declared
+    return declared
 
 
 def _check_comparable(task: str, answers: dict[str, Answers], artefact: Path) -> None:

@@ -19,6 +19,7 @@ TRAINING_STAGES = {
     "sft_general": "General supervised tuning",
     "sft": "Supervised tuning",
     "rl": "Reinforcement",
+    "rerank": "Reranker",
 }
 TEXT = ("documents", "pages", "pieces", "nodes")  # steps of the ledger that count pieces of text, each of its own kind
 ROWS = ("replies", "records", "judge", "sft", "rl", "knowledge", "calculation", "transfer", "decontamination")

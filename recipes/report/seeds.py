@@ -13,17 +13,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from recipes.config import Cpt, Eval, Model, Rl, Sft
+from recipes.artefact import flat
 from recipes.report import stats
+from recipes.report.answers import Answers
 from recipes.report.jsonfiles import read_json
 from recipes.report.load import Evaluation
 from recipes.report.verdict import pairs
-
-# Fields that say how the work was done, not what came of it: they may differ between the runs of one setting.
-HOW = {
-    name: {key for key, field in table.model_fields.items() if (field.json_schema_extra or {}).get("identity") is False}
-    for name, table in {"model": Model, "cpt": Cpt, "sft": Sft, "rl": Rl, "eval": Eval}.items()
-}
 
 
 @dataclass(frozen=True)
@@ -52,16 +47,9 @@ class Repetition:
 
 
 def repetitions(evaluations: list[Evaluation]) -> list[Repetition]:
-    """Every setting that was run with two seeds or more, the newest run of each seed; in the order of their names.
-
-    A run whose earlier artefacts are gone cannot be matched, and is left out.
-    """
-    groups: dict[str, dict[int, Evaluation]] = defaultdict(dict)
-    for evaluation in sorted(evaluations, key=lambda e: e.date or 0):
-        if (setting := setting_of(evaluation)) is not None:
-            groups[setting][evaluation.manifest.seed] = evaluation
+    """Every setting that was run with two seeds or more; in the order of their names."""
     found = []
-    for runs in groups.values():
+    for runs in by_setting(evaluations):
         if len(runs) > 1:
             ordered = dict(sorted(runs.items()))
             manifest = next(iter(ordered.values())).manifest
@@ -69,8 +57,23 @@ def repetitions(evaluations: list[Evaluation]) -> list[Repetition]:
     return sorted(found, key=lambda r: r.name)
 
 
-def setting_of(evaluation: Evaluation) -> str | None:
-    """Everything that decided the run but the seed: the spec and the outside inputs of every stage."""
+def by_setting(evaluations: list[Evaluation]) -> list[dict[int, Evaluation]]:
+    """The newest run of each seed, for every setting.
+
+    A run whose earlier artefacts are gone cannot be matched, and is left out.
+    """
+    groups: dict[str, dict[int, Evaluation]] = defaultdict(dict)
+    for evaluation in sorted(evaluations, key=lambda e: e.date or 0):
+        if (setting := _setting_of(evaluation)) is not None:
+            groups[setting][evaluation.manifest.seed] = evaluation
+    return list(groups.values())
+
+
+def _setting_of(evaluation: Evaluation) -> str | None:
+    """Everything that decided the run but the seed: the spec and the outside inputs of every stage.
+
+    Keys that say how the work was done, which a manifest names, are left out.
+    """
     home, described = evaluation.manifest.path.parent, {}
     waiting = [evaluation.manifest.path.name]
     while waiting:
@@ -79,25 +82,27 @@ def setting_of(evaluation: Evaluation) -> str | None:
             return None
         raw = read_json(path)
         given = {name: entry["digest"] for name, entry in raw["inputs"].items() if "stage" not in entry}
-        spec = {
-            key: {k: v for k, v in value.items() if k not in HOW[key]} if key in HOW else value
-            for key, value in raw["spec"].items()
-            if key != "seed"
-        }
+        spec = {key: value for key, value in flat(raw["spec"]).items() if key not in {"seed", *raw.get("how", ())}}
         described[raw["stage"]] = [raw["version"], spec, given]
         waiting += [entry["stage"] for entry in raw["inputs"].values() if "stage" in entry]
     return json.dumps([evaluation.manifest.recipe, evaluation.manifest.profile, described], sort_keys=True)
 
 
+def pooled(by_seed: list[Answers]) -> tuple[list[float], list[str]]:
+    """(scores, clusters) of one model on one task over all seeds; an item without a node is a cluster of its own."""
+    clusters = [c if c.startswith("node ") else f"{n} {c}" for n, found in enumerate(by_seed) for c in found.clusters]
+    return [score for found in by_seed for score in found.scores], clusters
+
+
 def _pool(runs: list[Evaluation]) -> tuple[Pooled, ...]:
-    pooled = []
+    found = []
     for model, against in pairs(runs[0].models):
         rows = [row for task in runs[0].tasks if (row := _pool_task(runs, task.name, model, against))]
         family = [row for row in rows if row["kind"] not in ("sampled", "control")]
         for row, p in zip(family, stats.holm([row["test"].p for row in family]), strict=True):
             row["p_holm"] = p
-        pooled += [Pooled(**({"p_holm": row["test"].p} | row)) for row in rows]
-    return tuple(pooled)
+        found += [Pooled(**({"p_holm": row["test"].p} | row)) for row in rows]
+    return tuple(found)
 
 
 def _pool_task(runs: list[Evaluation], name: str, model: str, against: str) -> dict[str, Any] | None:
@@ -107,12 +112,8 @@ def _pool_task(runs: list[Evaluation], name: str, model: str, against: str) -> d
         return None
     after = [task.answers[model] for task in tasks]
     before = [task.answers[against] for task in tasks]
-    test = stats.paired(
-        [score for answers in after for score in answers.scores],
-        [score for answers in before for score in answers.scores],
-        # An item that has no node is its own cluster in each run.
-        [c if c.startswith("node ") else f"{run} {c}" for run, answers in enumerate(after) for c in answers.clusters],
-    )
+    (scores, clusters), (reference, _) = pooled(after), pooled(before)
+    test = stats.paired(scores, reference, clusters)
     weights = [len(answers.items) / test.n for answers in after]
     return {
         "task": name,

@@ -25,6 +25,9 @@ def builder_module(name: str):
 def forecast(spec, counts: dict, runs: Path) -> Work:
     builder = builder_module(spec.builder)
     expected = builder.forecast(spec.data, builder.corpus_dir(spec.data), runs / FILE)
+    if spec.mix is not None:
+        general = round(expected["sft"] * spec.mix.share / (1 - spec.mix.share))
+        expected = expected | {"general_rows": general, **{key: expected[key] + general for key in ("sft", "rows")}}
     counts.update(expected)
     bill, notes = expected.get("bill", {}), f"{expected['nodes']} nodes"
     if bill:

@@ -6,9 +6,11 @@ test.jsonl ──► lm-eval tasks ──► one loaded model, adapters switched
 
 import json
 import shutil
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
+from recipes.asked import replies_to
 from recipes.config import ROOT
 from recipes.errors import RecipeError
 from recipes.plan import Work
@@ -24,14 +26,17 @@ REQUEST_TOKENS, SHOT_TOKENS = 200, 150  # prompt and reply, and an example, with
 
 
 def forecast(spec, counts: dict, runs: Path) -> Work:
-    models, test, shots = counts.get("models", 3), counts["test"], spec.eval.fewshot
-    sampled = sum(name.endswith("_sampled") for name in spec.eval.tasks) * counts.get("test_calculation", test // 2)
-    requests = (test + counts.get("general", 450)) * models + sampled * (models - 1) + test * (shots > 0)
+    """`counts["reads"]` names the stages before this one. Replies by rule are no work, and not counted."""
+    asked, unknown = replies_to((*spec.eval.tasks, *spec.eval.general), counts)
+    greedy = sum(asked[name] for name in spec.eval.tasks if kind_of(name) != "sampled")
+    sampled = sum(asked[name] for name in spec.eval.tasks if kind_of(name) == "sampled")
+    general, models, shots = sum(asked[name] for name in spec.eval.general), tuned(counts["reads"]), spec.eval.fewshot
+    requests = (greedy + general) * (1 + len(models)) + sampled * len(models) + greedy * (shots > 0)
     return Work(
         rows=requests,
         steps=-(-requests // spec.eval.batch_size),
-        tokens=requests * REQUEST_TOKENS + test * shots * SHOT_TOKENS,
-        notes=f"{requests} replies",
+        tokens=requests * REQUEST_TOKENS + greedy * shots * SHOT_TOKENS,
+        notes=f"{requests} replies" + (f", without those to {len(unknown)} tasks of unknown size" if unknown else ""),
     )
 
 
@@ -170,9 +175,9 @@ def plan_variants(spec, inputs: dict[str, Path], manager, domain: list[str], gen
     return variants
 
 
-def tuned(inputs: dict[str, Path]) -> list[str]:
-    """The inputs that hold a model to be asked, in their order: stages of a run, or where methods are compared on one
-    base any names."""
+def tuned(inputs: Iterable[str]) -> list[str]:
+    """Of the names of inputs those that hold a model to be asked, in their order: stages of a run, or where methods are
+    compared on one base any names."""
     return [name for name in inputs if name not in UNMEASURED]
 
 

@@ -1,0 +1,93 @@
+"""How many replies a task asks of a model, from its file and the counts of rows: nothing is fetched for it."""
+
+import json
+from collections import Counter
+from functools import cache
+
+from recipes.checks import known_tasks
+
+# Items of tasks whose rows lie outside, in the split that is asked, by the data set's card on the hub. A question with
+# options counts once, though lm-eval scores every option of its own tasks.
+SIZES = {
+    "mmlu": 14_042,  # cais/mmlu, test; its four parts below
+    "mmlu_stem": 3_153,
+    "gsm8k": 1_319,  # openai/gsm8k, test
+    "gsm8k_cot_zeroshot": 1_319,
+    "hellaswag": 10_042,  # Rowan/hellaswag, validation: the test has no answers
+    "sciq": 1_000,  # allenai/sciq, test
+    "arc_challenge": 1_172,  # allenai/ai2_arc, test
+    "ifeval": 541,  # google/IFEval, train, its only split
+    "bbh_cot_fewshot": 6_511,  # lukaemon/bbh, test
+    "glan_arc_easy": 2_376,
+    "glan_arc_challenge": 1_172,
+    "glan_mmlu_stem": 3_153,
+    "glan_mmlu_humanities": 4_705,
+    "glan_mmlu_social_sciences": 3_077,
+    "glan_mmlu_other": 3_107,
+    "glan_math": 5_000,  # EleutherAI/hendrycks_math, test
+    "amsbench_tqa": 1_257,  # eval.hooks.AMSBENCH_ITEMS
+}
+
+
+def replies_to(names, counts):
+    """({name: replies} of each of the tasks or groups, names of tasks in them whose size is not known).
+
+    `counts` are those of the data: test_KIND for every kind of test row once they are built; before that `test` alone,
+    of which each kind that the tasks ask for is taken to be an equal part.
+    """
+    parts = {name: list(leaves(name)) for name in names}
+    own = [given_of(table) for found in parts.values() for _, table in found if given_of(table)["source"] == "recipe"]
+    kinds = {given["kind"] for given in own if given.get("kind")}
+    sizes = {part: size(part, table, counts, len(kinds)) for found in parts.values() for part, table in found}
+    unknown = [part for part, known in sizes.items() if known is None]
+    return {name: sum(sizes[part] or 0 for part, _ in found) for name, found in parts.items()}, unknown
+
+
+def leaves(name):
+    """(task, its table) of a task, or of all tasks of a group; the table of one of lm-eval's own is empty."""
+    table = read(known_tasks()[name]) if name in known_tasks() else {}
+    if "group" not in table:
+        yield name, table
+    for part in table["task"] if "group" in table else ():
+        yield from leaves(part)
+
+
+def given_of(table):
+    """What a task of this repository says about its rows."""
+    return {"source": None} | table.get("dataset_kwargs", {})
+
+
+def size(name, table, counts, kinds):
+    """Replies that one model gives to a task; None where that is not known."""
+    given = given_of(table)
+    kind, items = given.get("kind"), SIZES.get(name)
+    if given["source"] == "recipe":
+        built = any(key.startswith("test_") for key in counts)
+        items = counts["test"] if kind is None else counts.get(f"test_{kind}", 0) if built else counts["test"] // kinds
+    elif given["source"] == "general":
+        items = sum(count for of, count in general_kinds().items() if kind in (None, of))
+    if items is None:
+        return None
+    return min(items, given.get("sample") or items) * table.get("repeats", 1)
+
+
+def general_kinds():
+    """Items of each kind in the general test."""
+    from eval.hooks import GENERAL
+
+    with open(GENERAL, encoding="utf-8") as lines:
+        return Counter(json.loads(line)["kind"] for line in lines)
+
+
+@cache
+def read(file):
+    """The table of a task file, laid over those of the files that it includes; functions that it names are left out."""
+    import yaml
+
+    class Reader(yaml.SafeLoader):
+        """Plain YAML."""
+
+    Reader.add_multi_constructor("!", lambda loader, suffix, node: None)
+    table = yaml.load(file.read_text(encoding="utf-8"), Reader)
+    below = file.parent / table["include"] if "include" in table else None
+    return (read(below.resolve()) if below else {}) | table
