@@ -99,8 +99,16 @@ BROKEN = {
     "a key below a value": (None, ["sft.rank.x=3"], ["sft.rank: wrong value"]),
     "a key below a value of the file": (None, ["sft.learning_rate.x=3"], ["sft.learning_rate is a value, not a table"]),
     "group of none": (None, ["rl.group_size=0"], ["rl.group_size: wrong value", ">= 1"]),
-    "group of one": (None, ["rl.group_size=1"], ["rl.group_size: grpo needs several replies", ">= 2", '"ppo"']),
-    "rloo with a group of one": (None, ["rl.group_size=1", "rl.algorithm=rloo"], ["rloo needs several replies"]),
+    "group of one": (
+        None,
+        ["rl.group_size=1"],
+        ["rl.group_size: every algorithm but ppo needs several replies", ">= 2", '"ppo"'],
+    ),
+    "rloo with a group of one": (
+        None,
+        ["rl.group_size=1", "rl.algorithm=rloo"],
+        ["every algorithm but ppo needs several replies"],
+    ),
     "ppo with an odd rollout": (
         None,
         ["rl.algorithm=ppo", "rl.beta=0.05", "rl.group_size=1", "rl.prompts_per_step=7"],

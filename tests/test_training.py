@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 import trl.trainer.utils as head
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3Config, Qwen3ForCausalLM, TrainingArguments, get_scheduler
 
 from recipes import models, training
-from recipes.config import Model
+from recipes.config import ROOT, Model
 from recipes.rl import grpo
 from recipes.rl.grpo import teaching
 
@@ -179,3 +179,27 @@ def test_every_reply_is_kept_where_another_term_or_mean_looks_at_it(trainer, mon
     monkeypatch.setattr(grpo.GRPOTrainer, "_compute_loss", lambda self, model, inputs: inputs)
     batch = replies([0.0, 1.0], [3, 5], [2, 2])
     assert trainer.compute_loss(trainer.model, batch) == batch
+
+
+@pytest.mark.parametrize("scheduler", ["constant", "cosine", "linear"])
+@pytest.mark.parametrize("warm", [4, 0.4, 0])
+def test_the_rate_rises_over_the_warm_up_under_every_scheduler(scheduler, warm, tmp_path):
+    """transformers' own "constant" leaves the warm-up out. Of 10 steps 4 are warm-up, given as a number or a share."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    arguments = TrainingArguments(str(tmp_path), lr_scheduler_type=training.schedule(scheduler), warmup_steps=warm)
+    steps = get_scheduler(arguments.lr_scheduler_type, optimizer, arguments.get_warmup_steps(10), 10)
+    rates = []
+    for _ in range(10):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        steps.step()
+    assert rates[: 5 if warm else 1] == pytest.approx([0, 0.25, 0.5, 0.75, 1] if warm else [1])
+    assert scheduler != "constant" or rates[5:] == [1.0] * 5
+
+
+def test_every_training_stage_takes_its_schedule_from_one_place():
+    named = [file for file in (ROOT / "recipes").rglob("*.py") if "lr_scheduler_type=" in file.read_text()]
+    for file in named:
+        lines = [line.strip() for line in file.read_text().splitlines() if "lr_scheduler_type=" in line]
+        assert all("schedule(" in line or '"linear"' in line for line in lines), (file, lines)
+    assert len(named) >= 3
