@@ -89,8 +89,8 @@ class Balance(Table):
     weight: float = Field(0.0, ge=0, description="weight beside the cross-entropy; 0: no constraint")
     form: Literal["type_cv2", "sample_cv2", "sample_var_mean", "lbl", "mi", "concentration"] = Field(
         "type_cv2",
-        description="type_cv2: per type; sample_cv2: the authors' code; sample_var_mean: their text; "
-        "lbl, mi, concentration: no types",
+        description="type_cv2: per type; sample_cv2: the authors' code; sample_var_mean: their text, which grows with "
+        "the length of rows; lbl, mi, concentration: no types",
     )
     scope: Literal["micro", "buffer", "lagged"] = Field(
         "buffer", description="statistics of a micro-batch, of the step so far on all devices, or of the step before"
