@@ -366,9 +366,15 @@ LATER = (
         "recipes/adapters/loramoe/layer.py",
     ),
     Later(
-        "`model.attn` by name where its package or a fit GPU is absent",
+        '`model.attn = "flash_attention_2"` without its package or without a fit GPU',
         "flash attention cannot run here",
         "`auto`, `sdpa` or `eager`",
+        "recipes/models.py",
+    ),
+    Later(
+        "`model.attn` as a kernel of the hub without the package kernels",
+        "a kernel of the hub cannot be loaded here",
+        "`pip install kernels`, or `auto`, `sdpa`, `eager`",
         "recipes/models.py",
     ),
 )

@@ -159,6 +159,12 @@ BROKEN = {
         ["model.quantization=nf4", "sft.method=full"],
         ["4-bit weights cannot be trained", "lora"],
     ),
+    "attention is unknown": (
+        None,
+        ["model.attn=sdap"],
+        ["model.attn: wrong value", "OWNER/NAME", "did you mean 'sdpa'"],
+    ),
+    "attention is half a kernel's name": (None, ["model.attn=kernels-community/"], ["model.attn: wrong value"]),
     "dtype is unknown": (None, ["model.dtype=bf16"], ["model.dtype: wrong value", '"bfloat16"']),
     "remote code is a word": (None, ["model.trust_remote_code=on"], ["model.trust_remote_code", "true or false"]),
     "eval is missing": (

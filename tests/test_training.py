@@ -10,6 +10,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM, TrainingArguments, get_s
 
 from recipes import models, training
 from recipes.config import ROOT, Model
+from recipes.errors import RecipeError
 from recipes.rl import grpo
 from recipes.rl.grpo import teaching
 
@@ -83,6 +84,21 @@ def test_training_on_a_cpu_takes_the_kernel_that_runs_in_hardware(monkeypatch):
     assert models.choose_attention(Model(attn="sdpa"), training=True) == "sdpa"
     monkeypatch.setattr(models, "fast_bf16", lambda: False)
     assert models.choose_attention(Model(), training=True) == "sdpa"
+
+
+def test_a_kernel_of_the_hub_is_handed_on_by_name_and_needs_its_package(monkeypatch):
+    model = Model(attn="kernels-community/flash-attn2@v1")
+    monkeypatch.setattr(models, "is_kernels_available", lambda: False)
+    with pytest.raises(RecipeError, match="a kernel of the hub cannot be loaded here") as error:
+        models.load_base(model)
+    assert "pip install 'kernels>=" in str(error.value) and "kernels-community/flash-attn2@v1" in str(error.value)
+    monkeypatch.setattr(models, "is_kernels_available", lambda: True)
+    given = []
+    monkeypatch.setattr(models.AutoModelForCausalLM, "from_pretrained", lambda *_, **kept: given.append(kept) or tiny())
+    for trusted in (False, True):
+        models.load_base(model.model_copy(update={"trust_remote_code": trusted}), training=True)
+    assert [kept["attn_implementation"] for kept in given] == ["kernels-community/flash-attn2@v1"] * 2
+    assert [kept["allow_all_kernels"] for kept in given] == [False, True]  # of owners that transformers does not know
 
 
 @pytest.mark.parametrize(("generation", "hardware"), [(7, False), (8, True)])

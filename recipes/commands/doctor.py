@@ -67,6 +67,14 @@ def lacks(recipe):
         )
     if model.attn == "flash_attention_2" and not find_spec("flash_attn"):
         found.append((True, 'flash-attn is not installed: pip install -e ".[flash]", or set model.attn = "auto".'))
+    if "/" in model.attn and not find_spec("kernels"):
+        found.append(
+            (
+                True,
+                f"kernels is not installed, and model.attn = {model.attn} is a kernel of the hub: pip install kernels, "
+                'or set model.attn = "auto".',
+            )
+        )
     if recipe.rl and recipe.rl.use_vllm and not find_spec("vllm"):
         found.append(
             (
