@@ -5,6 +5,7 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
+from eval import sandbox
 from recipes.config import model_folder
 from recipes.errors import ConfigErrors, RecipeError
 from recipes.loader import load, profiles, read_file
@@ -34,6 +35,7 @@ def doctor(file, name=None):
     ]
     if absent := [package for package in CORE if not find_spec(package)]:
         lines.append(f"missing   {', '.join(absent)}: pip install -c constraints.txt -e .")
+    lines.append(f"sandbox   {sandboxed()}")
     tables = read_file(file)
     for recipe in [name] if name else tables:
         for profile in profiles(tables.get(recipe, {})):
@@ -82,6 +84,8 @@ def lacks(recipe):
                 'vLLM is not installed, so rl samples with transformers, which is slower: pip install -e ".[vllm]".',
             )
         )
+    if getattr(recipe.data, "chain", None) == "program" and not (sandbox.level().seccomp or unheld()):
+        found.append((True, f"The recipe runs programs that a model writes, and here {sandboxed()}."))
     if model_folder(model.name) is None:
         if not gpus():
             found.append((False, f"No GPU is in use, so {model.name} would run on the CPU."))
@@ -94,6 +98,22 @@ def lacks(recipe):
     ):
         found.append((False, f"The environment variable {variable} with the teacher's key is not set."))
     return found
+
+
+def unheld():
+    """Whether programs may run without a filter of system calls."""
+    return os.environ.get(sandbox.WITHOUT_SECCOMP) == "1"
+
+
+def sandboxed():
+    """How programs that a model writes are held in here, in words."""
+    level = sandbox.level()
+    network = "an empty network of their own" if level.network else "the network of this machine"
+    if level.seccomp:
+        return f"programs run behind a filter of system calls, in {network}"
+    if unheld():
+        return f"programs run without a filter of system calls ({sandbox.WITHOUT_SECCOMP}=1), in {network}"
+    return f"programs are not run: the kernel takes no filter of system calls ({sandbox.WITHOUT_SECCOMP}=1 runs them)"
 
 
 def cached(hub_id):
