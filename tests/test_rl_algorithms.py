@@ -181,6 +181,18 @@ def test_a_fully_trained_model_goes_through_ppo(inputs, tmp_path):
 # --- rewards and the order of prompts ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("profile", ["gpu", "paper"])
+def test_the_reward_of_reft_is_that_of_the_paper(profile, lively):
+    """ReFT, arXiv 2401.08967: 1 for a right answer, 0.1 for one that can be read, 0 for all else."""
+    rl = load(ROOT / "recipes.toml", "reft", profile, here=False).rl
+    answers = ("42", "7", "none")
+    replies = [[{"content": f"<think>6 * 7</think>\n<answer>{answer}</answer>"}] for answer in answers]
+    columns = {"grader": ["numeric"] * 3, "answer": ["42"] * 3, "options": [None] * 3, "unit": [None] * 3}
+    parts = [f(replies, tolerance=[0.01] * 3, **columns) for f in (lively, stage.format_reward, stage.partial_reward)]
+    weighed = [right + rl.format_weight * form + rl.partial * part for right, form, part in zip(*parts, strict=True)]
+    assert weighed == [1.0, 0.1, 0.0] and rl.beta == 0.05  # the paper's for chains in words
+
+
 def test_the_partial_reward_is_for_an_answer_that_can_be_read_and_is_wrong(lively):
     columns = dict(grader=["numeric"] * 3, answer=["4"] * 3, options=[None] * 3, unit=[None] * 3, tolerance=[0.01] * 3)
     replies = [[{"content": text}] for text in ("<answer>4</answer>", "<answer>5</answer>", "I do not know")]

@@ -12,7 +12,7 @@ from recipes.errors import RecipeError
 from recipes.plan import Work
 from recipes.trained import start
 
-VERSION = 1
+VERSION = 2
 READS = {
     "data": ["rl.jsonl"],
     "cpt": ["model/*"],
