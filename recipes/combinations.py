@@ -75,6 +75,11 @@ def _images(t):
     return getattr(t.data, "view", None) == "image"
 
 
+def _rules_ask(t):
+    """Whether the expert makes the rows; a model may mix forms, which the stage looks at."""
+    return t.data.teacher.kind == "expert"
+
+
 VARIANTS = {"init": "pissa", "dora": True, "rslora": True, "lora_plus": 2.0}
 ADAPTER = {
     "method": "loramoe",
@@ -158,6 +163,15 @@ REFUSED = (
         lambda t, own: own.algorithm != "ppo" and own.group_size < 2,
         ("rl.algorithm",),
         'or rl.algorithm = "ppo", which needs no group',
+    ),
+    Refusal(
+        "rl.order",
+        ("rl.order=kind",),
+        "the rl rows of this builder are all of one form, so no order is among them",
+        "kind with data.rl_forms = true, which asks each item in three forms",
+        lambda t, own: own.order == "kind" and getattr(t.data, "rl_forms", None) is False and _rules_ask(t),
+        ("data.rl_forms", "data.teacher"),
+        "add --set data.rl_forms=true, or leave out rl.order",
     ),
     Refusal(
         "rl.algorithm",

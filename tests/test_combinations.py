@@ -77,7 +77,8 @@ def test_what_an_algorithm_does_not_read_may_not_be_set(problems_of, algorithm):
         ["sft.method=loramoe", "sft.balance.weight=0.1", "sft.balance.form=mi", "sft.experts.general=0"],
         ["sft.method=loramoe", "sft.experts.general=0"],  # no balancing asks for types
         ["sft_general.method=full", "sft.rank=4", "sft.kl_weight=0.1"],
-        ["rl.algorithm=ppo", "rl.beta=0.05", "rl.group_size=1", "rl.partial=0.1", "rl.order=kind"],
+        ["rl.algorithm=ppo", "rl.beta=0.05", "rl.group_size=1", "rl.partial=0.1", "rl.order=difficulty"],
+        ["data.rl_forms=true", "rl.order=kind"],
     ],
     ids=" ".join,
 )
