@@ -181,7 +181,7 @@ def test_a_fully_trained_model_goes_through_ppo(inputs, tmp_path):
 # --- rewards and the order of prompts ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("profile", ["gpu", "paper"])
+@pytest.mark.parametrize("profile", ["embedded", "gpu", "paper"])
 def test_the_reward_of_reft_is_that_of_the_paper(profile, lively):
     """ReFT, arXiv 2401.08967: 1 for a right answer, 0.1 for one that can be read, 0 for all else."""
     rl = load(ROOT / "recipes.toml", "reft", profile, here=False).rl
