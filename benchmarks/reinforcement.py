@@ -27,14 +27,15 @@ from recipes.steps import Step, base_model, tasks
 ROLLOUTS, TUNING_ROLLOUTS = 10, 6
 RATES = (1e-4, 5e-4)
 LONGER = 3
-SHARED = {"format_weight", "temperature", "max_completion_length", "micro_batch"}  # with the recipe's own PPO
+SHARED = {"temperature", "max_completion_length", "micro_batch"}  # with the recipe's own PPO
+REWARD = {"format_weight", "partial"}
 METHODS = {  # algorithm, learning rate, which further settings of the recipe's [rl] it reads
     "offline": ("offline_self_training", 5e-4, set()),
-    "online": ("online_self_training", 5e-4, {"partial"}),
-    "grpo": ("grpo", 1e-4, {"partial", "beta"}),
-    "rloo": ("rloo", 1e-4, {"partial", "beta"}),
-    "ppo": ("ppo", 1e-4, {"partial", "beta", "ppo"}),
-    "ppo_no_kl": ("ppo", 1e-4, {"partial", "ppo"}),
+    "online": ("online_self_training", 5e-4, set()),
+    "grpo": ("grpo", 1e-4, REWARD | {"beta"}),
+    "rloo": ("rloo", 1e-4, REWARD | {"beta"}),
+    "ppo": ("ppo", 1e-4, REWARD | {"beta", "ppo"}),
+    "ppo_no_kl": ("ppo", 1e-4, REWARD | {"ppo"}),
 }
 
 

@@ -2,7 +2,8 @@
 
 One sandbox process is started when the first program comes (`python -I -S`, empty environment, an empty temporary
 folder as working directory) and forks a child for each program, which costs a few milliseconds. It ends with this
-process.
+process. Where the kernel takes no seccomp filter (not Linux, not x86-64 or arm64, or a container that forbids it)
+nothing is run, unless the environment variable SANDBOX_WITHOUT_SECCOMP is 1.
 """
 
 import atexit
@@ -19,6 +20,8 @@ from pathlib import Path
 
 CHILD = Path(__file__).with_name("sandbox_child.py")
 PROGRAM_CHARS = 4_000  # a longer program is not run
+START_SECONDS = 30  # for the process to say how it is held in
+WITHOUT_SECCOMP = "SANDBOX_WITHOUT_SECCOMP"  # environment variable
 REMEMBERED = 10_000  # programs whose output is kept: a reply is read more than once, and samples repeat
 
 
@@ -30,6 +33,17 @@ class Limits:
     wall_seconds: float = 4.0
     memory_bytes: int = 256 * 2**20
     output_chars: int = 1_000
+
+
+@dataclass(frozen=True)
+class Level:
+    """What holds programs in, beside the limits and the interpreter's audit hook.
+
+    `seccomp`: the kernel refuses every system call but a few; `network`: there is none to be reached in any case.
+    """
+
+    seccomp: bool
+    network: bool
 
 
 class _Sandbox:
@@ -49,6 +63,11 @@ class _Sandbox:
             cwd=self.folder.name,
             start_new_session=True,
         )
+        told = self._line(START_SECONDS)
+        if told is None:
+            self.close()
+            raise RuntimeError(f"the sandbox for programs did not start within {START_SECONDS} seconds")
+        self.level = Level(**told)
 
     def ask(self, job, seconds):
         """The results of a job; None when the process has died or takes longer than that."""
@@ -57,6 +76,10 @@ class _Sandbox:
             self.process.stdin.flush()
         except OSError:
             return None
+        return self._line(seconds)
+
+    def _line(self, seconds):
+        """The next line that the process writes, read as JSON; None when it dies or takes longer."""
         answer, until, pipe = bytearray(), time.monotonic() + seconds, self.process.stdout.fileno()
         while not answer.endswith(b"\n"):
             left = until - time.monotonic()
@@ -100,18 +123,38 @@ def outputs(programs: list[str], limits: Limits | None = None, workers: int | No
         return [found[p][1] if p in found else _outputs.get((p, limits)) for p in programs]
 
 
+def level() -> Level:
+    """How programs are held in on this machine; starts the sandbox where it does not run."""
+    with _lock:
+        return _started().level
+
+
 def _run(programs: list[str], limits: Limits, workers: int) -> list[list]:
-    job = {"programs": programs, "workers": workers, **asdict(limits)}
+    """Raises RuntimeError where the kernel would not hold programs in and nobody has said that they may run so."""
+    unheld = os.environ.get(WITHOUT_SECCOMP) == "1"
+    job = {"programs": programs, "workers": workers, "without_seccomp": unheld, **asdict(limits)}
     seconds = 30 + limits.wall_seconds * (1 + len(programs) / workers)
     for _ in range(2):
-        if _running and (_running[0].owner != os.getpid() or _running[0].process.poll() is not None):
-            _close()
-        if not _running:
-            _running.append(_Sandbox())
-        if (results := _running[0].ask(job, seconds)) is not None:
+        sandbox = _started()
+        if not sandbox.level.seccomp and not unheld:
+            raise RuntimeError(
+                "programs are not run here: the kernel takes no seccomp filter (Linux on x86-64 or arm64 does, unless "
+                f"a container forbids it), so only Python's audit hook holds them in; {WITHOUT_SECCOMP}=1 runs them "
+                "all the same, for a machine on which nothing can be harmed"
+            )
+        if (results := sandbox.ask(job, seconds)) is not None:
             return results
         _close()
     return [[False, None]] * len(programs)
+
+
+def _started() -> _Sandbox:
+    """The sandbox of this process, started anew where it has died or belongs to the process that forked this one."""
+    if _running and (_running[0].owner != os.getpid() or _running[0].process.poll() is not None):
+        _close()
+    if not _running:
+        _running.append(_Sandbox())
+    return _running[0]
 
 
 @atexit.register

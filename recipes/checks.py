@@ -8,20 +8,12 @@ from pathlib import Path
 from data_builders.quality.benchmarks import files_of
 from data_builders.schema import DataError
 from data_builders.table import general_rows
-from recipes.checks_training import check_quantization, check_sft, check_training, check_two_steps
+from recipes.checks_training import check_training
+from recipes.combinations import check_combinations, check_unread
 from recipes.config import ROOT, model_folder
 from recipes.digest import files_under
 
 TASKS = ROOT / "eval" / "tasks"
-# Settings of [rl] that an algorithm does not look at; they may not be set, so that none seems to count. The table
-# [rl.ppo] may stay: its name says whom it is for, and a recipe of PPO's is switched to another algorithm by its name.
-UNREAD = {
-    "grpo": (),
-    "rloo": ("loss_type", "scale_rewards"),
-    "ppo": ("loss_type", "scale_rewards"),
-    "online_self_training": ("loss_type", "scale_rewards", "beta"),
-    "offline_self_training": ("loss_type", "scale_rewards", "beta", "partial", "format_weight", "use_vllm"),
-}
 
 
 def nearest(word, words):
@@ -54,13 +46,7 @@ def cross_checks(tables, problem, here):
     for name in ("cpt", "sft_general", "sft"):
         if tables[name] is not None:
             check_training(name, tables[name], problem)
-            if tables["model"] is not None:
-                check_quantization(name, tables["model"], tables[name], problem)
-    for name in ("sft_general", "sft"):
-        if tables[name] is not None:
-            check_sft(name, tables[name], problem)
-    if tables["sft_general"] is not None and tables["sft"] is not None:
-        check_two_steps(tables["sft_general"], tables["sft"], problem)
+    check_combinations(tables, problem)
     reranked = [name for name in (tables["eval"].tasks if tables["eval"] else ()) if name.endswith("_rerank")]
     if reranked and tables["rerank"] is None:
         problem(
@@ -127,72 +113,14 @@ def check_model(model, problem):
 
 
 def check_rl(rl, problem):
-    if rl.warmup_steps >= rl.steps:
-        problem(
-            "rl.warmup_steps",
-            "the rate would never reach its peak",
-            str(rl.warmup_steps),
-            f"fewer than rl.steps = {rl.steps}",
-            involves=("rl.steps",),
-        )
+    steps = {"rl.warmup_steps": "the rate would never reach its peak"}
     if rl.algorithm == "ppo":
-        check_ppo(rl, problem)
-    elif rl.group_size < 2:
-        problem(
-            "rl.group_size",
-            f"{rl.algorithm} needs several replies for a prompt",
-            str(rl.group_size),
-            "a whole number >= 2",
-            'or rl.algorithm = "ppo", which needs no group',
-            involves=("rl.algorithm",),
-        )
-    for key in UNREAD[rl.algorithm]:
-        default = type(rl).model_fields[key].default
-        if getattr(rl, key) != default:
-            problem(
-                f"rl.{key}",
-                f"{rl.algorithm} does not read it",
-                str(getattr(rl, key)),
-                "its default",
-                f"leave out rl.{key}, or choose another rl.algorithm",
-                involves=("rl.algorithm",),
-            )
-
-
-def check_ppo(rl, problem):
-    if rl.group_size == 1 and rl.prompts_per_step % 2:
-        problem(
-            "rl.prompts_per_step",
-            "a rollout of ppo with one reply for a prompt must be even (TRL counts in groups of two)",
-            str(rl.prompts_per_step),
-            "an even number, or rl.group_size >= 2",
-            involves=("rl.group_size", "rl.algorithm"),
-        )
-    if rl.beta == 0 and not rl.ppo.allow_no_kl:
-        problem(
-            "rl.beta",
-            "ppo without a KL penalty collapses (ReFT, arXiv 2401.08967)",
-            str(rl.beta),
-            "a number > 0; ReFT: 0.01 for programs, 0.05 for text",
-            "set rl.beta = 0.05, or rl.ppo.allow_no_kl = true to try it",
-            involves=("rl.ppo", "rl.ppo.allow_no_kl", "rl.algorithm"),
-        )
-    if rl.use_vllm:
-        problem(
-            "rl.use_vllm",
-            "ppo cannot sample with vLLM: TRL would send it the value head, which it does not know",
-            "true",
-            "false",
-            involves=("rl.algorithm",),
-        )
-    if rl.ppo.value_warmup_steps >= rl.steps:
-        problem(
-            "rl.ppo.value_warmup_steps",
-            "the policy would never learn",
-            str(rl.ppo.value_warmup_steps),
-            f"fewer than rl.steps = {rl.steps}",
-            involves=("rl.steps", "rl.algorithm"),
-        )
+        steps["rl.ppo.value_warmup_steps"] = "the policy would never learn"
+    for key, what in steps.items():
+        value = rl.ppo.value_warmup_steps if "ppo" in key else rl.warmup_steps
+        if value >= rl.steps:
+            problem(key, what, str(value), f"fewer than rl.steps = {rl.steps}", involves=("rl.steps", "rl.algorithm"))
+    check_unread(rl, problem)
 
 
 def check_model_folder(model, problem):

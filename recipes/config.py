@@ -51,8 +51,14 @@ class Model(Table):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: bfloat16 on a GPU that has it, else float32; float32 where every weight learns"
     )
-    attn: Literal["auto", "sdpa", "eager", "flash_attention_2"] = how(
-        "auto", "auto: flash-attn where it imports, else sdpa"
+    attn: str = how(
+        "auto",
+        '"auto" (flash-attn where it imports, else sdpa), "sdpa", "eager", "flash_attention_2", or a kernel of the hub '
+        '"OWNER/NAME" or "OWNER/NAME@REVISION", such as "kernels-community/flash-attn2", through the package kernels '
+        "(not tried on a GPU; rows are not packed under it; owners other than kernels-community ask for "
+        "model.trust_remote_code)",
+        pattern=r"^(auto|sdpa|eager|flash_attention_2|[\w-][\w.-]*/[\w-][\w.-]*(@[\w.-]+)?)$",
+        examples=["auto", "sdpa", "eager", "flash_attention_2"],
     )
     quantization: Literal["none", "nf4"] = Field(
         "none", description="nf4: 4-bit weights under LoRA, through bitsandbytes"
@@ -89,8 +95,8 @@ class Balance(Table):
     weight: float = Field(0.0, ge=0, description="weight beside the cross-entropy; 0: no constraint")
     form: Literal["type_cv2", "sample_cv2", "sample_var_mean", "lbl", "mi", "concentration"] = Field(
         "type_cv2",
-        description="type_cv2: per type; sample_cv2: the authors' code; sample_var_mean: their text; "
-        "lbl, mi, concentration: no types",
+        description="type_cv2: per type; sample_cv2: the authors' code; sample_var_mean: their text, which grows with "
+        "the length of rows; lbl, mi, concentration: no types",
     )
     scope: Literal["micro", "buffer", "lagged"] = Field(
         "buffer", description="statistics of a micro-batch, of the step so far on all devices, or of the step before"

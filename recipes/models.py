@@ -15,6 +15,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.import_utils import KERNELS_MAX_VERSION, KERNELS_MIN_VERSION, is_kernels_available
 
 from recipes.cache import reply_in_place
 from recipes.config import Model, model_folder
@@ -59,16 +60,25 @@ def choose_dtype(model: Model) -> torch.dtype:
 
 def choose_attention(model: Model, training: bool = False) -> str:
     """`auto` is flash-attn where it imports on a GPU, else SDPA; for training in bf16 on a CPU it is plain matrix
-    products ("eager"), which run in hardware there while SDPA's bf16 kernel does not.
+    products ("eager"), which run in hardware there while SDPA's bf16 kernel does not. A kernel of the hub is handed on
+    to transformers by its name; none has been tried here on a GPU.
 
     Raises:
-        RecipeError: flash_attention_2 was asked for by name and cannot run here.
+        RecipeError: flash_attention_2 or a kernel of the hub was asked for by name and cannot run here.
     """
     # FlashAttention-2 runs on the GPUs that have bf16 and on no older ones
     flash = importlib.util.find_spec("flash_attn") is not None and torch.cuda.is_available() and fast_bf16()
     if model.attn == "auto":
         plain = training and device() == "cpu" and fast_bf16()
         return "flash_attention_2" if flash else "eager" if plain else "sdpa"
+    if "/" in model.attn and not is_kernels_available():
+        raise RecipeError(
+            "a kernel of the hub cannot be loaded here",
+            where="model.attn",
+            got=model.attn,
+            allowed="auto, sdpa or eager on this machine",
+            fix=f"pip install 'kernels>={KERNELS_MIN_VERSION},<{KERNELS_MAX_VERSION}', or set model.attn = \"auto\"",
+        )
     if model.attn == "flash_attention_2" and not flash:
         raise RecipeError(
             "flash attention cannot run here",
@@ -185,6 +195,7 @@ def load_base(model: Model, training: bool = False) -> PreTrainedModel:
             use_safetensors=True,
             dtype=choose_dtype(model),
             attn_implementation=choose_attention(model, training),
+            allow_all_kernels=model.trust_remote_code,
             quantization_config=quantization,
             device_map={"": device()},
         )

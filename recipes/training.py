@@ -56,12 +56,17 @@ def text_arguments(table, per_step: int, seed: int, out: Path) -> dict:
         num_train_epochs=table.epochs,
         per_device_train_batch_size=math.ceil(per_step / accumulation),
         gradient_accumulation_steps=accumulation,
-        lr_scheduler_type=table.scheduler,
+        lr_scheduler_type=schedule(table.scheduler),
         warmup_steps=table.warmup_ratio,
         weight_decay=table.weight_decay,
         max_grad_norm=table.max_grad_norm,
         max_length=table.max_length,
     )
+
+
+def schedule(name: str) -> str:
+    """transformers' name of a `scheduler`. Its own "constant" leaves out the warm-up without a word."""
+    return "constant_with_warmup" if name == "constant" else name
 
 
 def read_rows(file: Path) -> list[dict]:

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.arms import compare
 from benchmarks.reinforcement import METHODS, reinforced
-from recipes.checks import check_rl
+from recipes.combinations import check_combinations, check_unread
 from recipes.config import ROOT
 from recipes.loader import load
 from recipes.report.seeds import pooled
@@ -37,7 +37,13 @@ def test_an_arm_is_compared_item_by_item_with_the_one_named():
 def test_every_method_samples_the_same_number_of_replies_under_settings_that_it_reads(method):
     arm = reinforced(load(ROOT / "recipes.toml", "reft"), method, rollouts=5)
     problems = []
-    check_rl(arm.rl, lambda *problem, **_: problems.append(problem))
+
+    def problem(*words, **_):
+        problems.append(words)
+
+    check_unread(arm.rl, problem)
+    tables = dict.fromkeys(("data", "mix", "cpt", "sft_general", "rerank"))
+    check_combinations(tables | {"model": arm.model, "sft": arm.sft, "rl": arm.rl}, problem)
     assert completions_of(arm.rl) == 5 * 64 and problems == []
 
 

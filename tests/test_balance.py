@@ -134,7 +134,8 @@ def by_hand(form, p, batch):
     if form == "type_cv2":
         z = torch.stack([factors[kind] * p[valid & (kinds == kind).unsqueeze(-1)].mean(0) for kind in (0, 1)])
         return (z.var(-1, correction=0) / z.mean(-1) ** 2).sum()
-    z = torch.stack([factors[kinds[row]] * p[row][valid[row]].mean(0) for row in range(len(p)) if kinds[row] >= 0])
+    gather = torch.mean if form == "sample_cv2" else torch.sum  # the paper sums over the tokens of a row
+    z = torch.stack([factors[kinds[row]] * gather(p[row][valid[row]], 0) for row in range(len(p)) if kinds[row] >= 0])
     return z.var() / (z.mean() ** 2 if form == "sample_cv2" else z.mean())
 
 
@@ -232,6 +233,28 @@ def test_padding_rows_without_type_and_autocast_change_nothing(form):
     if form not in ("lbl", "mi", "concentration"):
         typed = {key: entry[batch["sample_type"] >= 0] for key, entry in batch.items()}
         assert term_of(term, model, typed, 1.0)[1]["loss"] == pytest.approx(value["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(("form", "times"), [("sample_cv2", 1), ("sample_var_mean", 50)])
+def test_the_papers_own_form_grows_with_the_length_of_rows_and_no_other(form, times):
+    """arXiv 2312.09979 sums the weights over the tokens of a row, and does not square the mean."""
+    weights = torch.rand(4, 6, len(TYPES), generator=torch.Generator().manual_seed(0)).softmax(-1)
+    values = []
+    for p in (weights, weights.repeat(1, 50, 1)):
+        term = Balance(1.0, TYPES, form=form, scope="micro")
+        term.routed = {"layer": Routed(p, p)}
+        inputs = {"input_ids": torch.zeros(p.shape[:2]), "sample_type": torch.tensor([0, 1, 0, 1])}
+        values.append(term.loss(SimpleNamespace(training=True), inputs, 1.0, 0.0)[1]["loss"])
+    assert values[1] == pytest.approx(times * values[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("form", ["lbl", "mi", "concentration"])
+def test_forms_without_types_take_rows_of_a_type_that_no_expert_has(form):
+    model, batch = Toy(), batch_of(6)
+    term, plain = (Balance(1.0, [0] * len(TYPES), form=form, scope="micro") for _ in range(2))
+    found = term_of(term, model, batch | {"sample_type": torch.tensor([0, 1, 1, 0, 1, 0])}, 1.0)[1]
+    alone = term_of(plain, model, {key: value for key, value in batch.items() if key != "sample_type"}, 1.0)[1]
+    assert found["loss"] == pytest.approx(alone["loss"], rel=1e-6) and "matched_0" in found
 
 
 def test_with_the_mask_completion_only_tokens_that_are_learnt_from_count():

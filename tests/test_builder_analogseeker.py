@@ -18,6 +18,7 @@ from data_builders.quality.ledger import prove
 from data_builders.schema import DataError, SftRow, read_jsonl, write_json, write_jsonl
 from data_builders.teacher.expert import Expert
 from eval.graders import grade
+from recipes.rl.curriculum import check_order, drawn, form
 from recipes.runtime import Runtime
 
 ROOT = Path(__file__).parents[1]
@@ -116,6 +117,52 @@ def test_rows_have_unique_ids_lineage_and_even_letters(shipped):
     letters = Counter(row["answer"] for row in rows["qtsa"] if row["kind"] == "mcq")
     assert set(letters) == set("ABCD") and min(letters.values()) > 0.8 * max(letters.values())
     assert min(card["letters"].values()) > 0.15 * sum(card["letters"].values())
+
+
+@pytest.fixture(scope="module")
+def three_forms(tmp_path_factory):
+    return build(small(rl_forms=True), tmp_path_factory.mktemp("forms"))
+
+
+def test_the_same_rl_items_are_asked_as_yes_or_no_as_a_choice_and_openly(three_forms):
+    """The curriculum of Curr-ReFT, arXiv 2503.07065: `rl.order = "kind"` puts the three forms in its order."""
+    _, rows = three_forms
+    check_order(rows["rl"], "kind")
+    assert Counter(form(row) for row in rows["rl"]) == {0: 20, 1: 20, 2: 20}  # rl_rows = 60
+    stems = defaultdict(set)
+    for row in rows["rl"]:
+        stems[contents(row).split("\n")[0].split(" Proposed answer: ")[0]].add(form(row))
+    assert all(forms == {0, 1, 2} for forms in stems.values()) and len(stems) == 20
+    ordered = drawn(rows["rl"], "kind", 60, seed=1)
+    assert [form(row) for row in ordered] == [0] * 20 + [1] * 20 + [2] * 20
+
+
+def test_the_gold_reply_of_each_form_scores_one_and_a_perturbed_one_nothing(three_forms):
+    _, rows = three_forms
+    by_stem = {contents(row).split("\n")[0]: row for row in rows["rl"] if row["options"]}
+    said = Counter()
+    for row in rows["rl"]:
+        assert (grade(row, row["reply"]), grade(row, "")) == (1.0, 0.0)
+        if row["answer"] in ("yes", "no"):
+            other = {"yes": "no", "no": "yes"}[row["answer"]]
+            assert grade(row, row["reply"].replace(f"<answer>{row['answer']}", f"<answer>{other}")) == 0.0
+            stem, proposed = contents(row).split("\n")[0].split(" Proposed answer: ")
+            choice = by_stem[stem]
+            right = choice["options"]["ABCD".index(choice["answer"])]
+            proposed = proposed.removesuffix(". Is this right, yes or no?")
+            assert proposed in choice["options"] and (proposed == right) == (row["answer"] == "yes")
+            said[row["fact_id"], row["answer"]] += 1
+    facts = {fact for fact, _ in said}
+    assert all(abs(said[fact, "yes"] - said[fact, "no"]) <= 1 for fact in facts)
+
+
+def test_three_forms_change_no_other_rows_and_are_off_by_default(three_forms, tmp_path):
+    _, rows = three_forms
+    _, plain = build(small(), tmp_path)
+    assert rows["sft"] == plain["sft"] and rows["test"] == plain["test"]
+    assert {form(row) for row in plain["rl"]} == {2} and len(plain["rl"]) == 60
+    with pytest.raises(ValueError, match="a model writes each record in one form"):
+        small(rl_forms=True, teacher={"kind": "openai", "model": "m", "base_url": "http://localhost:1/v1"})
 
 
 def test_transfer_nodes_are_held_out_whole_and_spread_over_families(shipped):

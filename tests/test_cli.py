@@ -132,10 +132,14 @@ def test_a_broken_configuration_stops_a_run_before_the_first_stage(typed, place)
 def test_what_a_recipe_cannot_do_without_stops_a_run_in_one_sentence(typed, place, monkeypatch):
     real = doctor.find_spec
     monkeypatch.setattr(
-        doctor, "find_spec", lambda name: None if name in ("flash_attn", "vllm", "bitsandbytes") else real(name)
+        doctor,
+        "find_spec",
+        lambda name: None if name in ("flash_attn", "vllm", "bitsandbytes", "kernels") else real(name),
     )
     code, _, complained = typed("run", "demo", "--set", "model.attn=flash_attention_2")
     assert code == 1 and "flash-attn is not installed" in complained and place.stages.calls == []
+    code, _, complained = typed("run", "demo", "--set", "model.attn=kernels-community/flash-attn2")
+    assert code == 1 and "kernels is not installed" in complained and "kernels-community/flash-attn2" in complained
     code, _, complained = typed("run", "demo", "--set", "model.quantization=nf4")
     assert code == 1 and "bitsandbytes is not installed" in complained
     code, said, _ = typed("run", "demo", "--set", "rl.use_vllm=true", "--until", "data")

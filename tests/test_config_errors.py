@@ -99,8 +99,16 @@ BROKEN = {
     "a key below a value": (None, ["sft.rank.x=3"], ["sft.rank: wrong value"]),
     "a key below a value of the file": (None, ["sft.learning_rate.x=3"], ["sft.learning_rate is a value, not a table"]),
     "group of none": (None, ["rl.group_size=0"], ["rl.group_size: wrong value", ">= 1"]),
-    "group of one": (None, ["rl.group_size=1"], ["rl.group_size: grpo needs several replies", ">= 2", '"ppo"']),
-    "rloo with a group of one": (None, ["rl.group_size=1", "rl.algorithm=rloo"], ["rloo needs several replies"]),
+    "group of one": (
+        None,
+        ["rl.group_size=1"],
+        ["rl.group_size: every algorithm but ppo needs several replies", ">= 2", '"ppo"'],
+    ),
+    "rloo with a group of one": (
+        None,
+        ["rl.group_size=1", "rl.algorithm=rloo"],
+        ["every algorithm but ppo needs several replies"],
+    ),
     "ppo with an odd rollout": (
         None,
         ["rl.algorithm=ppo", "rl.beta=0.05", "rl.group_size=1", "rl.prompts_per_step=7"],
@@ -151,6 +159,12 @@ BROKEN = {
         ["model.quantization=nf4", "sft.method=full"],
         ["4-bit weights cannot be trained", "lora"],
     ),
+    "attention is unknown": (
+        None,
+        ["model.attn=sdap"],
+        ["model.attn: wrong value", "OWNER/NAME", "did you mean 'sdpa'"],
+    ),
+    "attention is half a kernel's name": (None, ["model.attn=kernels-community/"], ["model.attn: wrong value"]),
     "dtype is unknown": (None, ["model.dtype=bf16"], ["model.dtype: wrong value", '"bfloat16"']),
     "remote code is a word": (None, ["model.trust_remote_code=on"], ["model.trust_remote_code", "true or false"]),
     "eval is missing": (

@@ -90,6 +90,15 @@ def test_whitening_over_two_ranks_is_that_of_one_rank_with_both_batches():
     assert torch.allclose(torch.cat(parts), whole, atol=1e-6)
 
 
+def test_a_reply_that_is_cut_off_earns_nothing_whatever_stands_in_it(tmp_path):
+    given = [1.0, 1.0, 1.0, None]
+    trainer = trainer_of(tiny(), tmp_path, reward=lambda completions, **_: given, peft_config=lora())
+    replies = [[2, 3, 4], [2, 3, trainer.eos_token_ids[0]], [2, trainer.eos_token_ids[-1]], [2, 1]]
+    found = trainer._calculate_rewards([{}] * 4, ["a"] * 4, ["abc"] * 4, replies)
+    assert found[:3, 0].tolist() == [0.0, 1.0, 1.0] and found[3].isnan()
+    assert found is trainer._rewards
+
+
 # --- the configuration ------------------------------------------------------------------------------------------------
 
 
@@ -377,7 +386,8 @@ def test_it_learns(tmp_path):
         per_device_train_batch_size=16,
         learning_rate=5e-3,
         beta=0.02,
-        generation_kwargs={"min_new_tokens": 8},
+        max_completion_length=16,
+        generation_kwargs={"min_new_tokens": 4},
     )
     trainer.train()
     reward = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]

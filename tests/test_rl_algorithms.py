@@ -14,7 +14,7 @@ from recipes import models, training
 from recipes.config import ROOT, Model, Rl
 from recipes.errors import RecipeError
 from recipes.loader import load
-from recipes.rl.curriculum import drawn, form
+from recipes.rl.curriculum import check_order, drawn, form
 from recipes.rl.self_training import SelfTrainingTrainer, sample_replies, self_training_rows
 from recipes.runtime import Runtime
 from recipes.stage_specs import RlStage
@@ -84,7 +84,7 @@ def test_each_algorithm_leaves_an_adapter_that_learnt_and_loads_on_the_base(name
     spec = spec_of(inputs, name)
     metrics = stage.run(spec, inputs[1], tmp_path, Runtime())
     assert metrics["completions"] == stage.completions_of(spec.rl) == {"ppo": 16}.get(name, 32)
-    assert stage.forecast(spec, {"rl": 12}).notes.startswith(f"{metrics['completions']} ")
+    assert stage.forecast(spec, {"rl": 12}, tmp_path).notes.startswith(f"{metrics['completions']} ")
     loaded = models.load_adapters(models.load_base(inputs[0]), {"sft": inputs[1]["sft"] / "adapter"})
     loaded.load_adapter(str(tmp_path / "adapter"), adapter_name="rl")
     ids = torch.arange(5, 25).view(1, 20)
@@ -181,6 +181,18 @@ def test_a_fully_trained_model_goes_through_ppo(inputs, tmp_path):
 # --- rewards and the order of prompts ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("profile", ["embedded", "gpu", "paper"])
+def test_the_reward_of_reft_is_that_of_the_paper(profile, lively):
+    """ReFT, arXiv 2401.08967: 1 for a right answer, 0.1 for one that can be read, 0 for all else."""
+    rl = load(ROOT / "recipes.toml", "reft", profile, here=False).rl
+    answers = ("42", "7", "none")
+    replies = [[{"content": f"<think>6 * 7</think>\n<answer>{answer}</answer>"}] for answer in answers]
+    columns = {"grader": ["numeric"] * 3, "answer": ["42"] * 3, "options": [None] * 3, "unit": [None] * 3}
+    parts = [f(replies, tolerance=[0.01] * 3, **columns) for f in (lively, stage.format_reward, stage.partial_reward)]
+    weighed = [right + rl.format_weight * form + rl.partial * part for right, form, part in zip(*parts, strict=True)]
+    assert weighed == [1.0, 0.1, 0.0] and rl.beta == 0.05  # the paper's for chains in words
+
+
 def test_the_partial_reward_is_for_an_answer_that_can_be_read_and_is_wrong(lively):
     columns = dict(grader=["numeric"] * 3, answer=["4"] * 3, options=[None] * 3, unit=[None] * 3, tolerance=[0.01] * 3)
     replies = [[{"content": text}] for text in ("<answer>4</answer>", "<answer>5</answer>", "I do not know")]
@@ -207,8 +219,29 @@ def test_a_run_meets_its_prompts_from_easy_to_hard(prompts):
 
 def test_rows_without_a_difficulty_are_refused():
     with pytest.raises(RecipeError) as error:
-        drawn([row(n, difficulty=None) for n in range(12)], "difficulty", 4, seed=1)
+        check_order([row(n, difficulty=None) for n in range(12)], "difficulty")
     assert "12 of 12 rows without a difficulty" in str(error.value)
+
+
+@pytest.mark.parametrize(("order", "said"), [("kind", "12 rows of open"), ("difficulty", "12 rows of difficulty 1")])
+def test_an_order_over_a_single_level_is_refused_before_a_model_is_loaded(order, said, inputs, tmp_path):
+    rows = [row(n, difficulty=1) for n in range(12)]
+    (tmp_path / "rl.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    with pytest.raises(RecipeError, match="no order is among them") as error:
+        stage.run(spec_of(inputs, "grpo", order=order), {"data": tmp_path}, tmp_path, Runtime())
+    assert said in str(error.value)
+    check_order(rows, "random")
+
+
+def test_naming_one_of_some_classes_is_a_choice_between_them():
+    assert [form(row(1, grader=grader)) for grader in ("label", "class", "choice", "numeric", "close")] == [
+        1,
+        1,
+        1,
+        2,
+        2,
+    ]
+    assert form(row(1, grader="choice", answer="yes")) == 0
 
 
 def prompts_met(spec, inputs, out, monkeypatch, until=None):
@@ -319,6 +352,5 @@ def test_distinct_right_replies_join_the_gold_rows(monkeypatch):
 @pytest.mark.parametrize("name", ["grpo", "rloo", "online_self_training", "offline_self_training"])
 def test_a_recipe_of_ppo_is_switched_to_another_algorithm_by_its_name(name):
     grouped = [f"rl.algorithm={name}", "rl.group_size=8", "rl.prompts_per_step=8"]
-    alone = ["rl.beta=0.0"] if "self_training" in name else []
-    alone += ["rl.partial=0.0", "rl.format_weight=0.1"] if name.startswith("offline") else []
+    alone = ["rl.beta=0.0", "rl.partial=0.0", "rl.format_weight=0.1"] if "self_training" in name else []
     assert load(ROOT / "recipes.toml", "reft", sets=grouped + alone).rl.algorithm == name

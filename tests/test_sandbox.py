@@ -6,12 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from eval import sandbox
 from eval.sandbox import CHILD, Limits, outputs
+from recipes.commands import doctor
+from recipes.config import ROOT
+from recipes.loader import load
 
 LINUX = sys.platform.startswith("linux")
 
@@ -150,6 +154,50 @@ def test_the_process_has_no_environment_and_an_empty_folder():
     pid = sandbox._running[0].process.pid
     assert Path(f"/proc/{pid}/environ").read_bytes() == b""
     assert list(Path(f"/proc/{pid}/cwd").resolve().iterdir()) == []
+
+
+@pytest.fixture
+def no_seccomp(tmp_path, monkeypatch):
+    """A kernel that takes no filter: the number of prctl's option is one that it does not know."""
+    child = tmp_path / "child.py"
+    child.write_text(CHILD.read_text().replace("NO_NEW_PRIVILEGES, SECCOMP, FILTER = 38, 22, 2", UNKNOWN))
+    assert UNKNOWN in child.read_text()
+    monkeypatch.setattr(sandbox, "CHILD", child)
+    monkeypatch.setattr(sandbox, "_outputs", {})
+    sandbox._close()
+    yield
+    sandbox._close()
+
+
+UNKNOWN = "NO_NEW_PRIVILEGES, SECCOMP, FILTER = 38, 999999, 2"
+
+
+@pytest.mark.skipif(not LINUX or os.uname().machine not in ("x86_64", "aarch64"), reason="needs seccomp")
+def test_the_sandbox_says_what_holds_programs_in():
+    assert sandbox.level().seccomp and isinstance(sandbox.level().network, bool)
+
+
+def test_without_a_filter_of_system_calls_nothing_is_run_unless_that_is_allowed(no_seccomp, monkeypatch):
+    assert not sandbox.level().seccomp
+    with pytest.raises(RuntimeError, match=r"no seccomp filter.*SANDBOX_WITHOUT_SECCOMP=1"):
+        outputs(["print(3)"])
+    monkeypatch.setenv("SANDBOX_WITHOUT_SECCOMP", "0")
+    with pytest.raises(RuntimeError, match="programs are not run here"):
+        outputs(["print(3)"])
+    # the process itself refuses too, should someone ask it past that
+    asked = {"programs": ["print(3)"], "workers": 1, "without_seccomp": False, **asdict(Limits())}
+    assert sandbox._started().ask(asked, 20) == [[True, None]]
+    monkeypatch.setenv("SANDBOX_WITHOUT_SECCOMP", "1")
+    assert outputs(["print(3)", "import os"]) == ["3\n", None]
+
+
+def test_what_holds_programs_in_is_told_and_stops_a_recipe_that_runs_them(no_seccomp, monkeypatch):
+    recipe = load(ROOT / "recipes.toml", "reft", None, ["data.chain=program"])
+    assert "programs are not run" in doctor.sandboxed()
+    assert [blocks for blocks, said in doctor.lacks(recipe) if "runs programs that a model writes" in said] == [True]
+    assert not any("programs" in said for _, said in doctor.lacks(load(ROOT / "recipes.toml", "reft")))
+    monkeypatch.setenv("SANDBOX_WITHOUT_SECCOMP", "1")
+    assert "without a filter" in doctor.sandboxed() and not any("programs" in said for _, said in doctor.lacks(recipe))
 
 
 ALONE = """

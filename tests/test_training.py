@@ -8,11 +8,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 import trl.trainer.utils as head
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3Config, Qwen3ForCausalLM, TrainingArguments, get_scheduler
 from trl import SFTTrainer
 
 from recipes import models, training
-from recipes.config import Model
+from recipes.config import ROOT, Model
+from recipes.errors import RecipeError
 from recipes.rl import grpo
 from recipes.rl.grpo import teaching
 
@@ -86,6 +87,21 @@ def test_training_on_a_cpu_takes_the_kernel_that_runs_in_hardware(monkeypatch):
     assert models.choose_attention(Model(attn="sdpa"), training=True) == "sdpa"
     monkeypatch.setattr(models, "fast_bf16", lambda: False)
     assert models.choose_attention(Model(), training=True) == "sdpa"
+
+
+def test_a_kernel_of_the_hub_is_handed_on_by_name_and_needs_its_package(monkeypatch):
+    model = Model(attn="kernels-community/flash-attn2@v1")
+    monkeypatch.setattr(models, "is_kernels_available", lambda: False)
+    with pytest.raises(RecipeError, match="a kernel of the hub cannot be loaded here") as error:
+        models.load_base(model)
+    assert "pip install 'kernels>=" in str(error.value) and "kernels-community/flash-attn2@v1" in str(error.value)
+    monkeypatch.setattr(models, "is_kernels_available", lambda: True)
+    given = []
+    monkeypatch.setattr(models.AutoModelForCausalLM, "from_pretrained", lambda *_, **kept: given.append(kept) or tiny())
+    for trusted in (False, True):
+        models.load_base(model.model_copy(update={"trust_remote_code": trusted}), training=True)
+    assert [kept["attn_implementation"] for kept in given] == ["kernels-community/flash-attn2@v1"] * 2
+    assert [kept["allow_all_kernels"] for kept in given] == [False, True]  # of owners that transformers does not know
 
 
 @pytest.mark.parametrize(("generation", "hardware"), [(7, False), (8, True)])
@@ -197,3 +213,27 @@ def test_the_count_of_tokens_goes_on_from_a_checkpoint(tmp_path):
     (checkpoint / "trainer_state.json").write_text(json.dumps({"global_step": 24, "log_history": []}))
     training.train(trainer, tmp_path)
     assert trainer._total_train_tokens == 0
+
+
+@pytest.mark.parametrize("scheduler", ["constant", "cosine", "linear"])
+@pytest.mark.parametrize("warm", [4, 0.4, 0])
+def test_the_rate_rises_over_the_warm_up_under_every_scheduler(scheduler, warm, tmp_path):
+    """transformers' own "constant" leaves the warm-up out. Of 10 steps 4 are warm-up, given as a number or a share."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    arguments = TrainingArguments(str(tmp_path), lr_scheduler_type=training.schedule(scheduler), warmup_steps=warm)
+    steps = get_scheduler(arguments.lr_scheduler_type, optimizer, arguments.get_warmup_steps(10), 10)
+    rates = []
+    for _ in range(10):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        steps.step()
+    assert rates[: 5 if warm else 1] == pytest.approx([0, 0.25, 0.5, 0.75, 1] if warm else [1])
+    assert scheduler != "constant" or rates[5:] == [1.0] * 5
+
+
+def test_every_training_stage_takes_its_schedule_from_one_place():
+    named = [file for file in (ROOT / "recipes").rglob("*.py") if "lr_scheduler_type=" in file.read_text()]
+    for file in named:
+        lines = [line.strip() for line in file.read_text().splitlines() if "lr_scheduler_type=" in line]
+        assert all("schedule(" in line or '"linear"' in line for line in lines), (file, lines)
+    assert len(named) >= 3

@@ -46,7 +46,9 @@ def tiny(seed=0):
         pad_token_id=0,
         initializer_range=0.2,
     )
-    return Qwen3ForCausalLM(config)
+    model = Qwen3ForCausalLM(config)
+    model.generation_config.eos_token_id = list(range(1, 2 + len(LETTERS), 4))  # so that replies end by themselves
+    return model
 
 
 def lora(**more):

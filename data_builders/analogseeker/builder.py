@@ -25,6 +25,7 @@ from pathlib import Path
 from data_builders.analogseeker.agent_plan import AgentPlanner, prompt_versions
 from data_builders.analogseeker.card import told
 from data_builders.analogseeker.checks import bills_of, mended, without_weak
+from data_builders.analogseeker.forms import with_statements
 from data_builders.analogseeker.plan import Planner
 from data_builders.analogseeker.rows import graded_row, sft_row
 from data_builders.analogseeker.teach import taught
@@ -79,6 +80,8 @@ def forecast(spec, corpus_dir, replies=None):
     planner, requests = _planned(spec, corpus, 0)
     splits = Counter(request.split for request in requests)
     kinds = Counter(request.kind for request in requests if request.split == "sft")
+    if spec.rl_forms:  # a statement is made of every choice
+        splits["rl"] += sum(request.split == "rl" and request.kind == "mcq" for request in requests)
     real = spec.teacher.kind != "expert"
     bills = bills_of(spec, corpus, requests, ROW_TOKENS, lengths)
     sft = min(spec.sft_rows, splits["sft"]) if real else sum(_mix_counts(kinds, spec).values())
@@ -112,7 +115,10 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     made_of = f"{len(requests)} questions" if real else f"{len(planner.facts)} facts, {len(planner.formulas)} formulas"
     say(f"{len(corpus.nodes)} nodes, {made_of}, {len(planner.held)} nodes held out")
     teacher, answers, cost = taught(spec.teacher, requests, store, bar, say)
-    records, similarity = without_duplicates(_records(requests, answers, teacher, ledger), ledger, spec.similar)
+    records = _records(requests, answers, teacher, ledger)
+    if spec.rl_forms:
+        records = with_statements(records, seed, ledger)
+    records, similarity = without_duplicates(records, ledger, spec.similar)
     records, passed, cost_of_judge = without_weak(spec.judge, records, corpus.nodes, store, bar, say, ledger)
     spent |= cost | cost_of_judge
     by_split = {split: [record for record in passed if record.split == split] for split in CHOSEN}

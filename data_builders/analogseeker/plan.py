@@ -2,7 +2,9 @@
 
 import math
 from collections import defaultdict
+from dataclasses import replace
 
+from data_builders.analogseeker.forms import FORMS
 from data_builders.schema import order
 from data_builders.teacher import arithmetic
 from data_builders.teacher.protocol import Request
@@ -78,6 +80,8 @@ class Planner:
                 yield self._request(item, "open", wording, 0, "sft")
                 if not self._seen(self.formulas):
                     yield self._request(item, "mcq", wording, self.spec.draws, "rl")
+                    if self.spec.rl_forms:
+                        yield self._request(item, "open", wording, 0, "rl")
 
     def _numbers(self):
         """Calculations of seen nodes: tested combinations are set aside first; sft and rl share the rest."""
@@ -105,7 +109,11 @@ class Planner:
                 for draw, values in enumerate(shuffled)
             ]
         # As many of each formula as there are, one in turn, so that none is favoured.
-        yield from (prompt for _, _, prompt in sorted(prompts, key=lambda entry: entry[:2])[: self.spec.rl_rows])
+        most = self.spec.rl_rows // (FORMS if self.spec.rl_forms else 1)
+        for _, _, prompt in sorted(prompts, key=lambda entry: entry[:2])[:most]:
+            yield prompt
+            if self.spec.rl_forms:
+                yield replace(prompt, kind="mcq")
 
     def _knowledge(self):
         if not self.spec.tests.knowledge:

@@ -50,6 +50,9 @@ class Spec(KeptApart):
     mix: Mix = Mix()
     sft_rows: int = Field(4000, ge=1, description="most sft rows; fewer where a share of the mix runs out")
     rl_rows: Count = Field(2000, description="most rl prompts")
+    rl_forms: bool = Field(
+        False, description='ask each rl item as yes or no, as a choice and openly; rl.order = "kind" keeps that order'
+    )
     transfer_share: float = Field(0.125, gt=0, lt=1, description="share of nodes held out for the transfer test")
     tolerance: float = Field(0.01, gt=0, lt=1, description="relative error a numeric answer may have")
     min_tokens: int = Field(30, ge=1, description="tokens; a shorter node is flagged and not asked about")
@@ -57,3 +60,9 @@ class Spec(KeptApart):
     similar: float = Field(0.8, gt=0, le=1, description="word-triple similarity from which another fact's row goes")
     leak_phrases: tuple[str, ...] = Field((), description="textbook phrases that count as no leak")
     paraphrases: Paraphrases | None = Field(None, description="rows that ask a test item in other words go; none: stay")
+
+    @model_validator(mode="after")
+    def _forms(self):
+        if self.rl_forms and self.teacher.kind != "expert":
+            raise ValueError('rl_forms needs data.teacher.kind = "expert": a model writes each record in one form')
+        return self

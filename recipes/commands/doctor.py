@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from data_builders.table import extra
+from eval import sandbox
 from recipes.checks import known_tasks
 from recipes.config import model_folder
 from recipes.errors import ConfigErrors, RecipeError
@@ -39,6 +40,7 @@ def doctor(file, name=None):
     ]
     if absent := [package for package in CORE if not find_spec(package)]:
         lines.append(f"missing   {', '.join(absent)}: pip install -c constraints.txt -e .")
+    lines.append(f"sandbox   {sandboxed()}")
     tables = read_file(file)
     for recipe in [name] if name else tables:
         for profile in profiles(tables.get(recipe, {})):
@@ -72,6 +74,14 @@ def lacks(recipe):
         )
     if model.attn == "flash_attention_2" and not find_spec("flash_attn"):
         found.append((True, 'flash-attn is not installed: pip install -e ".[flash]", or set model.attn = "auto".'))
+    if "/" in model.attn and not find_spec("kernels"):
+        found.append(
+            (
+                True,
+                f"kernels is not installed, and model.attn = {model.attn} is a kernel of the hub: pip install kernels, "
+                'or set model.attn = "auto".',
+            )
+        )
     if recipe.rl and recipe.rl.use_vllm and not find_spec("vllm"):
         found.append(
             (
@@ -79,6 +89,8 @@ def lacks(recipe):
                 'vLLM is not installed, so rl samples with transformers, which is slower: pip install -e ".[vllm]".',
             )
         )
+    if getattr(recipe.data, "chain", None) == "program" and not (sandbox.level().seccomp or unheld()):
+        found.append((True, f"The recipe runs programs that a model writes, and here {sandboxed()}."))
     if model_folder(model.name) is None:
         if not gpus():
             found.append((False, f"No GPU is in use, so {model.name} would run on the CPU."))
@@ -120,6 +132,22 @@ def tasks_lack(spec):
         for package in packages
         if task in words and not find_spec(package)
     ]
+
+
+def unheld():
+    """Whether programs may run without a filter of system calls."""
+    return os.environ.get(sandbox.WITHOUT_SECCOMP) == "1"
+
+
+def sandboxed():
+    """How programs that a model writes are held in here, in words."""
+    level = sandbox.level()
+    network = "an empty network of their own" if level.network else "the network of this machine"
+    if level.seccomp:
+        return f"programs run behind a filter of system calls, in {network}"
+    if unheld():
+        return f"programs run without a filter of system calls ({sandbox.WITHOUT_SECCOMP}=1), in {network}"
+    return f"programs are not run: the kernel takes no filter of system calls ({sandbox.WITHOUT_SECCOMP}=1 runs them)"
 
 
 def cached(hub_id):

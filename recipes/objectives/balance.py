@@ -6,7 +6,8 @@ of the expert is that of the row and 1 + delta elsewhere (sign "attract"), Z = I
     type_cv2         sum over types t of CV2(Z[t, :])          Q over all tokens of a type; one CV2 a type, so that
                                                                zero is in reach for groups of unequal size
     sample_cv2       var(Z) / mean(Z)^2 over rows x experts    the authors' code (Ablustrund/LoRAMoE), Q of each row
-    sample_var_mean  var(Z) / mean(Z)                          the paper's text, arXiv 2312.09979
+    sample_var_mean  var(Z) / mean(Z)                          the paper's text, arXiv 2312.09979: here alone Q are
+                                                               sums over the tokens of each row
     lbl              N * sum_n f_n * P_n, f without gradient   load balancing without types, arXiv 2501.11873
     mi               H(expert | token) - H(expert)             without types: all used, each token sure of its own;
                                                                ModuleFormer, arXiv 2306.04640
@@ -15,7 +16,8 @@ of the expert is that of the row and 1 + delta elsewhere (sign "attract"), Z = I
 
 The authors give matching pairs 1 + delta, which makes matching experts the less used ones: sign "official". At its
 minimum type_cv2 gives the matching experts n(1 + delta) / (n(1 + delta) + (N - n)(1 - delta)) of the weight, n of
-them. Q are means where the authors sum, so that the term does not grow with the length of rows.
+them. Q are means where the authors sum, which for their code's form is the same for rows of one length; the paper's
+form grows with the length of rows, and only over sums is its weight the paper's.
 
 Scopes: what a step's statistics are taken over.
 
@@ -31,6 +33,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.distributed as dist
 
+from recipes.combinations import UNTYPED
 from recipes.errors import RecipeError
 from recipes.objectives.forms import (
     entropies,
@@ -50,7 +53,6 @@ CHOICES = {
     "reduce": ("mean", "sum"),
     "mask": ("attention", "completion"),
 }
-UNTYPED = ("lbl", "mi", "concentration")
 
 
 @dataclass(frozen=True)
@@ -218,11 +220,11 @@ class Balance:
         """[layers], over the rows that have a type and valid tokens."""
         used = (rows < len(self.types)) & valid.any(-1)
         mask = valid[used].unsqueeze(-1)
-        means = torch.stack([(one.probabilities[used] * mask).sum(1) / mask.sum(1) for one in routed])
+        sums = torch.stack([(one.probabilities[used] * mask).sum(1) for one in routed])
         if not used.any():
-            return means.sum((1, 2))  # zeros that a backward pass can go through
+            return sums.sum((1, 2))  # zeros that a backward pass can go through
         prefer = self.prefer.to(rows.device)[rows[used]]
-        return sample_cv2(means, prefer) if self.form == "sample_cv2" else sample_var_mean(means, prefer)
+        return sample_cv2(sums / mask.sum(1), prefer) if self.form == "sample_cv2" else sample_var_mean(sums, prefer)
 
     def _over_layers(self, values: torch.Tensor) -> torch.Tensor:
         return values.sum() if self.sum_layers else values.mean()
@@ -252,6 +254,8 @@ class Balance:
         kinds = inputs.get("sample_type")
         if kinds is None:
             kinds = torch.full_like(inputs["input_ids"][:, 0], -1)
+        if self.form in UNTYPED:  # which ask for no types: one that no expert has is none
+            kinds = torch.where(torch.isin(kinds, torch.tensor(self.types, device=kinds.device)), kinds, -1)
         same = kinds.unsqueeze(-1) == torch.tensor([*self.types, -1], device=kinds.device)
         if not same.any(-1).all():
             unknown = sorted(set(kinds[~same.any(-1)].tolist()))
@@ -260,7 +264,8 @@ class Balance:
                 where="sample_type",
                 got=", ".join(map(str, unknown)),
                 allowed=f"{', '.join(map(str, self.types))}, or -1 for a row without a type",
-                fix="give some expert that type in expert_types, or the rows another",
+                fix="have experts of both types (0 < sft.experts.general < sft.experts.count), or take a form without "
+                "types: lbl, mi, concentration",
             )
         return same.long().argmax(-1)
 

@@ -1,7 +1,7 @@
 """What a balance term can ask of the experts of a layer, as functions of tensors; `recipes.objectives.balance` says
 what each is for.
 
-Means are over valid tokens, of the softmax of the router; N is the number of experts.
+Means and sums are over valid tokens, of the softmax of the router; N is the number of experts.
 """
 
 from collections.abc import Sequence
@@ -30,9 +30,12 @@ def sample_cv2(means: torch.Tensor, prefer: torch.Tensor) -> torch.Tensor:
     return z.var(-1) / (z.mean(-1) ** 2 + TINY)
 
 
-def sample_var_mean(means: torch.Tensor, prefer: torch.Tensor) -> torch.Tensor:
-    """As `sample_cv2`, with the mean not squared: not free of scale, so its weight does not carry over."""
-    z = (prefer * means).flatten(-2)
+def sample_var_mean(sums: torch.Tensor, prefer: torch.Tensor) -> torch.Tensor:
+    """[...] from the summed probabilities [..., rows, experts] of the tokens of each row, and I as in `sample_cv2`.
+
+    The mean is not squared, so this grows with the length of rows, and a weight is one for rows of that length.
+    """
+    z = (prefer * sums).flatten(-2)
     return z.var(-1) / z.mean(-1)
 
 

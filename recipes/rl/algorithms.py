@@ -13,7 +13,7 @@ def trainer_and_arguments(rl, shared: dict):
     RLOO is TRL's own RLOOTrainer: leave-one-out baseline, ratio of whole replies and KL in the reward are the published
     method (arXiv 2402.14740), while GRPOTrainer has the ratio of tokens and the KL term in the loss.
 
-    PPO learns from a truncated reply, whose reward stands at its last token, as ReFT does; the others leave it out.
+    PPO learns from a truncated reply, which earns nothing, at its last token, as in ReFT; the others leave it out.
     """
     if rl.algorithm == "ppo":
         ppo = rl.ppo

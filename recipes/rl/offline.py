@@ -19,7 +19,7 @@ def self_trained(spec, policy, tokenizer, rows: list[dict], out: Path, runtime) 
     replies.jsonl, from which a stage that was killed goes on.
     """
     rl = spec.rl
-    asked = drawn(rows, rl.order, min(len(rows), rl.steps * rl.prompts_per_step), spec.seed)
+    asked = drawn(rows, "random", min(len(rows), rl.steps * rl.prompts_per_step), spec.seed)
     with runtime.bar("replies", len(asked) * rl.group_size, "replies") as bar:
         replies = sample_replies(
             policy,
@@ -52,7 +52,7 @@ def offline_trainer(spec, policy, tokenizer, rows: list[dict], out: Path, micro:
         max_steps=spec.rl.steps,
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=accumulation,
-        lr_scheduler_type=spec.rl.scheduler,
+        lr_scheduler_type=training.schedule(spec.rl.scheduler),
         warmup_steps=spec.rl.warmup_steps,
         max_length=None,
         completion_only_loss=True,

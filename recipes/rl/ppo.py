@@ -1,6 +1,7 @@
 """PPO with a value head on TRL's GRPOTrainer: the algorithm of ReFT (arXiv 2401.08967, section 3.2).
 
 rollout ──► own log-probs and values ──► r_t = [t = last] score - beta (log pi_old - log pi_ref) ──► GAE, whitening
+            (a reply that was cut off has score 0)
         ──► clipped policy loss (TRL's) + value_coefficient * clipped value loss, `num_iterations` times
 
 TRL 1.16 has no PPO trainer. Sampling, rewards, buffering over epochs, reference log-probs and checkpoints are
@@ -166,7 +167,11 @@ class PPOTrainer(GRPOTrainer):
         return self.accelerator.reduce(sums, reduction="sum")
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-        self._rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        # A reply that was cut off earns nothing, whatever stands in it (ReFT); one without a reward stays without.
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        last = {*self.eos_token_ids, self._tokenizer.pad_token_id}
+        ended = torch.tensor([ids[-1] in last for ids in completion_ids_list], device=rewards.device)
+        self._rewards = rewards * self.accelerator.gather(ended).unsqueeze(1)
         return self._rewards
 
     def _generate_and_score_completions(self, inputs):

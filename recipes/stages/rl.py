@@ -7,11 +7,12 @@ rl.jsonl ──► sampled replies ──► reward = grade(row, reply) + format
 import math
 from pathlib import Path
 
+from recipes.combinations import SEEING
 from recipes.errors import RecipeError
 from recipes.plan import Work
 from recipes.trained import start
 
-VERSION = 1
+VERSION = 2
 READS = {
     "data": ["rl.jsonl"],
     "cpt": ["model/*"],
@@ -19,7 +20,6 @@ READS = {
     "sft": ["adapter/*", "model/*"],
 }
 REPLY_TOKENS, PROMPT_TOKENS = 60, 60  # first guesses until a run is known
-SEEING = ("grpo", "rloo")  # algorithms that rows with images can be learnt by
 MEAN_LENGTH = "completions/mean_length"
 KEYS = {
     "reward": "reward",
@@ -107,10 +107,11 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     """Train the SFT adapter on; writes adapter/ (or model/) and training.jsonl.
 
     Raises:
-        RecipeError: no rl rows, images that this algorithm, model or machine cannot read, or a loss that is not a
-            number.
+        RecipeError: no rl rows, rows that `rl.order` cannot put in order, images that this algorithm, model or machine
+            cannot read, or a loss that is not a number.
     """
     from recipes import tower, training
+    from recipes.rl.curriculum import check_order
     from recipes.rl.value_head import forget_reference
 
     rows = training.read_rows(inputs["data"] / "rl.jsonl")
@@ -122,6 +123,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             allowed="at least one",
             fix="drop the [rl] table, or add facts that can be graded",
         )
+    check_order(rows, spec.rl.order)
     reader = load_reader(spec, rows)
     policy, found = load_policy(spec, inputs), {}
     if spec.rl.algorithm == "offline_self_training":
@@ -252,7 +254,7 @@ def make_trainer(spec, policy, reader, rows: list[dict], out: Path):
             temperature=rl.temperature,
             max_completion_length=rl.max_completion_length,
             reward_weights=[weight for _, weight in rewards],
-            lr_scheduler_type=rl.scheduler,
+            lr_scheduler_type=training.schedule(rl.scheduler),
             warmup_steps=rl.warmup_steps,
             use_vllm=rl.use_vllm and importlib.util.find_spec("vllm") is not None,
         ),

@@ -11,7 +11,7 @@ from recipes.errors import RecipeError
 from recipes.plan import Work
 from recipes.trained import start
 
-VERSION = 1
+VERSION = 2
 READS = {
     "data": ["{rows}.jsonl"],
     "cpt": ["model/*"],
