@@ -72,15 +72,15 @@ def make_trainer(
         disable_tqdm=True,
         **more,
     )
-    trainer = TermTrainer(
-        model=model,
+    return training.build(
+        TermTrainer,
+        model,
         args=arguments,
         train_dataset=Dataset.from_list(ROWS),
         processing_class=models.load_tokenizer(Model()),
         peft_config=adapter if lora else None,
         terms=[Neighbourhood(weight, direction, frozen)] if weight else [],
     )
-    return training.silence(trainer)
 
 
 def batch_of(trainer, rows=ROWS):

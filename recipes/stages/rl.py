@@ -257,14 +257,13 @@ def make_trainer(spec, policy, reader, rows: list[dict], out: Path):
             use_vllm=rl.use_vllm and importlib.util.find_spec("vllm") is not None,
         ),
     )
-    return training.silence(
-        trainer(
-            model=policy,
-            reward_funcs=[reward for reward, _ in rewards],
-            args=arguments,
-            train_dataset=dataset,
-            processing_class=reader,
-        )
+    return training.build(
+        trainer,
+        policy,
+        reward_funcs=[reward for reward, _ in rewards],
+        args=arguments,
+        train_dataset=dataset,
+        processing_class=reader,
     )
 
 
