@@ -174,6 +174,7 @@ def save(spec, model, tokenizer, out: Path) -> None:
         model.save_pretrained(str(adapter))
         whole = models.load_base(spec.model.model_copy(update={"quantization": "none"}))
         model = models.load_adapters(whole, {"default": adapter}).merge_and_unload()
+    models.stop_with(tokenizer, model)
     training.save_result(model, out / "model")
     tokenizer.save_pretrained(str(out / "model"))
 

@@ -239,6 +239,8 @@ def make_trainer(spec, policy, reader, rows: list[dict], out: Path):
         rewards.append((partial_reward, rl.partial))
     tower.freeze(policy, spec.model.vision)
     set_seed(spec.seed)
+    vllm = rl.use_vllm and importlib.util.find_spec("vllm") is not None
+    end = getattr(reader, "tokenizer", reader).eos_token_id
     saving = rl.model_copy(update={"save_steps": math.ceil(rl.save_steps / iterations) * iterations})
     trainer, arguments = trainer_and_arguments(
         rl,
@@ -254,7 +256,8 @@ def make_trainer(spec, policy, reader, rows: list[dict], out: Path):
             reward_weights=[weight for _, weight in rewards],
             lr_scheduler_type=rl.scheduler,
             warmup_steps=rl.warmup_steps,
-            use_vllm=rl.use_vllm and importlib.util.find_spec("vllm") is not None,
+            use_vllm=vllm,
+            generation_kwargs={"stop_token_ids": [end]} if vllm else None,  # vLLM knows the base's own end token alone
         ),
     )
     return training.build(
