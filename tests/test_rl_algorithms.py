@@ -84,7 +84,7 @@ def test_each_algorithm_leaves_an_adapter_that_learnt_and_loads_on_the_base(name
     spec = spec_of(inputs, name)
     metrics = stage.run(spec, inputs[1], tmp_path, Runtime())
     assert metrics["completions"] == stage.completions_of(spec.rl) == {"ppo": 16}.get(name, 32)
-    assert stage.forecast(spec, {"rl": 12}).notes.startswith(f"{metrics['completions']} ")
+    assert stage.forecast(spec, {"rl": 12}, tmp_path).notes.startswith(f"{metrics['completions']} ")
     loaded = models.load_adapters(models.load_base(inputs[0]), {"sft": inputs[1]["sft"] / "adapter"})
     loaded.load_adapter(str(tmp_path / "adapter"), adapter_name="rl")
     ids = torch.arange(5, 25).view(1, 20)
