@@ -91,15 +91,14 @@ def run(name, arm, args, folder) -> tuple[dict, dict]:
     )
     adapter = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     trainer_class, make = {"ppo": (PPOTrainer, PPOConfig), "grpo": (GRPOTrainer, GRPOConfig)}[name]
-    trainer = training.silence(
-        timed(trainer_class)(
-            model=models.load_base(Model(name=args.model)),
-            reward_funcs=[lambda completions, **_: [len(c[0]["content"]) % 7 / 6 for c in completions]],
-            args=make(**settings | {"save_strategy": "no"}),
-            train_dataset=Dataset.from_list(prompts),
-            processing_class=models.load_tokenizer(Model(name=args.model)),
-            peft_config=adapter if arm == "lora" else None,
-        )
+    trainer = training.build(
+        timed(trainer_class),
+        models.load_base(Model(name=args.model)),
+        reward_funcs=[lambda completions, **_: [len(c[0]["content"]) % 7 / 6 for c in completions]],
+        args=make(**settings | {"save_strategy": "no"}),
+        train_dataset=Dataset.from_list(prompts),
+        processing_class=models.load_tokenizer(Model(name=args.model)),
+        peft_config=adapter if arm == "lora" else None,
     )
     began = now()
     trainer.train()

@@ -94,14 +94,13 @@ def trl_defaults(stage, tokenizer, rows, examples, folder):
         disable_tqdm=True,
         use_cpu=models.device() == "cpu",
     )
-    return training.silence(
-        SFTTrainer(
-            model=models.load_base(stage.model),
-            args=arguments,
-            train_dataset=Dataset.from_list(rows),
-            processing_class=tokenizer,
-            peft_config=adapter(stage.sft),
-        )
+    return training.build(
+        SFTTrainer,
+        models.load_base(stage.model),
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=adapter(stage.sft),
     )
 
 

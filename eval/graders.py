@@ -1,6 +1,6 @@
 """One grader for reward and metric: grade(row, reply) -> score in [0, 1].
 
-A row names its grader and holds what that grader needs (`answer`, `options`, `unit`, `tolerance`):
+A row names its grader and holds what that grader needs (`answer`, `options`, `unit`, `tolerance`, perhaps `aliases`):
 
 choice   The letter in the answer block: "C", "c", "C)", "(C)", "**C**", "C) option text", or the exact option text.
          Without an answer block, a letter stated as the final answer: "the answer is C", a bold or boxed letter, a last
@@ -41,6 +41,8 @@ from eval.overlap import rouge_l
 from eval.quantity import Quantity, matches, read_quantities, relative_error
 from eval.reply import MAX_CHARS, answers_in, extract_answer, visible
 
+# What a grader reads of a row, so that a reward can hand over the same as the metric has.
+ROW_KEYS = ("grader", "answer", "options", "unit", "tolerance", "aliases")
 EXACT = 1e-9  # relative: the rounding of unit conversion, and all that a row without a tolerance forgives
 
 

@@ -9,6 +9,7 @@ import difflib
 import re
 
 WORDS = 12  # a label needs no more
+NEAR = 0.8  # likeness from which a text is a label with a slip in it
 
 
 def _damaged(*parts: str) -> tuple[str, ...]:
@@ -68,7 +69,7 @@ def label_reward(row: dict, text: str) -> float:
     """The shaped reward of a label in [0, 1]: naming exactly the gold class, in exactly its words, briefly.
 
         0.6 [exactly the gold class is named] + 0.4 [the text is the label]
-        + 0.2 likeness [no class is named, at most 12 words] - 0.2 [more than 12 words]
+        + 0.2 likeness [no class is named, the text is nearly the label] - 0.2 [more than 12 words]
 
     Synonyms, likeness and a bonus for the exact label are those of VSLLaVA (arXiv 2409.07482); the weights are ours.
     """
@@ -76,8 +77,25 @@ def label_reward(row: dict, text: str) -> float:
     stated, brief = named(row, text), len(re.findall(r"\w+", text[: 40 * WORDS])) <= WORDS and len(text) <= 40 * WORDS
     score = 0.6 * (stated == gold) + 0.4 * (plain == _plain(row["answer"]))
     if stated is None and brief:
-        score += 0.2 * difflib.SequenceMatcher(None, plain, _plain(row["answer"]), autojunk=False).ratio()
+        score += 0.2 * _nearness(row, plain)
     return min(1.0, max(0.0, score - 0.2 * (not brief)))
+
+
+def _nearness(row: dict, plain: str) -> float:
+    """How like the label the text is, 0 to 1, if it is that label with a slip in its letters; 0 for any other text.
+
+    It has as many words as the label, is NEAR it at least, and is less like every other class. Without this, any text
+    of letters that the label has would be worth something.
+    """
+
+    def like(label: str) -> float:
+        label = _plain(label)
+        same = len(label.split()) == len(plain.split())
+        return difflib.SequenceMatcher(None, plain, label, autojunk=False).ratio() if same else 0.0
+
+    found = like(row["answer"])
+    near = found >= NEAR and all(found > like(label) for label in row["options"] if label != row["answer"])
+    return found if near else 0.0
 
 
 def _plain(text: str) -> str:

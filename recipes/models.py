@@ -121,10 +121,10 @@ def unreachable(model: Model, what: str, error: Exception) -> RecipeError:
 
 
 def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
-    """The tokenizer, padding left, with a pad token.
+    """The tokenizer, padding left, with a pad token, and with the token that ends a turn as its end token.
 
     Raises:
-        RecipeError: it cannot be loaded, or it has no chat template.
+        RecipeError: it cannot be loaded, it has no chat template, or one that ends a turn with no token.
     """
     quiet()
     where = location(model)
@@ -145,9 +145,53 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
                 "save_pretrained to a folder and name that folder"
             ),
         )
+    end_with_the_turn(tokenizer, tokenizer, model)
+    return tokenizer
+
+
+def end_with_the_turn(tokenizer: PreTrainedTokenizerBase, reader, model: Model) -> None:
+    """Give `tokenizer` a pad token, and as its end token the one with which the chat template ends a reply.
+
+    Base models bring templates whose turns end with another token than their texts (Qwen2.5: <|im_end|> and
+    <|endoftext|>). That is what tuning teaches, so TRL, lm-eval and `generate` have to stop there; all of them go by
+    the tokenizer's end token.
+
+    Args:
+        reader: has the chat template: the tokenizer, or the processor around it.
+
+    Raises:
+        RecipeError: no special token stands behind a reply, which then never ends.
+    """
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    turns = [{"role": role, "content": f"This is the {role}."} for role in ("user", "assistant")]
+    if reader is not tokenizer:
+        turns = [turn | {"content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
+    behind = reader.apply_chat_template(turns, tokenize=False).rpartition("This is the assistant.")[2]
+    added = {token.content for token in tokenizer.added_tokens_decoder.values()} | set(tokenizer.all_special_tokens)
+    end = next((token for token in tokenizer.tokenize(behind) if token in added), None)
+    if end is None:
+        raise RecipeError(
+            "the chat template ends a reply with no token, so a model that learnt it would never stop",
+            where="model.name",
+            got=f"{model.name}: {behind!r} behind a reply",
+            allowed="a template that writes a special token, such as eos_token, behind each assistant turn",
+            fix=(
+                "choose the instruct variant, or add {{ eos_token }} there in tokenizer.chat_template, "
+                "save_pretrained to a folder and name that folder"
+            ),
+        )
+    if end != tokenizer.eos_token:
+        tokenizer.eos_token = end
+
+
+def stop_with(tokenizer: PreTrainedTokenizerBase, model) -> None:
+    """Let `model.generate` stop at the tokenizer's end token too, beside those at which it stops already."""
+    config = model.generation_config
+    known = config.eos_token_id
+    known = [] if known is None else [known] if isinstance(known, int) else known
+    if tokenizer.eos_token_id not in known:
+        config.eos_token_id = [tokenizer.eos_token_id, *known]
 
 
 def sees(model: Model) -> bool:

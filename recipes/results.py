@@ -39,7 +39,9 @@ def load(recipe, done: dict[str, Path], rows=()):
     model = models.load_base(whole)
     if adapter is not None:
         model = models.load_adapters(model, {"default": adapter})
-    return model.eval(), vision.load_reader(recipe.model, rows)
+    reader = vision.load_reader(recipe.model, rows)
+    models.stop_with(getattr(reader, "tokenizer", reader), model)
+    return model.eval(), reader
 
 
 def reply(model, reader, rows: list[dict], limit: int) -> list[str]:

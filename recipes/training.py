@@ -123,9 +123,20 @@ class Watch(TrainerCallback):
             self.bar.advance(0, f"{self.rate_key} {float(logs[self.rate_key]):.3f}")
 
 
-def silence(trainer):
-    """`trainer` without the callback that prints every log as a dictionary."""
+def build(kind, model, **given):
+    """`kind(model=model, **given)`, a trainer, whose adapter learns in float32 and which prints no dictionaries.
+
+    TRL rounds an adapter on 4-bit weights to bf16, whose eight bits lose most steps of a learning rate of 1e-5 (see
+    `models.every_weight`). An adapter that was there before gets the values back that it had; a new one, drawn by the
+    trainer, stays the draw as it was rounded. Weights of a model without an adapter are the stage's own matter.
+    """
+    before = {id(weight): weight.data for weight in model.parameters() if weight.requires_grad}
+    trainer = kind(model=model, **given)
     trainer.remove_callback(PrinterCallback)
+    if hasattr(trainer.model, "peft_config"):
+        for weight in trainer.model.parameters():
+            if weight.requires_grad:
+                weight.data = before.get(id(weight), weight.data).float()
     return trainer
 
 

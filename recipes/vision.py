@@ -12,7 +12,7 @@ from transformers import AutoProcessor, ProcessorMixin
 
 from recipes.config import Model
 from recipes.errors import RecipeError
-from recipes.models import load_tokenizer, location, quiet, sees, unreachable
+from recipes.models import end_with_the_turn, load_tokenizer, location, quiet, sees, unreachable
 
 
 def shown(rows: list[dict]) -> bool:
@@ -65,7 +65,8 @@ def load_reader(model: Model, rows: list[dict]):
 
 
 def load_processor(model: Model, absent=()) -> ProcessorMixin:
-    """The processor, padding left, with a pad token and a chat template; `absent`: packages that it may lack."""
+    """The processor, padding left, with a chat template, a pad token and the end token of a turn; `absent`: packages
+    that it may lack."""
     quiet()
     try:
         processor = AutoProcessor.from_pretrained(
@@ -83,8 +84,7 @@ def load_processor(model: Model, absent=()) -> ProcessorMixin:
             got=f"{model.name}: processor without chat_template",
             allowed="an instruct model",
         )
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    end_with_the_turn(tokenizer, processor, model)
     return processor
 
 

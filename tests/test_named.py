@@ -27,7 +27,7 @@ TABLE = [
     ("inner race fault or outer race fault", 0.00, 0.0),
     ("ball fault", 0.00, 0.0),
     ("inner race falt", 0.19, 0.0),
-    ("unknown", 0.02, 0.0),
+    ("unknown", 0.00, 0.0),
     (" ".join(["inner race fault"] * 6), 0.40, 1.0),
     (", ".join(LABELS), 0.00, 0.0),
     ("", 0.00, 0.0),

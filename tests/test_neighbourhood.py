@@ -13,7 +13,9 @@ from trl import SFTConfig
 from recipes import models, training
 from recipes.config import Model
 from recipes.errors import RecipeError
+from recipes.objectives import neighbourhood
 from recipes.objectives.neighbourhood import (
+    KEPT,
     Neighbourhood,
     check_head,
     divergence,
@@ -72,15 +74,15 @@ def make_trainer(
         disable_tqdm=True,
         **more,
     )
-    trainer = TermTrainer(
-        model=model,
+    return training.build(
+        TermTrainer,
+        model,
         args=arguments,
         train_dataset=Dataset.from_list(ROWS),
         processing_class=models.load_tokenizer(Model()),
         peft_config=adapter if lora else None,
         terms=[Neighbourhood(weight, direction, frozen)] if weight else [],
     )
-    return training.silence(trainer)
 
 
 def batch_of(trainer, rows=ROWS):
@@ -150,13 +152,39 @@ def hidden_states(trainer):
 def test_chunks_change_neither_value_nor_gradient(moved, chunk):
     now, before, heads = hidden_states(moved)
     now.requires_grad_()
-    value = sum_of_divergence(now, before, heads, "policy", chunk)
+    value = sum_of_divergence(now, before, heads, "policy", 4 * WORDS * chunk)
     (slope,) = torch.autograd.grad(value, now)
     p, q = heads[0](now).log_softmax(-1), heads[1](before).log_softmax(-1)
     direct = (p.exp() * (p - q)).sum()
     (direct_slope,) = torch.autograd.grad(direct, now)
     assert value.item() == pytest.approx(direct.item(), rel=1e-5) and value.item() > 0.01
     assert torch.allclose(slope, direct_slope, atol=1e-6)
+
+
+def kept_bytes(trainer, budget):
+    """(bytes that the backward pass keeps, but for the weights of the head; positions of every chunk)."""
+    now, before, heads = hidden_states(trainer)
+    weights, kept, chunks = trainer.model.get_base_model().lm_head.weight, [], []
+
+    def keep(tensor):
+        if tensor.data_ptr() != weights.data_ptr():
+            kept.append(tensor.nbytes)
+        return tensor
+
+    real = neighbourhood.divergence
+    with pytest.MonkeyPatch.context() as patch, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        patch.setattr(neighbourhood, "divergence", lambda p, q, d: (chunks.append(len(p)), real(p, q, d))[1])
+        sum_of_divergence(now.requires_grad_(), before, heads, "policy", budget)
+    return sum(kept), chunks
+
+
+def test_what_is_kept_for_the_backward_pass_stays_within_the_budget(moved):
+    one = 4 * WORDS
+    for budget in (one // 2, one, 7 * one, 36 * one, 3 * 36 * one):
+        kept, chunks = kept_bytes(moved, budget)
+        assert kept < one and sum(chunks) == 36 and max(chunks) == min(36, max(1, budget // one))
+    kept, chunks = kept_bytes(moved, KEPT * 36 * one)
+    assert chunks == [36] and (KEPT - 1) * 36 * one < kept <= KEPT * 36 * one
 
 
 def test_the_two_directions_differ_and_neither_is_negative(moved):

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from eval.graders import grade, grade_all
+from eval.graders import _GRADERS, ROW_KEYS, grade, grade_all
 from eval.reply import format_score
 
 OPTIONS = ["a larger current", "the drain voltage", "the same voltage", "no feedback"]
@@ -18,8 +18,10 @@ PROGRAM = EMPTY | {"grader": "program", "answer": "42", "tolerance": 1e-6}
 TYPES = ["single harmonic", "AM", "FM", "AM-FM", "inner race fault", "outer race fault", "ball fault", "healthy"]
 CLASS = EMPTY | {"grader": "class", "answer": "inner race fault", "options": TYPES}
 CLOSE = UNIT | {"grader": "close"}
+LABEL = CLASS | {"grader": "label"}
+VERBATIM = EMPTY | {"grader": "verbatim", "answer": "C[C@H](N)C(=O)O"}
 ROWS = {"choice": CHOICE, "numeric": NUMERIC, "unit": UNIT, "text": TEXT, "overlap": OVERLAP, "program": PROGRAM}
-ROWS |= {"class": CLASS, "close": CLOSE}
+ROWS |= {"class": CLASS, "close": CLOSE, "label": LABEL, "verbatim": VERBATIM}
 GOLD = {
     "choice": "the same voltage",
     "numeric": "42",
@@ -29,6 +31,8 @@ GOLD = {
     "program": "print(42)",
     "class": "inner race fault",
     "close": "60 uA",
+    "label": "inner race fault",
+    "verbatim": "C[C@H](N)C(=O)O",
 }
 SECONDS = 20.0  # for one reply without a program: bounded, also where other work holds the machine
 
@@ -49,6 +53,8 @@ def by_any(kind):
         "program": "print(43)",
         "class": "ball fault",
         "close": "61.5 uA",
+        "label": "ball fault",
+        "verbatim": "C[C@@H](N)C(=O)O",
     }[kind]
     return {
         "nothing": "",
@@ -141,6 +147,25 @@ TRICKS = {
         "glued to a word": block("xinner race faultx"),
         "hyphens without end": block("inner-" * 100_000),
     },
+    "label": {
+        "denied in three words": block("no inner race fault"),
+        "denied, with a slip": block("not an inner race falt"),
+        "what two classes share": block("er race fault"),
+        "letters of every class": block("".join(sorted(set("".join(TYPES))))),
+        "some letters of the name": block("inner fault"),
+        "a word of it": block("race"),
+        "the label over and over": block("inner race falt " * 5),
+    },
+    "verbatim": {
+        "another case": block("c[c@h](n)c(=o)o"),
+        "without signs": block("CCHNCOO"),
+        "a part of it": block("C[C@H](N)C"),
+        "the answer among others": block("C[C@H](N)C(=O)O C[C@@H](N)C(=O)O"),
+        "the answer twice": block("C[C@H](N)C(=O)O" * 2),
+        "full width": block("Ｃ[C@H](N)C(=O)O"),
+        "brackets without end": block("[" * 100_000),
+        "in a sentence": block("It is C[C@H](N)C(=O)O"),
+    },
     "program": {
         "the bare answer": block("42"),
         "all numbers": block("for n in range(1001):\n    print(n)"),
@@ -179,6 +204,8 @@ CASES = [(kind, name, reply) for kind in ROWS for name, reply in (by_any(kind) |
 # The graders of quantities share their tricks.
 CASES += [("unit", name, reply) for name, reply in TRICKS["numeric"].items()]
 CASES += [("close", name, reply) for name, reply in (TRICKS["numeric"] | TRICKS["unit"]).items()]
+# So do those of classes, but for a slip in the label's letters, which is what the reward of a label is softer on.
+CASES += [("label", name, reply) for name, reply in TRICKS["class"].items() if name != "glued to a word"]
 
 
 @pytest.mark.parametrize("kind", ROWS)
@@ -208,3 +235,54 @@ def test_every_trick_is_graded_in_bounded_time(kind):
 def test_the_form_alone_is_never_worth_an_answer(kind):
     reply = block("well formed")
     assert format_score(reply) == 1.0 and grade(ROWS[kind], reply) == 0.0
+
+
+def test_every_grader_is_audited():
+    assert {row["grader"] for row in ROWS.values()} == set(_GRADERS)
+
+
+class Watched(dict):
+    """A row that notes which of its keys are read."""
+
+    def __init__(self, row):
+        super().__init__(row)
+        self.read = set()
+
+    def __getitem__(self, key):
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key, default=None):
+        self.read.add(key)
+        return super().get(key, default)
+
+
+def test_the_keys_that_graders_read_are_those_that_they_say():
+    read = set()
+    for kind, row in ROWS.items():
+        watched = Watched(row)
+        for reply in (block(GOLD[kind]), block("something else"), "nothing"):
+            grade(watched, reply)
+        read |= watched.read
+    assert read == set(ROW_KEYS)
+
+
+def test_reinforcement_rewards_what_the_metric_scores(tmp_path):
+    """Rows of every kind that is graded by an alias, an option or a unit, through the trainer's own columns."""
+    from recipes import models
+    from recipes.config import Model, Rl
+    from recipes.stage_specs import RlStage
+    from recipes.stages import rl
+    from tests.tiny_text import tiny_model
+
+    prompt = {"prompt": [{"role": "user", "content": "What is it?"}]}
+    rows = [prompt | row for row in (TEXT | {"aliases": ["equal VGS"]}, CHOICE, UNIT, OVERLAP, LABEL)]
+    said = [block("equal VGS"), block("C"), block("60 uA"), block("annealed selvite"), block("ball fault")]
+    table = Rl(prompts_per_step=2, group_size=2)
+    model = tiny_model(tmp_path / "base")
+    trainer = rl.make_trainer(
+        RlStage(model=model, rl=table, seed=1), models.load_base(model), models.load_tokenizer(Model()), rows, tmp_path
+    )
+    columns = {name: trainer.train_dataset[name] for name in trainer.train_dataset.column_names}
+    assert rl.accuracy_reward(said, **columns) == [grade(row, reply) for row, reply in zip(rows, said, strict=True)]
+    assert [grade(row, reply) > 0 for row, reply in zip(rows, said, strict=True)] == [True] * 4 + [False]

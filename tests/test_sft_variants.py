@@ -104,7 +104,7 @@ def test_an_adapter_on_four_bit_weights_trains_and_comes_back(quantized, tmp_pat
     training.save_result(trainer.model, tmp_path / "adapter")
     back = models.load_adapters(models.load_base(Model(quantization="nf4")), {"sft": tmp_path / "adapter"})
     trained = logits(trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False))
-    assert torch.allclose(logits(back), trained, atol=0.3)  # bf16 adapter, sums in another order
+    assert torch.allclose(logits(back), trained, atol=0.3)  # products in bf16 in the one, sums in another order
 
 
 def test_a_run_shorter_than_the_lines_are_apart_leaves_its_last_step(tmp_path, tokenizer, dataset):

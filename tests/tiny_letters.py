@@ -81,15 +81,14 @@ def config(folder, make=PPOConfig, **more):
 
 def trainer_of(model, folder, reward=early, cls=PPOTrainer, peft_config=None, **more):
     prompts = Dataset.from_dict({"prompt": [a + b for a, b in itertools.product("abcd", "wxyz")]})
-    return training.silence(
-        cls(
-            model=model,
-            reward_funcs=[reward],
-            args=config(folder, **more),
-            train_dataset=prompts,
-            processing_class=tokenizer(),
-            peft_config=peft_config,
-        )
+    return training.build(
+        cls,
+        model,
+        reward_funcs=[reward],
+        args=config(folder, **more),
+        train_dataset=prompts,
+        processing_class=tokenizer(),
+        peft_config=peft_config,
     )
 
 

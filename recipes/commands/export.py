@@ -89,6 +89,8 @@ def run(job, *, model=None, to, least=0.0):
     else:
         from recipes import training
 
+        if (unfinished / "base").is_dir():
+            loaded.generation_config.save_pretrained(unfinished / "base")  # it may stop at one token more
         loaded.peft_config["default"].base_model_name_or_path = base
         training.save_result(loaded, unfinished)
     reader.save_pretrained(unfinished)
@@ -220,7 +222,7 @@ def score_command(recipe, runs: Path, to: Path, base: str | None) -> str:
     data = artefact.latest(runs / recipe.name / recipe.profile)["data"]
     tasks = ",".join([*recipe.eval.tasks, *recipe.eval.general])
     program = "lm_eval" if base is None else "python -m recipes.adapters.loramoe run"
-    weights = f"pretrained={to}" if base is None else f"pretrained={base},peft={to}"
+    weights = f"pretrained={to}" if base is None else f"pretrained={base},peft={to},tokenizer={to}"
     return (
         f"{program} --model hf --model_args {weights},dtype=auto --include_path eval/tasks --tasks {tasks} "
         f"--metadata '{json.dumps({'data': str(data)})}' "

@@ -3,7 +3,7 @@
     L(θ) = CE(θ) + weight · mean over assistant tokens of KL(p_θ ‖ p_θ0)
 
 θ0 is the model before training: the adapter switched off, or a frozen copy where every weight learns. Both models read
-the gold tokens. Logits are never kept for more than `CHUNK` positions at once.
+the gold tokens. Logits exist for as many positions at once as `BUDGET` allows.
 """
 
 from contextlib import contextmanager
@@ -15,7 +15,10 @@ from trl.trainer.utils import use_adapter
 from recipes.errors import RecipeError
 from recipes.models import causal_lm, unwrapped
 
-CHUNK = 2048  # positions whose logits exist at once; at 152,000 words that is 1.2 GB in float32
+# Bytes of the logits of one chunk of positions in float32: at 152,000 words 441 positions. While a chunk is computed,
+# forward or again for the backward pass, up to seven tensors of that size exist, in between none.
+BUDGET = 2**28
+KEPT = 4  # tensors of that size that the backward pass of one chunk needs
 
 
 class Neighbourhood:
@@ -80,23 +83,27 @@ def starting_point(model, frozen=None):
         model.train(training)
 
 
-def sum_of_divergence(hidden, start, heads, direction: str, chunk: int = CHUNK) -> torch.Tensor:
+def sum_of_divergence(hidden, start, heads, direction: str, budget: int = BUDGET) -> torch.Tensor:
     """Sum over positions of the divergence between the next-token distributions, a scalar in float32.
 
     Args:
         hidden, start: last hidden states of the model and of the start, [positions, width].
         heads: (head of the model, head of the start), hidden states to logits.
-        chunk: positions at once; several chunks are computed again in the backward pass.
+        budget: bytes of a chunk's logits in float32, of one position at least. Chunks are computed again in the
+            backward pass, unless all that it needs of all positions stays within the same budget: that spares a
+            small vocabulary one pass through the head.
     """
+    bytes_each = 4 * heads[0](hidden[:0]).shape[-1]
 
     def part(now, before):
         with torch.no_grad():
             reference = heads[1](before)
         return divergence(heads[0](now), reference, direction).sum()
 
-    pairs = list(zip(hidden.split(chunk), start.split(chunk), strict=True))
-    if len(pairs) == 1:
-        return part(*pairs[0])
+    if len(hidden) * bytes_each * KEPT <= budget:
+        return part(hidden, start)
+    chunk = max(1, budget // bytes_each)
+    pairs = zip(hidden.split(chunk), start.split(chunk), strict=True)
     return sum((checkpoint(part, *pair, use_reentrant=False) for pair in pairs), hidden.sum() * 0.0)
 
 

@@ -58,4 +58,4 @@ def offline_trainer(spec, policy, tokenizer, rows: list[dict], out: Path, micro:
         completion_only_loss=True,
     )
     dataset = Dataset.from_list([{key: row[key] for key in ("prompt", "completion")} for row in rows])
-    return training.silence(SFTTrainer(model=policy, args=arguments, train_dataset=dataset, processing_class=tokenizer))
+    return training.build(SFTTrainer, policy, args=arguments, train_dataset=dataset, processing_class=tokenizer)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from recipes.models import stop_with
 from recipes.rl.grpo import SpareGRPOTrainer
 
 
@@ -50,7 +51,7 @@ def sample_replies(
     asked = [(row, number) for row in rows for number in range(samples)]
     have = whole_batches(file, len(asked), batch_size)
     advance(len(have))
-    model.eval()
+    stop_with(tokenizer, model.eval())
     with open(file, "a", encoding="utf-8") as stream:
         for start in range(len(have), len(asked), batch_size):
             batch = asked[start : start + batch_size]

@@ -155,14 +155,13 @@ def make_trainer(spec, blocks: list[list[int]], tokenizer, out: Path):
         target_modules=tower.adapter_targets(base, cpt.target, spec.model.vision),
         task_type="CAUSAL_LM",
     )
-    return training.silence(
-        SFTTrainer(
-            model=base,
-            args=arguments,
-            train_dataset=Dataset.from_dict({"input_ids": blocks}),
-            processing_class=tokenizer,
-            peft_config=lora if cpt.method == "lora" else None,
-        )
+    return training.build(
+        SFTTrainer,
+        base,
+        args=arguments,
+        train_dataset=Dataset.from_dict({"input_ids": blocks}),
+        processing_class=tokenizer,
+        peft_config=lora if cpt.method == "lora" else None,
     )
 
 
@@ -175,6 +174,7 @@ def save(spec, model, tokenizer, out: Path) -> None:
         model.save_pretrained(str(adapter))
         whole = models.load_base(spec.model.model_copy(update={"quantization": "none"}))
         model = models.load_adapters(whole, {"default": adapter}).merge_and_unload()
+    models.stop_with(tokenizer, model)
     training.save_result(model, out / "model")
     tokenizer.save_pretrained(str(out / "model"))
 

@@ -73,20 +73,19 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     )
     accumulation = math.ceil(table.batch_rows / table.micro_batch)
     with runtime.bar("rerank", 0, "steps") as bar:
-        trainer = training.silence(
-            Trainer(
-                model=judge,
-                args=TrainingArguments(
-                    **training.common_arguments(table, spec.seed, out),
-                    num_train_epochs=table.epochs,
-                    per_device_train_batch_size=math.ceil(table.batch_rows / accumulation),
-                    gradient_accumulation_steps=accumulation,
-                    lr_scheduler_type="linear",
-                    warmup_steps=0.05,
-                ),
-                train_dataset=dataset,
-                data_collator=DataCollatorWithPadding(tokenizer),
-            )
+        trainer = training.build(
+            Trainer,
+            judge,
+            args=TrainingArguments(
+                **training.common_arguments(table, spec.seed, out),
+                num_train_epochs=table.epochs,
+                per_device_train_batch_size=math.ceil(table.batch_rows / accumulation),
+                gradient_accumulation_steps=accumulation,
+                lr_scheduler_type="linear",
+                warmup_steps=0.05,
+            ),
+            train_dataset=dataset,
+            data_collator=DataCollatorWithPadding(tokenizer),
         )
         trainer.add_callback(training.Watch(bar, "rerank"))
         seconds = training.train(trainer, out)

@@ -67,31 +67,31 @@ def text_of(completion) -> str:
     return completion[0]["content"] if isinstance(completion, list) else completion
 
 
-def graded(completions, grader, answer, options, unit, tolerance) -> list[tuple[dict, str]]:
+def graded(completions, columns: dict[str, list]) -> list[tuple[dict, str]]:
     """(what the grader reads of a row, text of the reply) of each reply."""
-    rows = (
-        {"grader": g, "answer": a, "options": o, "unit": u, "tolerance": t}
-        for g, a, o, u, t in zip(grader, answer, options, unit, tolerance, strict=True)
-    )
+    from eval.graders import ROW_KEYS
+
+    keys = [key for key in ROW_KEYS if key in columns]
+    rows = [dict(zip(keys, values, strict=True)) for values in zip(*(columns[key] for key in keys), strict=True)]
     return [(row, text_of(completion)) for row, completion in zip(rows, completions, strict=True)]
 
 
-def accuracy_reward(completions, grader, answer, options, unit, tolerance, **_) -> list[float]:
+def accuracy_reward(completions, **columns) -> list[float]:
     """The metric itself: the grade of each reply against its row."""
     from eval.graders import grade_all
 
-    pairs = graded(completions, grader, answer, options, unit, tolerance)
+    pairs = graded(completions, columns)
     return grade_all([row for row, _ in pairs], [text for _, text in pairs])
 
 
-def partial_reward(completions, grader, answer, options, unit, tolerance, **_) -> list[float]:
+def partial_reward(completions, **columns) -> list[float]:
     """1.0 for a reply from which the grader reads an answer that is wrong; its weight is `rl.partial`.
 
     A bare guess earns it too, so its mean is logged as "partial", apart from accuracy (ReFT, arXiv 2401.08967).
     """
     from eval.graders import grade_all, is_readable
 
-    pairs = graded(completions, grader, answer, options, unit, tolerance)
+    pairs = graded(completions, columns)
     grades = grade_all([row for row, _ in pairs], [text for _, text in pairs])
     return [float(score == 0.0 and is_readable(*pair)) for score, pair in zip(grades, pairs, strict=True)]
 
@@ -221,6 +221,7 @@ def make_trainer(spec, policy, reader, rows: list[dict], out: Path):
     from datasets import Dataset
     from transformers import set_seed
 
+    from eval.graders import ROW_KEYS
     from recipes import tower, training, vision
     from recipes.rl.algorithms import trainer_and_arguments
     from recipes.rl.curriculum import drawn
@@ -234,13 +235,15 @@ def make_trainer(spec, policy, reader, rows: list[dict], out: Path):
         return offline_trainer(spec, policy, reader, rows, out, micro, batch // micro)
     if rl.order != "random":
         rows = drawn(rows, rl.order, completions_of(rl) // rl.group_size, spec.seed)
-    columns = ("prompt", "grader", "answer", "options", "unit", "tolerance")
-    dataset = Dataset.from_list(vision.with_images([{key: row[key] for key in columns} for row in rows], rows))
+    kept = [{key: row.get(key) for key in ("prompt", *ROW_KEYS)} for row in rows]
+    dataset = Dataset.from_list(vision.with_images(kept, rows))
     rewards = [(accuracy_reward, 1.0), (format_reward, rl.format_weight)]
     if rl.partial:
         rewards.append((partial_reward, rl.partial))
     tower.freeze(policy, spec.model.vision)
     set_seed(spec.seed)
+    vllm = rl.use_vllm and importlib.util.find_spec("vllm") is not None
+    end = getattr(reader, "tokenizer", reader).eos_token_id
     saving = rl.model_copy(update={"save_steps": math.ceil(rl.save_steps / iterations) * iterations})
     trainer, arguments = trainer_and_arguments(
         rl,
@@ -256,17 +259,17 @@ def make_trainer(spec, policy, reader, rows: list[dict], out: Path):
             reward_weights=[weight for _, weight in rewards],
             lr_scheduler_type=training.schedule(rl.scheduler),
             warmup_steps=rl.warmup_steps,
-            use_vllm=rl.use_vllm and importlib.util.find_spec("vllm") is not None,
+            use_vllm=vllm,
+            generation_kwargs={"stop_token_ids": [end]} if vllm else None,  # vLLM knows the base's own end token alone
         ),
     )
-    return training.silence(
-        trainer(
-            model=policy,
-            reward_funcs=[reward for reward, _ in rewards],
-            args=arguments,
-            train_dataset=dataset,
-            processing_class=reader,
-        )
+    return training.build(
+        trainer,
+        policy,
+        reward_funcs=[reward for reward, _ in rewards],
+        args=arguments,
+        train_dataset=dataset,
+        processing_class=reader,
     )
 
 

@@ -169,16 +169,15 @@ def make_trainer(spec, base, reader, dataset, mean_tokens: float, out: Path):
         completion_only_loss=True,
         train_sampling_strategy="random" if packed else "group_by_length",
     )
-    return training.silence(
-        TermTrainer(
-            model=base,
-            args=arguments,
-            train_dataset=dataset,
-            processing_class=reader,
-            peft_config=None if hasattr(base, "peft_config") else adapter_config(sft, target),
-            terms=terms(sft, base),
-            b_rate=sft.lora_plus,
-        )
+    return training.build(
+        TermTrainer,
+        base,
+        args=arguments,
+        train_dataset=dataset,
+        processing_class=reader,
+        peft_config=None if hasattr(base, "peft_config") else adapter_config(sft, target),
+        terms=terms(sft, base),
+        b_rate=sft.lora_plus,
     )
 
 
