@@ -35,8 +35,8 @@ SYNONYMS = {
     "chirp": ("sweep", "swept sine"),
     "healthy": ("normal", "sound machine", "good condition"),
 }
-# In a text whose names are marked: a mark; a verb that denies the name before it; a word that denies the names behind it
-# until its clause ends; the end of a clause.
+# In a text whose names are marked: a mark; a verb that denies the name before it; a word that denies the names behind
+# it until its clause ends; the end of a clause.
 SAID = re.compile(
     r"(?P<mark><\d+>)(?P<denied> (?:(?:is|are|was|does|can|could|would) not|cannot)\b)?"
     r"|(?P<denial>\b(?:not?|never|neither|nor|without|cannot)\b)"
