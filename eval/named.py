@@ -121,6 +121,7 @@ def _with_parts(left: str, known: Names) -> str:
             joined = part[1] == core
         elif item:
             joined = False
+    joined = False
     for at in range(0, len(pieces), 2):
         item = pieces[at]
         core = item[OPENING.match(item).end() :]
