@@ -59,15 +59,6 @@ def cross_checks(tables, problem, here):
             check_sft(name, tables[name], problem)
     if tables["sft_general"] is not None and tables["sft"] is not None:
         check_two_steps(tables["sft_general"], tables["sft"], problem)
-    if tables["rl"] is not None and getattr(tables["data"], "view", None) == "none":
-        problem(
-            "data.view",
-            "reinforcement would reward guesses: no prompt shows its signal",
-            '"none"',
-            "a view that shows it",
-            "choose another view, or set rl = false",
-            involves=("rl",),
-        )
     reranked = [name for name in (tables["eval"].tasks if tables["eval"] else ()) if name.endswith("_rerank")]
     if reranked and tables["rerank"] is None:
         problem(
@@ -76,6 +67,15 @@ def cross_checks(tables, problem, here):
             f'"{reranked[0]}"',
             "a recipe with the table [rerank]",
             "add --set rerank.prompts=256, or leave the task out",
+        )
+    if tables["rl"] is not None and getattr(tables["data"], "view", None) == "none":
+        problem(
+            "data.view",
+            "reinforcement would reward guesses: no prompt shows its signal",
+            '"none"',
+            "a view that shows it",
+            "choose another view, or set rl = false",
+            involves=("rl",),
         )
     if here and tables["model"] is not None:
         check_model_folder(tables["model"], problem)
