@@ -11,6 +11,7 @@ second call costs nothing. Prints the mean of each measure for each model, with 
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 from pydantic import BaseModel, Field
@@ -23,6 +24,7 @@ from data_builders.teacher.table import Teacher
 from recipes.report import stats
 
 VERSION = "referee/1"
+KEY = "OPENAI_API_KEY"
 MEASURES = ("correctness", "completeness", "relevance")
 SYSTEM = """You judge answers about vibration signals. You are given the question with what was measured, a reference
 answer that is true by construction, the parameters that the signal was made from, and one answer to judge. Text between
@@ -101,9 +103,15 @@ def main() -> None:
     parser.add_argument("--task", default="vsllava_explain")
     parser.add_argument("--base-url", required=True)
     parser.add_argument("--judge", required=True, help="name of the model")
+    parser.add_argument(
+        "--key-env",
+        default=KEY if os.environ.get(KEY) else "",
+        metavar="NAME",
+        help=f"environment variable that holds the endpoint's key; default: {KEY} where it is set, else none is sent",
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/referee"))
     args = parser.parse_args()
-    table = Teacher(kind="openai", base_url=args.base_url, model=args.judge)
+    table = Teacher(kind="openai", base_url=args.base_url, model=args.judge, api_key_env=args.key_env)
     print("\n".join(summary(judge_all(stored(args.evaluation, args.data, args.task), table, args.out))))
 
 

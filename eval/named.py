@@ -2,11 +2,15 @@
 
 A row's `options` are the classes there are, its `answer` one of them, or several joined by " + " where a signal is a
 superposition. Capitals, hyphens and punctuation do not matter, a synonym counts as its class, and the longest name
-counts ("AM-FM" names neither AM nor FM). A text that denies something ("not a ball fault") names nothing.
+counts ("AM-FM" names neither AM nor FM). Names that share words count when the shared ones are said once: "inner or
+outer race fault" names both. What a text denies ("not a ball fault") it does not name.
 """
 
 import difflib
 import re
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import lru_cache
 
 WORDS = 12  # a label needs no more
 NEAR = 0.8  # likeness from which a text is a label with a slip in it
@@ -32,21 +36,101 @@ SYNONYMS = {
     "chirp": ("sweep", "swept sine"),
     "healthy": ("normal", "sound machine", "good condition"),
 }
-DENIALS = re.compile(r"\b(?:not?|never|neither|nor|without|cannot)\b|n't\b")
+# In a text whose names are marked: a mark; a verb that denies the name before it; a word that denies the names behind
+# it until its clause ends; the end of a clause.
+SAID = re.compile(
+    r"(?P<mark><\d+>)(?P<denied> (?:(?:is|are|was|does|can|could|would) not|cannot)\b)?"
+    r"|(?P<denial>\b(?:not?|never|neither|nor|without|cannot)\b)"
+    r"|(?P<end>\|(?! (?:or|nor|and)\b)|\b(?:but|so|hence|thus|therefore|because|instead)\b)"
+)
+JOINED = re.compile(r"\s*(\||\b(?:or|and|nor)\b)\s*")
+OPENING = re.compile(r"(?:(?:an?|the|of|on|in|at|neither|either|maybe|perhaps|possibly)\s+)*")
 
 
 def named(row: dict, text: str) -> str | None:
     """The classes that a text names, in the order of the options, joined by " + "; None where it names none."""
-    left = re.sub(r"\bi am\b", "i", _plain(text))
-    if DENIALS.search(text.casefold()):
-        return None
-    found = set()
-    names = [(_plain(name), label) for label in row["options"] for name in (label, *SYNONYMS.get(label, ()))]
-    for name, label in sorted(names, key=lambda pair: -len(pair[0])):
-        left, count = re.subn(rf"\b{re.escape(name)}s?\b", "|", left)
-        if count:
-            found.add(label)
-    return " + ".join(label for label in row["options"] if label in found) or None
+    options = tuple(row["options"])
+    known = _names(options)
+    left = re.sub(r"\bi am\b", "i", _plain(re.sub(r"n['’]t\b", " not", text.casefold())))
+    left = known.whole.sub(lambda match: known.mark(match[1]), left)
+    found, hinted, denying = set(), [], False
+    for said in SAID.finditer(_with_parts(left, known)):
+        if said["mark"] is None:
+            denying = said["denial"] is not None
+        elif not denying and not said["denied"]:
+            classes = known.classes[int(said["mark"][1:-1])]
+            found |= classes if len(classes) == 1 else set()
+            hinted += [classes]
+    for classes in hinted:
+        found |= classes if found and found.isdisjoint(classes) else set()
+    return " + ".join(label for label in options if label in found) or None
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of some classes, as `_plain` writes them, and parts of names that stand for the whole in a list.
+
+    A part is what is left of a name without the words that it shares with a name of another class: "inner" of "inner
+    race fault". `classes` are those that each text may stand for; a name has one, a part may have several.
+    """
+
+    texts: dict[str, int]
+    classes: list[frozenset[str]]
+    whole: re.Pattern
+    parts: frozenset[str]
+    last: re.Pattern | None  # a part at the end of a text
+
+    def mark(self, text: str) -> str:
+        return f"<{self.texts[text]}>"
+
+
+@lru_cache(maxsize=64)
+def _names(options: tuple[str, ...]) -> Names:
+    names = {_plain(name): label for label in options for name in (label, *SYNONYMS.get(label, ()))}
+    cuts = [(name.split(), at, label) for name, label in names.items() for at in range(1, len(name.split()))]
+    sharing = defaultdict(set)
+    for words, at, label in cuts:
+        sharing["end", *words[at:]].add(label)
+        sharing["start", *words[:at]].add(label)
+    parts = {" ".join(words[:at]) for words, at, _ in cuts if len(sharing["end", *words[at:]]) > 1}
+    parts |= {" ".join(words[at:]) for words, at, _ in cuts if len(sharing["start", *words[:at]]) > 1}
+    parts -= names.keys()
+    classes = {name: frozenset([label]) for name, label in names.items()} | {
+        part: frozenset(label for name, label in names.items() if f" {part} " in f" {name} ") for part in sorted(parts)
+    }
+    longest = sorted(classes, key=len, reverse=True)
+    whole, last = ("|".join(re.escape(text) for text in longest if text in of) for of in (names, parts))
+    return Names(
+        {text: at for at, text in enumerate(classes)},
+        list(classes.values()),
+        re.compile(rf"\b({whole})s?\b"),
+        frozenset(parts),
+        re.compile(rf"(?:^|\s)({last})$") if last else None,
+    )
+
+
+def _with_parts(left: str, known: Names) -> str:
+    """`left` with a mark for each part of a name that is joined to a name: before it, or alone behind it."""
+    pieces, joined = JOINED.split(left), False
+    for at in range(len(pieces) - 1, -1, -2):
+        item = pieces[at]
+        core = item[OPENING.match(item).end() :]
+        if core.startswith("<"):
+            joined = True
+        elif joined and known.last and (part := known.last.search(item)):
+            pieces[at] = item[: part.start(1)] + known.mark(part[1])
+            joined = part[1] == core
+        elif item:
+            joined = False
+    joined = False
+    for at in range(0, len(pieces), 2):
+        item = pieces[at]
+        core = item[OPENING.match(item).end() :]
+        if joined and core in known.parts:
+            pieces[at] = known.mark(core)
+        elif item:
+            joined = item.endswith(">")
+    return " ".join(piece for piece in pieces if piece)
 
 
 def is_class(row: dict, stated: str) -> float:

@@ -56,6 +56,15 @@ def cross_checks(tables, problem, here):
             "a recipe with the table [rerank]",
             "add --set rerank.prompts=256, or leave the task out",
         )
+    if tables["rl"] is not None and getattr(tables["data"], "view", None) == "none":
+        problem(
+            "data.view",
+            "reinforcement would reward guesses: no prompt shows its signal",
+            '"none"',
+            "a view that shows it",
+            "choose another view, or set rl = false",
+            involves=("rl",),
+        )
     if here and tables["model"] is not None:
         check_model_folder(tables["model"], problem)
     for name in ("data", "mix", "cpt"):

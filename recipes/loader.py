@@ -189,7 +189,8 @@ class Draft:
         )
 
     def validate(self, here):
-        """The typed recipe, or None where there are problems."""
+        """The typed recipe, or None where there are problems. An optional table set to false is left out."""
+        self.table = {key: value for key, value in self.table.items() if key not in OPTIONAL or value is not False}
         head = {key: value for key, value in self.table.items() if key not in TABLES and key != "data"}
         valid = {"head": self._table(Head, head, ""), "data": self._data()}
         for key, model in TABLES.items():

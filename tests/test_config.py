@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from recipes import checks
 from recipes.config import DEFAULT_PROFILE, ROOT, Balance, Experts, Mix, Model, Rl, Sft, model_folder
-from recipes.errors import RecipeError
+from recipes.errors import ConfigErrors, RecipeError
 from recipes.loader import as_toml, builders, load, profiles, read_file
 from recipes.steps import how_keys
 from recipes.toml import short_float, toml_table, toml_value
@@ -54,6 +54,21 @@ def test_a_profile_overlays_one_value_and_leaves_its_neighbours(file):
     assert (plain.sft.rank, plain.profile) == (16, DEFAULT_PROFILE) and (big.sft.rank, big.profile) == (4, "big")
     assert big.sft.learning_rate == plain.sft.learning_rate == 1e-4
     assert big.eval.tasks == ("analogseeker_transfer",)  # a list is replaced, not joined
+
+
+def test_an_optional_table_is_left_out_by_false_in_a_profile_or_by_set(file):
+    file.write_text(file.read_text() + "[demo.profiles.plain]\nrl = false\n")
+    assert load(file, "demo").rl is not None
+    assert load(file, "demo", "plain").rl is None and load(file, "demo", sets=["rl=false"]).rl is None
+    with pytest.raises(ConfigErrors, match="sft: must be a table"):
+        load(file, "demo", sets=["sft=false"])
+
+
+def test_reinforcement_of_prompts_without_their_signal_is_refused():
+    with pytest.raises(ConfigErrors, match=r"data\.view: reinforcement would reward guesses"):
+        load(FILE, "vsllava", sets=["data.view=none"], here=False)
+    assert load(FILE, "vsllava", "ablation", here=False).rl is None
+    assert load(FILE, "vsllava", "paper", here=False).data.view == "image"
 
 
 def test_set_comes_last_and_reads_toml_values_or_bare_strings(file):

@@ -13,6 +13,7 @@ from data_builders.schema import DataError, GradedRow, SftRow, image_name, read_
 from data_builders.vsllava import image
 from data_builders.vsllava.features import amplitudes
 from data_builders.vsllava.image import SIDE, draw, illustrated
+from data_builders.vsllava.signals import METRIC
 from recipes.config import ROOT
 
 FS = 2048
@@ -24,6 +25,7 @@ def tone(frequency, amplitude=2.0):
 
 
 def row(number, **lineage):
+    lineage |= {"unit": METRIC} if lineage else {}
     prompt = [{"role": "user", "content": f"question {number}"}]
     return SftRow(str(number), prompt, [], "type", "node", "", "family", lineage)
 
@@ -37,8 +39,9 @@ def pixels(content):
 def test_a_signal_gives_the_same_bytes_again_whatever_was_drawn_before_and_in_another_process():
     first = draw(tone(50), FS)
     draw(tone(70), FS)
-    draw(tone(50), FS, ("waveform", "envelope"))
+    draw(tone(50), FS, panels=("waveform", "envelope"))
     assert draw(tone(50), FS) == first != draw(tone(50.5), FS)
+    assert draw(tone(50), FS, "units") != first
     code = "import hashlib; from tests.test_image_view import *; print(hashlib.sha256(draw(tone(50), FS)).hexdigest())"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert other.strip() == hashlib.sha256(first).hexdigest()
@@ -48,7 +51,7 @@ def test_every_picture_has_the_one_size_and_room_for_labels_beside_its_panels():
     seen = pixels(draw(tone(50), FS))
     assert seen.shape == (SIDE, SIDE)
     assert (seen[:, :80] < 128).any() and (seen[-30:] < 128).any()  # ticks of amplitude, and the last axis' name
-    assert pixels(draw(tone(50), FS, ("spectrum",))).shape == (SIDE, SIDE)
+    assert pixels(draw(tone(50), FS, panels=("spectrum",))).shape == (SIDE, SIDE)
 
 
 @pytest.mark.parametrize("panel, wanted", [("spectrum", 300.0), ("envelope", 20.0)])
@@ -59,6 +62,12 @@ def test_the_curve_of_a_panel_peaks_where_the_signal_does(panel, wanted):
 
 def test_a_sine_reads_its_amplitude():
     assert amplitudes(tone(100, 3.0)).max() == pytest.approx(3.0, rel=1e-3)
+
+
+@pytest.mark.parametrize(("unit", "said"), [(METRIC, "(m/s²)"), ("units", "(units)")])
+def test_amplitude_axes_say_what_the_samples_are_in(unit, said):
+    draw(tone(50), FS, unit)
+    assert all(axes.get_ylabel().endswith(said) for axes in image._figure(image.PANELS, unit).axes)
 
 
 def test_silence_can_be_drawn():

@@ -68,6 +68,56 @@ def test_naming_something_else_or_more_is_wrong(text):
     assert grade(LABEL, block(text)) < 0.2
 
 
+@pytest.mark.parametrize(
+    ("gold", "text"),
+    [
+        *(("outer race fault", f"inner{joint}outer race fault") for joint in (" or ", "/", ", ", " and ", ", or the ")),
+        ("inner race fault", "damage of the inner race or the outer race"),
+        ("inner race fault", "inner race fault, outer race or ball"),
+        *((gold, "ball, inner race, outer race or gear fault") for gold in ("ball fault", "gear fault")),
+        ("multi harmonic", "single or multi harmonic"),
+        *((gold, "amplitude or frequency modulation") for gold in ("AM", "FM", "AM-FM")),
+        *(
+            (gold, "It is either a rolling element or an inner ring defect.")
+            for gold in ("ball fault", "inner race fault")
+        ),
+        ("outer race fault", "not an inner or outer race fault"),
+        ("outer race fault", "an outer race fault is not what it shows"),
+        ("ball fault", "neither inner race nor ball fault"),
+    ],
+)
+def test_a_list_that_says_the_common_word_once_names_every_class(gold, text):
+    row = CLASS | {"answer": gold}
+    assert grade(row, block(text)) == 0.0
+    assert grade(row | {"grader": "label"}, block(text)) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("gold", "text"),
+    [
+        *(("healthy", text) for text in ("healthy, no fault", "Healthy (no defect)", "normal, without any damage")),
+        ("healthy", "There is no ball fault, no gear fault and no race fault: healthy."),
+        ("single harmonic", "The signal shows no sidebands, so it is a single harmonic."),
+        ("inner race fault", "inner race fault, not an outer race fault"),
+        ("inner race fault", "It isn't a gear fault but an inner race fault"),
+        ("FM", "It is FM. Amplitude is constant, a single line swings."),
+        ("ball fault", "ball fault, ball defect"),
+    ],
+)
+def test_one_class_with_a_denial_of_something_else_beside_it_is_that_class(gold, text):
+    assert read_answer(CLASS | {"answer": gold}, block(text)) == gold
+
+
+def test_a_class_may_be_a_word_of_denial():
+    row = CLASS | {"options": ["yes", "no", "maybe"], "answer": "no"}
+    said = {"no": "no", "No.": "no", "yes": "yes", "no, it does not": "no", "yes or no": "yes + no", "not yes": None}
+    assert {text: read_answer(row, block(text)) for text in said} == said
+    row = CLASS | {"options": ["true", "false"], "answer": "false"}
+    assert [read_answer(row, block(text)) for text in ("false", "not true", "true/false")] == [
+        *("false", None, "true + false")
+    ]
+
+
 def test_of_a_superposition_exactly_its_classes_have_to_be_named_in_any_order():
     for text in ("single harmonic + ball fault", "ball fault + single harmonic", "A ball defect and a pure tone"):
         assert grade(BOTH, block(text)) == 1.0

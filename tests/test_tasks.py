@@ -262,7 +262,9 @@ SIGNALS = {
     **{"vsllava_type": "type", "vsllava_pairs": "pairs", "vsllava_composition": "composition"},
     **{"vsllava_none_control": "type_none", "vsllava_shuffled_control": "type_shuffled"},
     **{"vsllava_parameter": "parameter", "vsllava_explain": "explain"},
+    **{f"vsllava_parameter_{control}_control": f"parameter_{control}" for control in ("none", "shuffled")},
 }
+NUMBERS = {"error_median", "within_5", "missing"}
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +274,7 @@ def signals(tmp_path_factory):
     rows = []
     for kind in SIGNALS.values():
         for n in range(3):
-            if kind == "parameter":
+            if kind.startswith("parameter"):
                 rows.append(make_row(n, kind, "numeric", f"{n + 1} Hz", unit="Hz"))
             elif kind == "explain":
                 rows.append(make_row(n, kind, "overlap", f"Replace bearing number {n} of this old machine."))
@@ -290,8 +292,8 @@ def test_every_task_of_vsllava_reads_its_kind_of_row_and_has_its_measures(world,
     assert {name: results["results"][name]["acc,none"] for name in SIGNALS} == dict.fromkeys(SIGNALS, 1.0)
     found = {name: {key.partition(",")[0] for key in results["results"][name]} for name in SIGNALS}
     for name, kind in SIGNALS.items():
-        wanted = {"parameter": {"error_median", "within_5", "missing"}, "explain": {"word_recall", "bleu4", "cider"}}
-        assert wanted.get(kind, {"macro_f1", "recognised"}) <= found[name]
+        wanted = {"parameter": NUMBERS, "explain": {"word_recall", "bleu4", "cider"}}
+        assert wanted.get(kind.partition("_")[0], {"macro_f1", "recognised"}) <= found[name]
     results, _ = world.evaluate(list(SIGNALS), lambda doc: "", more=signals)
     scores = results["results"]
     assert {scores[name]["acc,none"] for name in SIGNALS} == {scores["vsllava_type"]["macro_f1,none"]} == {0.0}

@@ -61,6 +61,23 @@ def test_the_referee_sees_reference_and_parameters_and_its_word_is_kept(evaluati
     assert any(line.startswith("sft") and "10.0" in line and "2 of 3" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("set_to", "more", "wanted"),
+    [("secret", [], "OPENAI_API_KEY"), ("", [], ""), ("secret", ["--key-env", "MINE"], "MINE")],
+)
+def test_the_referee_takes_the_key_from_the_named_variable_or_the_usual_one(
+    set_to, more, wanted, evaluation, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("OPENAI_API_KEY", set_to)
+    seen = []
+    monkeypatch.setattr(referee, "judge_all", lambda items, table, out: seen.append(table) or [])
+    folders = ["--evaluation", str(evaluation[0]), "--data", str(evaluation[1]), "--out", str(tmp_path / "out")]
+    asked = ["--base-url", "http://127.0.0.1:9/v1", "--judge", "m", *more]
+    monkeypatch.setattr("sys.argv", ["referee", *folders, *asked])
+    referee.main()
+    assert [table.api_key_env for table in seen] == [wanted] and "secret" not in str(seen) + capsys.readouterr().out
+
+
 def test_every_level_of_the_sweep_has_the_same_signals(tmp_path):
     (quiet, ruled), (loud, _) = (noise_sweep.items(level, 12, 3, 3, tmp_path / f"{level:g}") for level in (20.0, -5.0))
     assert [row["lineage"]["params"] for row in quiet] == [row["lineage"]["params"] for row in loud]

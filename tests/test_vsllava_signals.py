@@ -12,7 +12,18 @@ from data_builders.vsllava import waves
 from data_builders.vsllava.bearing import BEARINGS
 from data_builders.vsllava.features import describe, lines, measure, quantise
 from data_builders.vsllava.rules import classify
-from data_builders.vsllava.signals import CELLS, HELD_OUT, RANGES, SPECS, STEADY, STRUCK, TAUGHT, TESTED, simulate
+from data_builders.vsllava.signals import (
+    CELLS,
+    HELD_OUT,
+    RANGES,
+    SPECS,
+    STEADY,
+    STRUCK,
+    TAUGHT,
+    TESTED,
+    simulate,
+    text,
+)
 from data_builders.vsllava.spec import Spec
 
 SPEC = Spec()
@@ -139,6 +150,27 @@ def test_a_superposition_has_the_lines_of_both_parts():
         assert min(abs(f - fault["resonance"]) for f in found) < fault["rate"]
 
 
+def test_parameters_of_a_superposition_are_those_that_it_has():
+    for number in range(20):
+        signal = simulate(("single harmonic", "periodic impulse"), "train", 5, "tried", number, Spec(clean=1.0))
+        tone, impulses = signal.by_label["single harmonic"], signal.by_label["periodic impulse"]
+        far = [a for f, a in lines(signal.samples, signal.fs, 30) if abs(f / tone["frequency"] - 1) < 0.01]
+        assert max(far) == pytest.approx(tone["amplitude"], rel=0.05), signal.id
+        assert np.abs(signal.samples).max() > 0.5 * impulses["amplitude"]
+
+
+@pytest.mark.parametrize("label", ["outer race fault", "inner race fault", "ball fault", "gear fault"])
+def test_a_derived_parameter_is_the_number_that_an_answer_states(label):
+    for signal in signals(label, 20):
+        assert {symbol: float(text(value)) for symbol, value in signal.params.items()} == signal.params
+
+
+def test_nothing_is_asked_that_the_heading_gives():
+    for label, spec in SPECS.items():
+        given = {symbol for symbol in ("shaft", "rate") if symbol == "shaft" or label in STRUCK[1:]}
+        assert not given & {asked.symbol for asked in spec.asked}
+
+
 def test_signals_are_the_same_in_another_process():
     code = (
         "import hashlib; from data_builders.vsllava.signals import *; from data_builders.vsllava.spec import Spec;"
@@ -161,7 +193,7 @@ def test_the_quantised_view_is_the_first_samples_at_eight_bits():
     head, _, levels = quantise(signal).partition("\n")
     found = np.array(list(map(int, levels.split())))
     scale = np.abs(signal.samples[:512]).max()
-    assert len(found) == 512 and np.abs(found).max() == 127 and head.startswith("512 samples")
+    assert len(found) == 512 and np.abs(found).max() == 127 and head.startswith("first 512 samples")
     assert np.abs(found / 127 * scale - signal.samples[:512]).max() <= scale / 254 + 1e-6
 
 

@@ -10,18 +10,20 @@ signals.npz under the key that a row's lineage names.
 Splits. Simulated: every parameter of a test signal lies in a grid cell that no training signal uses, and every question
 has a wording that no training row has. *composition* asks for both types of superposed signals whose pair is in no
 training row, *pairs* for pairs that are. *type_none* and *type_shuffled* ask type questions without a signal and with
-the features of another one: a model that scores there knows something else than the signal. Recorded: whole recordings
-by load, so a test window comes from a load that training has not seen; training windows overlap, test windows do not.
-A class that is recorded at no test load is not tested, though a model may still answer it.
+the features of another one, *parameter_none* and *parameter_shuffled* ask for parameters so: a model that scores there
+knows something else than the signal. Recorded: whole recordings by load, so a test window comes from a load that
+training has not seen; training windows overlap, test windows do not. A class that is recorded at no test load is not
+tested, though a model may still answer it. Simulated signals of the same classes may stand beside them in training.
 
 Limits: simulated signals hold one machine part each, white noise and steady speed; real machines are richer. With
 measured features the signal processing does much of the work: rules.jsonl has what plain rules make of the same
-features, and a model has to be read beside it. Recordings have no ground truth but their class and speed: fault
-frequencies asked of them are computed, not measured.
+features, and a model has to be read beside it. No question asks for what the prompt gives: the shaft rate, or the rate
+of a bearing's fault, which is a product of what is given. Recordings have no ground truth but their class and speed, so
+no parameter of theirs is asked, and fault frequencies in their findings are computed, not measured.
 """
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +41,7 @@ from data_builders.vsllava.rules import answer, note
 from data_builders.vsllava.signals import HELD_OUT, SIMULATED, text
 from data_builders.vsllava.supply import recorded, simulated, split_of
 
-VERSION = 1
+VERSION = 2
 SHIPPED = Path(__file__).parent / "corpus"
 SIGNALS = "signals.npz"
 
@@ -60,35 +62,50 @@ def corpus_dir(spec):
     return folder
 
 
+# Kinds of items that a view cannot answer, and parameters: the first samples show neither where a sweep ends nor two
+# strikes of a slow train.
+UNANSWERABLE = {"none": ("parameter",)}
+UNSEEN = {"quantised": ("end", "rate")}
+MEASURED = ("features", "image")  # views that show what the thinking of a training row states
 FAMILY = {"type": "type", "parameter": "parameter", "explain": "explain", "pairs": "type", "composition": "type"}
+CONTROLLED = ("type", "parameter")
 
 
-def _supply(spec, folder, seed, ledger):
-    return simulated(spec, seed) if spec.source == SIMULATED else recorded(spec, folder, seed, ledger)
+def _supplies(spec, folder, seed, ledger):
+    """Supplies by their name: the source, and what stands beside recordings in training."""
+    if spec.source == SIMULATED:
+        return {"source": simulated(spec, seed)}
+    supply = recorded(spec, folder, seed, ledger)
+    return {"source": supply, "beside": simulated(spec, seed, supply.labels)}
 
 
-def _counts(spec, supply):
-    """{(use, kind): rows}"""
+def _counts(spec, supplies):
+    """{(name of the supply, use, kind): rows}"""
     whole = sum(spec.mix.model_dump().values())
     parameters = round(spec.rl_rows * spec.rl_parameters)
     wanted = {
-        **{("sft", kind): round(spec.sft_rows * part / whole) for kind, part in spec.mix},
-        ("rl", "type"): spec.rl_rows - parameters,
-        ("rl", "parameter"): parameters,
-        **{("test", kind): getattr(spec.tests, kind) for kind in FAMILY},
+        **{("source", "sft", kind): round(spec.sft_rows * part / whole) for kind, part in spec.mix},
+        **{("beside", "sft", kind): round(spec.simulated_rows * part / whole) for kind, part in spec.mix},
+        ("source", "rl", "type"): spec.rl_rows - parameters,
+        ("source", "rl", "parameter"): parameters,
+        **{("source", "test", kind): getattr(spec.tests, kind) for kind in FAMILY},
     }
-    return {of: min(count, supply.most(*of)) for of, count in wanted.items()}
+    return {
+        (name, use, kind): 0 if kind in UNANSWERABLE.get(spec.view, ()) else min(count, supplies[name].most(use, kind))
+        for (name, use, kind), count in wanted.items()
+        if name in supplies
+    }
 
 
 def forecast(spec, corpus_dir, replies=None):
     """What a build will come to: nodes (at most), requests (none is sent), rows by file, tokens."""
-    supply = _supply(spec, corpus_dir, 0, Ledger())
-    counts = _counts(spec, supply)
-    by_use = {use: sum(count for (of, _), count in counts.items() if of == use) for use in ("sft", "rl", "test")}
-    by_use["test"] += 2 * min(spec.tests.controls, counts["test", "type"])
+    supplies = _supplies(spec, corpus_dir, 0, Ledger())
+    counts = _counts(spec, supplies)
+    by_use = {use: sum(count for (_, of, _), count in counts.items() if of == use) for use in ("sft", "rl", "test")}
+    by_use["test"] += sum(2 * min(spec.tests.controls, counts["source", "test", kind]) for kind in CONTROLLED)
     few = [
         questions.sft_row(item, "type")
-        for item in _items(spec, supply, 0, "sft", "type", min(12, counts["sft", "type"]))
+        for item in _items(spec, supplies["source"], 0, "sft", "type", min(12, counts["source", "sft", "type"]))
     ]
     tokens = sum(count_tokens(turn["content"]) for row in few for turn in row.prompt + row.completion)
     rows = sum(by_use.values())
@@ -106,8 +123,9 @@ def _items(spec, supply, seed, use, kind, count):
     items = []
     for signal, number in supply.draw(use, kind, count):
         found = measure(signal, spec.peaks)
-        asked = FAMILY[kind], _shown(signal, found, spec), note(found)
-        items.append(questions.ask(signal, *asked, number, split_of(use), wordings, supply.labels))
+        asked = FAMILY[kind], _shown(signal, found, spec), note(found) if spec.view in MEASURED else ""
+        about = number, split_of(use), wordings, supply.labels, UNSEEN.get(spec.view, ())
+        items.append(questions.ask(signal, *asked, *about))
     return items
 
 
@@ -116,7 +134,7 @@ def _shown(signal, found, spec):
         return describe(found)
     if spec.view == "image":
         return heading(found)
-    return quantise(signal) if spec.view == "quantised" else ""
+    return f"{heading(found)}\n{quantise(signal)}" if spec.view == "quantised" else ""
 
 
 def build(spec, corpus_dir, out, seed, bar, say, replies=None):
@@ -127,11 +145,11 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     training and test share, and for leaks above the threshold.
     """
     ledger, tests_outside = Ledger(), outside(spec.benchmarks)
-    supply = _supply(spec, corpus_dir, seed, ledger)
-    made, counts = {}, _counts(spec, supply)
+    supplies = _supplies(spec, corpus_dir, seed, ledger)
+    made, counts = defaultdict(list), _counts(spec, supplies)
     with bar("signals", sum(counts.values()), "signals") as progress:
-        for (use, kind), count in counts.items():
-            made[use, kind] = _items(spec, supply, seed, use, kind, count)
+        for (name, use, kind), count in counts.items():
+            made[use, kind] += _items(spec, supplies[name], seed, use, kind, count)
             progress.advance(count, f"{use} {kind}")
     train = {
         use: sorted(
@@ -141,7 +159,8 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         for use in ("sft", "rl")
     }
     asked = [(kind, item, item.signal) for kind in FAMILY for item in made["test", kind]]
-    asked += _controls(made["test", "type"][: spec.tests.controls], spec, seed)
+    for kind in CONTROLLED:
+        asked += _controls(kind, made["test", kind][: spec.tests.controls], spec, seed)
     sft = [questions.sft_row(item, kind) for kind, item in train["sft"]]
     rl = [questions.graded_row(item, kind, questions.REWARDS[kind], item.signal) for kind, item in train["rl"]]
     tests = [questions.graded_row(item, kind, questions.GRADERS[item.family], shown) for kind, item, shown in asked]
@@ -155,7 +174,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         samples = {name: signal.samples for name, signal in signals.items()}
         with bar("pictures", len(sft) + len(rl) + len(tests), "rows") as progress:
             sft, rl, tests = (illustrated(rows, samples, out, advance=progress.advance) for rows in (sft, rl, tests))
-    untested = sorted(set(supply.labels) - {label for _, item, _ in asked for label in item.signal.labels})
+    untested = sorted(set(supplies["source"].labels) - {label for _, item, _ in asked for label in item.signal.labels})
     return finish(
         out,
         "vsllava",
@@ -173,13 +192,13 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     )
 
 
-def _controls(items, spec, seed):
-    """The items again without a signal, and with the signal of another of them: [(kind, item, signal or None)]."""
+def _controls(kind, items, spec, seed):
+    """Items of that kind again without a signal, and with that of another of them: [(kind, item, signal or None)]."""
     turned = sorted(items, key=lambda item: order(seed, "shuffled", item.id))
     other = {item.id: following.signal for item, following in zip(turned, turned[1:] + turned[:1], strict=True)}
-    blind = [("type_none", replace(item, shown=""), None) for item in items]
+    blind = [(f"{kind}_none", replace(item, shown=""), None) for item in items]
     swapped = [
-        ("type_shuffled", replace(item, shown=_shown(shown, measure(shown, spec.peaks), spec)), shown)
+        (f"{kind}_shuffled", replace(item, shown=_shown(shown, measure(shown, spec.peaks), spec)), shown)
         for item in items
         for shown in (other[item.id],)
     ]
@@ -187,8 +206,12 @@ def _controls(items, spec, seed):
 
 
 def _known(items):
-    """What stands at the head of a prompt about any signal of the same machine: no part of a test item."""
-    heads = {" ".join(item.shown.split("\n")[:2]).partition(":")[0] for item in items}
+    """What stands at the head of a prompt about any signal of the same machine: no part of a test item.
+
+    With it the samples of the quantised view, of which 13 in a row are alike in any two silences or steady tones; that
+    no signal is in both splits is seen to by their grid and by the loader of recordings.
+    """
+    heads = {" ".join(item.shown.split("\n")[:3]).partition(":")[0] for item in items}
     return sorted(heads - {""})
 
 

@@ -18,7 +18,7 @@ SAMPLES = 512  # of the quantised view
 class Features:
     """Every number rounded to three digits, as the text states it, so that who reads the one knows no more.
 
-    `spectrum` holds (Hz, amplitude in m/s²) and `envelope` (Hz, amplitude over the envelope's mean), strongest first;
+    `spectrum` holds (Hz, amplitude in `unit`) and `envelope` (Hz, amplitude over the envelope's mean), strongest first;
     `track` the strongest frequency of each quarter, in Hz; `share` is that of the strongest line in the power.
     """
 
@@ -26,6 +26,7 @@ class Features:
     count: int
     shaft: float
     bearing: str
+    unit: str
     rms: float
     peak: float
     crest: float
@@ -51,6 +52,7 @@ def measure(signal, peaks):
         len(x),
         rounded(signal.shaft),
         signal.bearing,
+        signal.unit,
         *map(rounded, (rms, top, top / rms, kurtosis(x, fisher=False))),
         round(float(skew(x)), 2) + 0.0,
         round(min(1.0, (spectrum[0][1] / rms) ** 2 / 2), 2),
@@ -85,10 +87,11 @@ def amplitudes(x):
 
 
 def heading(found):
-    """What is known of a signal without measuring it: length, shaft rate, the orders of the bearing's faults."""
+    """What is known of a signal without measuring it: length, unit, shaft rate, orders of the bearing's faults."""
     orders = BEARINGS[found.bearing].orders
-    return f"{found.count / found.fs:g} s at {found.fs} Hz, shaft {text(found.shaft)} Hz, orders " + " ".join(
-        f"{part} {text(orders[part])}" for part in ("outer", "inner", "ball")
+    return (
+        f"{found.count / found.fs:g} s at {found.fs} Hz in {found.unit}, shaft {text(found.shaft)} Hz, orders "
+        + " ".join(f"{part} {text(orders[part])}" for part in ("outer", "inner", "ball"))
     )
 
 
@@ -112,4 +115,4 @@ def quantise(signal):
     x = signal.samples[:SAMPLES].astype(float)
     scale = np.abs(x).max() or 1.0
     levels = np.round(127 * x / scale).astype(int)
-    return f"{len(x)} samples at {signal.fs} Hz, full scale {text(scale)} m/s^2\n" + " ".join(map(str, levels))
+    return f"first {len(x)} samples, full scale {text(scale)} {signal.unit}\n" + " ".join(map(str, levels))

@@ -16,6 +16,7 @@ from scipy.signal import hilbert
 
 from data_builders.schema import DataError, GradedRow, SftRow, store_image
 from data_builders.vsllava.features import amplitudes
+from data_builders.vsllava.signals import METRIC
 
 SIDE, DPI = 672, 96  # pixels of a picture, a multiple of 28, the patch of Qwen2.5-VL: 576 tokens; pixels of an inch
 PANELS = ("waveform", "spectrum", "envelope")
@@ -28,8 +29,8 @@ def illustrated(
     """`rows` that show their signals, drawn into the artefact folder `out`; ids and texts are as they were.
 
     A row whose lineage has no "signal" stays without a picture. `signals` is signals.npz, or a dict like it;
-    `lineage.fs` is in Hz. `advance(1)` is called for each row. Raises DataError where the extra [vlm] is not installed
-    or a signal is missing.
+    `lineage.fs` is in Hz, `lineage.unit` the samples'. `advance(1)` is called for each row. Raises DataError where the
+    extra [vlm] is not installed or a signal is missing.
     """
     drawn, shown = {}, []
     for row in rows:
@@ -37,21 +38,22 @@ def illustrated(
         if key is not None and key not in drawn:
             if key not in signals:
                 raise DataError("A row names a signal that is not there.", where=f"row {row.id}", got=key)
-            drawn[key] = store_image(out, draw(signals[key], row.lineage["fs"], panels))
+            drawn[key] = store_image(out, draw(signals[key], row.lineage["fs"], row.lineage["unit"], panels))
         shown.append(row if key is None else replace(row, images=(drawn[key],)))
         advance(1)
     return shown
 
 
-def draw(samples, fs: float, panels=PANELS) -> bytes:
+def draw(samples, fs: float, unit: str = METRIC, panels=PANELS) -> bytes:
     """A PNG of SIDE × SIDE pixels with one panel below the other: the same bytes for the same samples.
 
     Args:
-        samples: (N,) real, in m/s².
+        samples: (N,) real, in `unit`.
         fs: sampling rate in Hz.
+        unit: METRIC, or another word for what the samples are in.
         panels: some of PANELS, from top to bottom.
     """
-    figure = _figure(tuple(panels))
+    figure = _figure(tuple(panels), unit)
     x = np.asarray(samples, dtype=float)
     for axes, panel in zip(figure.axes, panels, strict=True):
         across, up, end, bottom, top = _curve(panel, x, fs)
@@ -84,7 +86,7 @@ def _curve(panel, x, fs):
 
 
 @cache
-def _figure(panels):
+def _figure(panels, unit):
     """The empty figure of these panels, made once: only its curves and limits change from signal to signal."""
     if any(find_spec(package) is None for package in ("matplotlib", "PIL")):
         raise DataError(
@@ -97,10 +99,12 @@ def _figure(panels):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    measure = "acceleration (m/s²)" if unit == METRIC else f"amplitude ({unit})"
+    amplitude = measure.replace("acceleration", "amplitude")
     names = {
-        "waveform": ("Waveform", "time (s)", "acceleration (m/s²)"),
-        "spectrum": ("Spectrum", "frequency (Hz)", "amplitude (m/s²)"),
-        "envelope": ("Envelope spectrum", "frequency (Hz)", "amplitude (m/s²)"),
+        "waveform": ("Waveform", "time (s)", measure),
+        "spectrum": ("Spectrum", "frequency (Hz)", amplitude),
+        "envelope": ("Envelope spectrum", "frequency (Hz)", amplitude),
     }
     with matplotlib.rc_context(matplotlib.rcParamsDefault | {"font.size": 10}):
         figure = Figure(figsize=(SIDE / DPI, SIDE / DPI), dpi=DPI)

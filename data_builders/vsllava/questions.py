@@ -5,6 +5,7 @@ import tomllib
 from dataclasses import dataclass
 
 from data_builders.schema import DataError, GradedRow, SftRow, order, stable_id
+from data_builders.vsllava.bearing import BEARINGS
 from data_builders.vsllava.signals import RECORDED, SIMULATED, SPECS, Asked, Signal, text
 
 FAMILIES = ("type", "parameter", "explain")
@@ -28,7 +29,6 @@ PLACES = {
     "am_frequency": "the strongest envelope line",
     "rate": "the envelope line",
     "resonance": "the middle of the lines",
-    "shaft": "the given shaft rate",
     "mesh": "the strongest line",
     "start": "before the first of the track",
     "end": "behind the last of the track",
@@ -83,7 +83,8 @@ def read_wordings(folder):
         for label in labels:
             told = table.get(kind, {}).get(label, {}).get("explanation") or ()
             faults += [] if told else [f"{kind} {label}: no explanation"]
-            known = {*SPECS[label].drawn, *(asked.symbol for asked in SPECS[label].asked)}
+            drawn = dict.fromkeys(SPECS[label].drawn, 1.0)
+            known = {*drawn, *SPECS[label].derive(drawn, next(iter(BEARINGS.values())).orders)}
             unknown = sorted(set().union(*map(_names, told)) - known)
             faults += [f"{kind} {label}: it has no {{{name}}}" for name in unknown]
     if faults:
@@ -101,17 +102,11 @@ def _names(sentence):
     return {name for _, name, _, _ in string.Formatter().parse(sentence) if name}
 
 
-def parameters_of(signal):
-    """What may be asked about a signal: the askable parameters that are known of it; none of a superposition."""
-    if len(signal.labels) > 1:
-        return ()
-    return tuple(asked for asked in SPECS[signal.label].asked if asked.symbol in signal.params)
-
-
-def ask(signal, family, shown, noted, number, split, wordings, options):
+def ask(signal, family, shown, noted, number, split, wordings, options, unseen=()):
     """The Item of that family; `number` picks the wording and, with the signal, the parameter.
 
-    `noted` is what was measured in the signal, in a line: what its type is told from.
+    `noted` is what was measured in the signal, in a line: what its type is told from; "" where the prompt does not show
+    it. Parameters with a symbol in `unseen` are not asked.
     """
     offered = wordings[family][split]
     wording = number % len(offered)
@@ -120,7 +115,7 @@ def ask(signal, family, shown, noted, number, split, wordings, options):
     if family == "type":
         thinking, solution, answer = noted, f"The type is {signal.label}.", signal.label
     elif family == "parameter":
-        known = parameters_of(signal)
+        known = [asked for asked in SPECS[signal.label].asked if asked.symbol not in unseen]
         asked = known[(number // len(offered) + order(0, "asked", signal.id)) % len(known)]
         value = text(signal.params[asked.symbol])
         answer = f"{value} {asked.unit}" if asked.unit else value
@@ -155,7 +150,7 @@ def _about(item, signal):
         "wording": f"{item.split} {item.wording}",
     }
     if signal is not None:
-        lineage |= {"signal": signal.id, "fs": signal.fs}
+        lineage |= {"signal": signal.id, "fs": signal.fs, "unit": signal.unit}
     fact = item.asked.symbol if item.asked else item.family
     node = item.signal.id if item.signal.source == SIMULATED else item.signal.source
     return node, f"{item.signal.label}: {fact}", item.signal.label, lineage

@@ -12,6 +12,9 @@ in `X105_DE_time` and the speed in `X105RPM`. Anything else is described by a re
     rpm = 1480
     bearing = "6205"            # a name in bearing.py
     channel = "axial"           # variable or column; left out where there is one
+    scale = 9.80665             # m/s² of one unit of the file; left out, amplitudes are in "units"
+
+Samples of a WAV file that are whole numbers are taken as shares of full scale before that.
 """
 
 import re
@@ -22,20 +25,21 @@ import numpy as np
 
 from data_builders.schema import DataError
 from data_builders.vsllava.bearing import BEARINGS
-from data_builders.vsllava.signals import RECORDED, Signal
+from data_builders.vsllava.signals import METRIC, RECORDED, Signal
 
 MANIFEST = "recordings.toml"
 CWRU = re.compile(r"(?:12k_Drive_End_)?(?P<fault>normal|IR|OR|B)(?P<size>\d{3})?(?:@\d+)?_(?P<load>\d)_(?P<number>\d+)")
 FAULTS = {"normal": "healthy", "IR": "inner race fault", "OR": "outer race fault", "B": "ball fault"}
 PARTS = {"inner race fault": "inner", "outer race fault": "outer", "ball fault": "ball"}
-CWRU_FS, CWRU_BEARING = 12000, "6205"
-KEYS = {"file", "label", "load", "fs", "rpm", "bearing", "channel"}
+CWRU_FS, CWRU_BEARING, GRAVITY = 12000, "6205", 9.80665  # Hz; drive end; m/s² of one g, the files' unit
+KEYS = {"file", "label", "load", "fs", "rpm", "bearing", "channel", "scale"}
+UNKNOWN = "units"  # of samples whose scale nobody told
 PIECE = 32  # samples of a window that are looked for in the other split: noise does not repeat for so long
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One channel of one measurement: `samples` (N,) float32 at `fs` Hz, the shaft at `rpm`."""
+    """One channel of one measurement: `samples` (N,) float32 in `unit` at `fs` Hz, the shaft at `rpm`."""
 
     name: str
     label: str
@@ -44,6 +48,7 @@ class Recording:
     rpm: float
     bearing: str
     samples: np.ndarray
+    unit: str
 
 
 def read_recordings(folder):
@@ -83,6 +88,7 @@ def _named(folder):
             "rpm": f"X{int(match['number']):03d}RPM",
             "bearing": CWRU_BEARING,
             "channel": f"X{int(match['number']):03d}_DE_time",
+            "scale": GRAVITY,
         }
         for file in sorted(folder.glob("*.mat"))
         if (match := CWRU.fullmatch(file.stem))
@@ -107,9 +113,12 @@ def _read(folder, entry):
         rpm = float(np.ravel(channels[rpm])[0])
     if not np.issubdtype(samples.dtype, np.number) or not np.isfinite(samples).all():
         raise ValueError(f"channel {name!r} is not all finite numbers")
+    scale = entry.get("scale", 1.0)
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < np.inf:
+        raise ValueError(f"scale {scale!r} is no number above 0, in m/s² of one unit")
     return Recording(
         entry["file"], entry["label"], str(entry["load"]), int(fs or entry["fs"]), float(rpm), entry["bearing"],
-        samples.astype(np.float32),
+        (samples * scale).astype(np.float32), METRIC if "scale" in entry else UNKNOWN,
     )  # fmt: skip
 
 
@@ -124,7 +133,7 @@ def _channels(file):
         from scipy.io import wavfile
 
         fs, samples = wavfile.read(file)
-        columns = samples.reshape(len(samples), -1).T
+        columns = _shares(samples).reshape(len(samples), -1).T
         return {str(number): column for number, column in enumerate(columns)}, fs
     if kind == ".csv":
         names = [name.strip() for name in file.read_text(encoding="utf-8").partition("\n")[0].split(",")]
@@ -136,6 +145,13 @@ def _channels(file):
         with np.load(file, allow_pickle=False) as stored:
             return dict(stored), None
     raise ValueError(f"no reader for {kind!r}; allowed: .mat, .csv, .wav, .npy, .npz")
+
+
+def _shares(samples):
+    """Whole numbers of a WAV file as shares of full scale, -1 to 1; of 8 bits they have no sign (RIFF)."""
+    if samples.dtype == np.uint8:
+        return (samples - 128.0) / 128
+    return samples / -float(np.iinfo(samples.dtype).min) if np.issubdtype(samples.dtype, np.integer) else samples
 
 
 def windows(recording, seconds, overlap):
@@ -157,6 +173,7 @@ def windows(recording, seconds, overlap):
             recording.bearing,
             None,
             recording.name,
+            recording.unit,
         )
         for start in range(0, len(recording.samples) - size + 1, step)
     ]

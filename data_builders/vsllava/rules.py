@@ -151,19 +151,9 @@ def measured(found, symbol):
         "index": found.envelope[0][1],
         "deviation": (max(frequencies) - min(frequencies)) / 2,
         "am_frequency": found.envelope[0][0],
-        "rate": _rate(found),
+        "rate": min((f for f, depth in found.envelope if depth >= FLAT), default=found.envelope[0][0]),
         "resonance": middle,
-        "shaft": found.shaft,
         "mesh": frequencies[0],
         "start": track[0] - (track[1] - track[0]) / 2,
         "end": track[-1] + (track[-1] - track[-2]) / 2,
     }[symbol]
-
-
-def _rate(found):
-    """The envelope line at an order of the bearing, else the lowest strong one."""
-    orders = BEARINGS[found.bearing].orders
-    for f, depth in found.envelope:
-        if depth >= FLAT and any(abs(f / found.shaft / orders[part] - 1) < NEAR for part in STRUCK):
-            return f
-    return min((f for f, depth in found.envelope if depth >= FLAT), default=found.envelope[0][0])

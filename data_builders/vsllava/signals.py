@@ -2,7 +2,7 @@
 
 Training and test draw every parameter from cells of one grid that they do not share: each single value of a test
 signal, not just their combination, is away from all training values of that parameter. Values are rounded to three
-digits when they are drawn, so an answer that states them is exact.
+digits when they are drawn or derived, so an answer that states them is exact.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from data_builders.vsllava import waves
 from data_builders.vsllava.bearing import BEARINGS
 
 CELLS, TESTED = 24, 4  # cells of a range; every TESTED-th of them belongs to the test
+METRIC = "m/s^2"
 MARGIN = 0.2  # of a cell, at either end, left out: rounding moves no value into the next cell
 
 
@@ -31,7 +32,11 @@ class Asked:
 
 @dataclass(frozen=True)
 class SignalSpec:
-    """A class of signals: its wave, the symbols of what is drawn for it, and what may be asked."""
+    """A class of signals: its wave, the symbols of what is drawn for it, and what may be asked.
+
+    Nothing is asked that the heading of every signal gives: neither the shaft rate, nor the rate of a bearing's fault,
+    which is the product of shaft rate and order.
+    """
 
     label: str
     wave: Callable
@@ -42,7 +47,7 @@ class SignalSpec:
 
 @dataclass(frozen=True)
 class Signal:
-    """One record: `samples` (N,) float32 in m/s², at `fs` Hz; `id` is its key in signals.npz.
+    """One record: `samples` (N,) float32 in `unit`, at `fs` Hz; `id` is its key in signals.npz.
 
     `labels` names its class, or both of a superposition; `params` holds what the answers are made from, for a
     superposition by label. `source` is "simulated" or the recording that it was cut from. `shaft` is the shaft rate in
@@ -58,6 +63,7 @@ class Signal:
     bearing: str
     snr_db: float | None
     source: str
+    unit: str = METRIC
 
     @property
     def label(self):
@@ -94,7 +100,6 @@ RANGES = {
     "shaft": (12, 30),
 }
 RESONANCE = Asked("resonance", "resonance frequency", "Hz", 0.1)
-TURNING = Asked("shaft", "shaft rate", "Hz", 0.03)
 
 
 def _struck(part):
@@ -155,28 +160,28 @@ SPECS = {
             "outer race fault",
             waves.outer_race,
             ("amplitude", "resonance", "decay", "shaft"),
-            (Asked("rate", "outer race fault frequency", "Hz", 0.05), RESONANCE),
+            (RESONANCE,),
             _struck("outer"),
         ),
         SignalSpec(
             "inner race fault",
             waves.inner_race,
             ("amplitude", "resonance", "decay", "index", "shaft"),
-            (Asked("rate", "inner race fault frequency", "Hz", 0.05), RESONANCE),
+            (RESONANCE,),
             _struck("inner"),
         ),
         SignalSpec(
             "ball fault",
             waves.ball,
             ("amplitude", "resonance", "decay", "index", "shaft"),
-            (Asked("rate", "ball fault frequency (twice the spin rate)", "Hz", 0.05), RESONANCE),
+            (RESONANCE,),
             _struck("ball"),
         ),
         SignalSpec(
             "gear fault",
             waves.gear,
             ("amplitude", "teeth", "index", "shaft"),
-            (Asked("mesh", "gear mesh frequency", "Hz", 0.03), TURNING),
+            (Asked("mesh", "gear mesh frequency", "Hz", 0.03),),
             lambda p, orders: {"mesh": p["teeth"] * p["shaft"]},
         ),
         SignalSpec(
@@ -185,7 +190,7 @@ SPECS = {
             ("amplitude", "start", "end", "shaft"),
             (Asked("start", "start frequency", "Hz", 0.15), Asked("end", "end frequency", "Hz", 0.1)),
         ),
-        SignalSpec("healthy", waves.healthy, ("amplitude", "shaft"), (TURNING,)),
+        SignalSpec("healthy", waves.healthy, ("amplitude", "shaft"), ()),
     )
 }
 # Superpositions of a steady part and a struck one. Those that are held out have parts that all others show as well.
@@ -224,7 +229,7 @@ def draw(symbol, split, rng):
 def simulate(labels, split, seed, use, number, spec):
     """The signal of that number for that use; the same for the same arguments, `spec` being the `[data]` table.
 
-    Two labels are superposed, about equally strong.
+    Two labels are superposed, about equally strong; their amplitudes are those that they have in the sum.
 
     The shaft rate is that of the machine that the signal comes from, whether or not the signal shows it: that it is
     known tells nothing about the class.
@@ -239,11 +244,14 @@ def simulate(labels, split, seed, use, number, spec):
         kind = SPECS[label]
         drawn = {symbol: draw(symbol, split, rng) for symbol in kind.drawn} | shared
         shared = {"shaft": drawn["shaft"]}
-        params[label] = drawn | kind.derive(drawn, BEARINGS[bearing].orders)
+        derived = kind.derive(drawn, BEARINGS[bearing].orders)
+        params[label] = drawn | {symbol: rounded(value) for symbol, value in derived.items()}
         parts.append(kind.wave(params[label], t, rng))
     if len(parts) > 1:
-        strength = rng.uniform(0.7, 1.4)
-        parts = [part / np.sqrt(np.mean(part**2)) * weight for part, weight in zip(parts, (1.0, strength), strict=True)]
+        for at, (label, strength) in enumerate(zip(labels, (1.0, rng.uniform(0.7, 1.4)), strict=True)):
+            before = params[label]["amplitude"]
+            params[label]["amplitude"] = rounded(before * strength / np.sqrt(np.mean(parts[at] ** 2)))
+            parts[at] = parts[at] * (params[label]["amplitude"] / before)
     samples = waves.noisy(sum(parts), snr_db, rng).astype(np.float32)
     params = params if len(labels) > 1 else params[labels[0]]
     return Signal(key, tuple(labels), params, samples, spec.fs, shared["shaft"], bearing, snr_db, SIMULATED)

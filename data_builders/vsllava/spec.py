@@ -9,16 +9,18 @@ from data_builders.table import Count, KeptApart, Need, Share, Table, extra
 
 class Tests(Table):
     type: Count = Field(192, description="items: name the signal type, new parameters and wording")
-    parameter: Count = Field(120, description="items: state a parameter with its unit")
+    parameter: Count = Field(120, description="simulated: items that ask for a parameter with its unit")
     explain: Count = Field(36, description="items: write a finding")
     pairs: Count = Field(48, description="simulated: superpositions whose pair of types is taught, new parameters")
     composition: Count = Field(48, description="simulated: superpositions whose pair of types is held out")
-    controls: Count = Field(96, description="type items asked again without a signal, and with another's features")
+    controls: Count = Field(
+        96, description="type items, and as many parameter items, asked again without a signal and with another's"
+    )
 
 
 class Mix(Table):
     type: Share = Field(0.65, description="share of sft rows that ask for the type")
-    parameter: Share = Field(0.2, description="share that ask for a parameter")
+    parameter: Share = Field(0.2, description="simulated: share that ask for a parameter")
     explain: Share = Field(0.05, description="share that ask for a finding")
     pairs: Share = Field(0.1, description="simulated: share that ask for the types of a superposition")
 
@@ -56,6 +58,9 @@ class Spec(KeptApart):
     test_loads: tuple[str, ...] = Field(("2",), min_length=1, description="recordings: loads for the test")
     overlap: float = Field(
         0.5, ge=0, lt=1, description="recordings: share that training windows in a row have in common"
+    )
+    simulated_rows: Count = Field(
+        0, description="recordings: sft rows beside theirs about simulated signals of the same classes"
     )
     sft_rows: int = Field(1600, ge=1, description="most sft rows")
     rl_rows: Count = Field(800, description="most rl prompts, of the type family")

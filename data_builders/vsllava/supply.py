@@ -13,7 +13,8 @@ from data_builders.vsllava.signals import HELD_OUT, SPECS, TAUGHT, simulate
 
 @dataclass(frozen=True)
 class Supply:
-    """Where signals come from. `labels` may be answered; `most(use, kind)` is how many draws there are at most.
+    """Where signals come from. `labels` may be answered; `most(use, kind)` is how many draws there are at most: none of
+    parameters of recordings, of which nothing but class and speed is known.
 
     `draw(use, kind, count)` gives pairs (Signal, number), the classes in turn; use is "sft", "rl" or "test", kind a
     test kind. Draws of the same signal have different numbers, from which wording and parameter follow.
@@ -24,16 +25,20 @@ class Supply:
     draw: Callable
 
 
-def simulated(spec, seed):
+def simulated(spec, seed, labels=tuple(SPECS)):
+    """Signals of these classes, and superpositions of two of them."""
+    one = tuple((label,) for label in labels)
     pairs = {"pairs": TAUGHT, "composition": HELD_OUT}
+    by_kind = {kind: tuple(pair for pair in found if set(pair) <= set(labels)) for kind, found in pairs.items()}
+    by_kind["parameter"] = tuple((label,) for label in labels if SPECS[label].asked)
 
     def draw(use, kind, count):
-        classes = pairs.get(kind) or tuple((label,) for label in SPECS)
+        classes = by_kind.get(kind, one)
         for at in range(count):
             number, labels = at // len(classes), classes[at % len(classes)]
             yield simulate(labels, split_of(use), seed, f"{use}-{kind}", number, spec), number
 
-    return Supply(tuple(SPECS), lambda use, kind: sys.maxsize, draw)
+    return Supply(labels, lambda use, kind: sys.maxsize if by_kind.get(kind, one) else 0, draw)
 
 
 def recorded(spec, folder, seed, ledger):
@@ -51,7 +56,7 @@ def recorded(spec, folder, seed, ledger):
 
     def most(use, kind):
         rounds = 1 if use == "test" else questions.LEAST
-        return 0 if kind in ("pairs", "composition") else rounds * len(ordered[split_of(use)])
+        return 0 if kind in ("parameter", "pairs", "composition") else rounds * len(ordered[split_of(use)])
 
     def draw(use, kind, count):
         pool = ordered[split_of(use)]
