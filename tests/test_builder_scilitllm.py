@@ -73,6 +73,9 @@ def test_the_build_gives_every_kind_and_gold_replies_are_worth_one(small):
     assert set(kinds) == {row["kind"] for row in rows["sft"]}
     assert {row["lineage"]["task"] for row in rows["sft"] if row["kind"] != "facts"} == set(TASKS)
     assert all(grade(row, row["reply"]) == 1.0 and grade(row, "") == 0.0 for row in rows["test"])
+    closed = [row for row in rows["test"] if row["kind"] == "true_false"]
+    assert all(row["options"] == ["true", "false"] for row in closed)
+    assert all(grade(row, f"The statement is {row['answer']}.") == 1.0 for row in closed)
     assert len(rows["sft_general"]) == 5 and card["leaks"]["passed"]
 
 
@@ -350,6 +353,8 @@ def test_published_sets_keep_their_official_tests_apart_from_both_kinds_of_train
     assert {row["lineage"]["record"] for row in tests["pubmedqa"]} == {"pubmedqa-1", "pubmedqa-4", "pubmedqa-5"}
     assert len(tests["scitldr"]) == 4 and all(grade(row, row["reply"]) == 1.0 for row in rows["test"])
     assert all(grade(row, f"<answer>{row['aliases'][0]}</answer>") == 1.0 for row in tests["scitldr"])
+    assert all(grade(row, f"The answer is {row['answer']}.") == 1.0 for row in tests["pubmedqa"])
+    assert {tuple(row["options"]) for row in tests["pubmedqa"]} == {("yes", "no", "maybe")}
     # p8 stands in both files: its training row and its abstract go
     trained = {row["lineage"]["record"] for row in rows["sft"]}
     assert "scitldr-p8" not in trained and "scitldr-p0" in trained

@@ -19,7 +19,8 @@ TYPES = ["single harmonic", "AM", "FM", "AM-FM", "inner race fault", "outer race
 CLASS = EMPTY | {"grader": "class", "answer": "inner race fault", "options": TYPES}
 CLOSE = UNIT | {"grader": "close"}
 ROWS = {"choice": CHOICE, "numeric": NUMERIC, "unit": UNIT, "text": TEXT, "overlap": OVERLAP, "program": PROGRAM}
-ROWS |= {"class": CLASS, "close": CLOSE}
+CLOSED = EMPTY | {"grader": "text", "answer": "no", "options": ["yes", "no", "maybe"]}
+ROWS |= {"class": CLASS, "close": CLOSE, "closed": CLOSED}
 GOLD = {
     "choice": "the same voltage",
     "numeric": "42",
@@ -29,6 +30,7 @@ GOLD = {
     "program": "print(42)",
     "class": "inner race fault",
     "close": "60 uA",
+    "closed": "no",
 }
 SECONDS = 2.0  # for one reply without a program
 
@@ -49,6 +51,7 @@ def by_any(kind):
         "program": "print(43)",
         "class": "ball fault",
         "close": "61.5 uA",
+        "closed": "maybe",
     }[kind]
     return {
         "nothing": "",
@@ -125,6 +128,16 @@ TRICKS = {
         "denied": block("not the same gate-source voltage"),
         "articles only": block("the a an the"),
         "a word without end": block("same" * 100_000),
+    },
+    "closed": {
+        "all words": block("yes, no, maybe"),
+        "all words with or": block("yes or no or maybe"),
+        "all words stated": "The answer is yes. The answer is no. The answer is maybe.",
+        "a word on each line": "yes\nno",
+        "another use of the word": block("no evidence"),
+        "denied": block("not no"),
+        "words without end": block("no, " * 100_000 + "yes"),
+        "openings without end": "the answer is " * 100_000,
     },
     "overlap": {
         "letters of the words": block("a n e l d s v i t o w p r c"),

@@ -42,7 +42,7 @@ from data_builders.table import general_rows
 from data_builders.teacher.bill import Lengths, bill, size, together
 from data_builders.teacher.store import FILE
 
-VERSION = 1
+VERSION = 2
 JUDGED_TOKENS = 300  # of an exchange of the expert with its text, as a judge reads it
 ROW_TOKENS = 70  # of a supervised row, as the card counts; measured on the generated world
 

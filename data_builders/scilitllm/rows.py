@@ -28,7 +28,7 @@ def graded_row(record, mean):
         reply=record.reply,
         grader=task.grader,
         kind=task.kind,
-        options=record.options,
+        options=record.options or task.options,
         unit=None,
         tolerance=None,
         difficulty=1,
