@@ -98,7 +98,7 @@ def read_word(row: dict, reply: str) -> str | None:
 
 
 def _words_stated(text: str, words: dict[str, str]) -> set[str]:
-    """The options that a text begins with, and those that stand in it for themselves: {"yes", "no"} for "yes, or no"."""
+    """The options that a text begins with, and those that stand in it for themselves: two for "yes, or no"."""
     text = _unmarked(text)
     pieces = re.findall(r"[^,.;:!?()/–—]+", text[_OPENING.match(text).end() :].casefold())
     found, first = set(), pieces[0].split() if pieces else []

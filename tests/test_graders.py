@@ -111,8 +111,9 @@ def test_no_letter_is_a_default(letter, bare):
 
 CLOSED = {
     "yes": (
-        "The answer is yes. | **Yes** | <answer>Yes, it does</answer> | <answer>yes</answer> | Answer: yes | \\boxed{yes} | "
-        "We saw effects.\nYes | Final answer: Yes, because no difference was seen. | <answer>Yes it does</answer>"
+        "The answer is yes. | **Yes** | <answer>Yes, it does</answer> | <answer>yes</answer> | Answer: yes | "
+        "\\boxed{yes} | We saw effects.\nYes | Final answer: Yes, because no difference was seen. | "
+        "<answer>Yes it does</answer>"
     ),
     "no": "No, there is no difference. | So: no.\n<answer>no</answer> | It shows it. So the answer is: **no**.",
     "maybe": "Maybe. | <answer>Maybe: the arms differ</answer> | The conclusion is maybe",

@@ -34,11 +34,12 @@ from data_builders.glan.taxonomy import chosen, read_taxonomy
 from data_builders.quality.benchmarks import read_benchmark
 from data_builders.quality.leaks import KINDS
 from data_builders.quality.ledger import Ledger
+from data_builders.quality.passed import apart, passed
 from data_builders.teacher.asking import open_teacher
 from data_builders.teacher.bill import Lengths, bill
 from data_builders.teacher.store import FILE
 
-VERSION = 1
+VERSION = 2
 SHIPPED = Path(__file__).parent / "corpus"
 SPARE = 2.0  # graded questions asked for each one wanted: some repeat, some have no answer that can be graded
 ROW_TOKENS = 79  # of an sft row of the expert, counted as in the card; measured on the shipped bank
@@ -128,6 +129,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     }
     tests = [row for purpose in spec.tests.model_dump() for row in graded[purpose]]
     wanted = len(entries) * sum(spec.tests.model_dump().values())
+    leaks = Leaks(spec.leak_threshold, (), {name: read_benchmark(corpus_dir / name) for name in spec.benchmarks}, KINDS)
     taxonomy, samples = read_taxonomy(corpus_dir), [entry.sample for entry in written]
     metrics = finish(
         out,
@@ -136,8 +138,8 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         __doc__,
         Made(
             assembly.nodes(courses),
-            sft,
-            graded["rl"],
+            passed(sft, *apart(leaks)),
+            passed(graded["rl"], *apart(leaks)),
             tests,
             {
                 "taxonomy": taxonomy,
@@ -149,7 +151,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
             },
         ),
         ledger,
-        Leaks(spec.leak_threshold, (), {name: read_benchmark(corpus_dir / name) for name in spec.benchmarks}, KINDS),
+        leaks,
         say,
         teacher={"kind": spec.teacher.kind, "model": asker.model, "prompt_version": agents.prompt_versions()},
         corpus=f"{TAXONOMY}: {len(taxonomy)} disciplines, {len(entries)} of them used",

@@ -27,6 +27,7 @@ from data_builders.finish import Leaks, Made, finish
 from data_builders.quality.judge import judge_bill
 from data_builders.quality.leaks import KINDS
 from data_builders.quality.ledger import Ledger
+from data_builders.quality.passed import apart, passed
 from data_builders.quality.selection import SURPLUS, in_turns
 from data_builders.quality.text_quality import label_bill
 from data_builders.schema import DataError, order, read_jsonl
@@ -84,7 +85,7 @@ def forecast(spec, corpus_dir, replies=None):
     wanted = _wanted(spec) if _synthesises(spec) else {}
     sft = sum(spec.teacher.rows for _, split in wanted if split == "sft")
     test = sum(getattr(spec.tests, kind) for kind in {task.kind for task in TASKS.values()}) if wanted else 0
-    facts = fact_rows(known, spec.tests.facts, 0)
+    facts = fact_rows(known, nodes, spec.tests.facts, 0)
     counts = Counter((example.set, example.split) for example in examples)
     sft += len(facts[0]) + sum(min(spec.published_rows, counts[name, "train"]) for name in published.SETS)
     test += len(facts[1]) + sum(min(spec.tests.published, counts[name, "test"]) for name in published.SETS)
@@ -141,19 +142,20 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     if _synthesises(spec):
         made, tests, about = _synthesised(spec, entries, domains, known, seed, path, ledger, bar, say)
         told |= about
-    learnt, asked = fact_rows(known, spec.tests.facts, seed)
+    learnt, asked = fact_rows(known, nodes, spec.tests.facts, seed)
     trained, examined = published.rows(examples, spec, seed, ledger)
     cpt = texts.apart(cpt, examined, ledger)
-    sft = sorted([*learnt, *made, *trained], key=lambda row: order(seed, "sft", row.id))
+    leaks = Leaks(spec.leak_threshold, kinds=KINDS)
+    sft = sorted(passed([*learnt, *made, *trained], *apart(leaks)), key=lambda row: order(seed, "sft", row.id))
     general = read_jsonl(general_rows(spec))[: spec.general_rows]
     return finish(
         out,
         "scilitllm",
         VERSION,
         __doc__,
-        Made(nodes, sft, [], [*asked, *tests, *examined], {"cpt": cpt, "sft_general": general}),
+        Made(nodes, sft, [], passed([*asked, *tests, *examined]), {"cpt": cpt, "sft_general": general}),
         ledger,
-        Leaks(spec.leak_threshold, kinds=KINDS),
+        leaks,
         say,
         source=spec.source,
         **told,

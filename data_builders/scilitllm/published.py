@@ -149,7 +149,7 @@ def _reply(example, answer):
 def sft_row(example, words):
     prompt = _prompt(example, words)
     completion = [{"role": "assistant", "content": _reply(example, example.answers[0])}]
-    lineage = {"record": example.id}
+    lineage = {"record": example.id, "filters": ["form"]}
     row_id = stable_id("sft", prompt, completion)
     return SftRow(row_id, prompt, completion, example.set, example.id, example.id, example.set, lineage)
 
@@ -170,6 +170,6 @@ def test_row(example, words):
         node_id=example.id,
         fact_id=example.id,
         family=example.set,
-        lineage={"record": example.id},
+        lineage={"record": example.id, "filters": ["form"]},
         aliases=example.answers[1:],
     )
