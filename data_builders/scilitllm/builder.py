@@ -22,8 +22,10 @@ nobody has checked it, tests included. Without RDKit only the form of a SMILES s
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from data_builders.corpus.reader import count_tokens
 from data_builders.corpus.repair import repair_bill, repaired, statuses
 from data_builders.finish import Leaks, Made, finish
+from data_builders.quality import pretraining
 from data_builders.quality.judge import judge_bill
 from data_builders.quality.leaks import KINDS
 from data_builders.quality.ledger import Ledger
@@ -82,6 +84,7 @@ def _synthesises(spec):
 def forecast(spec, corpus_dir, replies=None):
     """What a build will come to, without asking anyone: nodes, requests, rows by file, tokens; a model's `bill`."""
     known, examples, nodes = texts.read(spec, corpus_dir, 0, Ledger())
+    share = 1 if spec.cut == "none" else spec.quality.share
     wanted = _wanted(spec) if _synthesises(spec) else {}
     sft = sum(spec.teacher.rows for _, split in wanted if split == "sft")
     test = sum(getattr(spec.tests, kind) for kind in {task.kind for task in TASKS.values()}) if wanted else 0
@@ -95,13 +98,28 @@ def forecast(spec, corpus_dir, replies=None):
         "requests": requests,
         "rows": sft + test,
         "sft": sft,
-        "sft_general": spec.general_rows,
-        "cpt": round(len(nodes) * (1 if spec.cut == "none" else spec.quality.share)),
+        "sft_general": len(_general(spec)),
+        "cpt": round(len(nodes) * share),
+        "cpt_tokens": round(sum(node.n_tokens for node in nodes) * share),
         "rl": 0,
         "test": test,
         "tokens": sft * ROW_TOKENS,
         **_bill(spec, nodes, requests, Lengths(replies)),
     }
+
+
+def _general(spec):
+    """The general rows of the first supervised stage. Raises DataError where there are fewer than asked for."""
+    rows = read_jsonl(general_rows(spec))[: spec.general_rows]
+    if len(rows) < spec.general_rows:
+        raise DataError(
+            "There are too few general rows.",
+            where=str(general_rows(spec)),
+            got=f"{len(rows)} rows",
+            allowed=f"data.general_rows = {spec.general_rows} rows or more",
+            fix=f"set data.general_rows to {len(rows)}, or name a larger file in data.general",
+        )
+    return rows
 
 
 def _bill(spec, nodes, requests, lengths):
@@ -127,7 +145,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     on. Raises DataError for a source that cannot be used, for test sizes that cannot be reached, for leaks above the
     threshold, and where a model's endpoint or budget ends the run.
     """
-    path, ledger = replies or out / FILE, Ledger()
+    path, ledger, general = replies or out / FILE, Ledger(), _general(spec)
     known, examples, nodes = texts.read(spec, corpus_dir, seed, ledger)
     documents, spent = repaired(spec.repair, [(node.node_id, node.text) for node in nodes], path, bar, say)
     domains = {node.node_id: node.family for node in nodes}
@@ -144,11 +162,10 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         told |= about
     learnt, asked = fact_rows(known, nodes, spec.tests.facts, seed)
     trained, examined = published.rows(examples, spec, seed, ledger)
-    cpt = texts.apart(cpt, examined, ledger)
+    cpt = pretraining.apart(cpt, examined, ledger)
     leaks = Leaks(spec.leak_threshold, kinds=KINDS)
     sft = sorted(passed([*learnt, *made, *trained], *apart(leaks)), key=lambda row: order(seed, "sft", row.id))
-    general = read_jsonl(general_rows(spec))[: spec.general_rows]
-    return finish(
+    metrics = finish(
         out,
         "scilitllm",
         VERSION,
@@ -160,6 +177,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         source=spec.source,
         **told,
     )
+    return metrics | {"cpt_tokens": sum(count_tokens(text["text"]) for text in cpt)}
 
 
 def _synthesised(spec, entries, domains, known, seed, path, ledger, bar, say):

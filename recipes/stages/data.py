@@ -4,7 +4,10 @@ import importlib
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
+from data_builders.quality.ledger import Ledger
+from data_builders.quality.pretraining import apart, documents
 from data_builders.schema import image_name, read_jsonl, write_json, write_jsonl
 from data_builders.table import general_rows
 from data_builders.teacher.store import FILE
@@ -13,7 +16,7 @@ from recipes.errors import RecipeError
 from recipes.plan import Work
 
 VERSION = 1
-READS = {"corpus": ["*"]}
+READS = {"corpus": ["*"], "texts": ["*"]}
 
 
 def builder_module(name: str):
@@ -24,6 +27,9 @@ def forecast(spec, counts: dict, runs: Path) -> Work:
     builder = builder_module(spec.builder)
     expected = builder.forecast(spec.data, builder.corpus_dir(spec.data), runs / FILE)
     counts.update(expected)
+    if spec.texts:
+        texts, counts["cpt_tokens"] = documents(Path(spec.texts).expanduser(), Ledger())
+        counts["cpt"] = len(texts)
     bill, notes = expected.get("bill", {}), f"{expected['nodes']} nodes"
     if bill:
         length = f"guessed for {', '.join(bill['guessed'])}" if bill["guessed"] else "as it was before"
@@ -48,9 +54,29 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     metrics = build(spec.data, inputs["corpus"], out, spec.seed, runtime.bar, runtime.say, replies)
     if spec.mix is not None:
         metrics |= mix_in(spec.mix, spec.seed, out)
+    if spec.texts:
+        metrics |= write_texts(inputs["texts"], spec.texts, out)
     metrics["gold"] = prove_gold(out)
     prove_images(out)
     return metrics
+
+
+def write_texts(folder, name, data: Path) -> dict:
+    """Write the documents of `folder` as cpt.jsonl, in place of the builder's own, but for those that hold a test item,
+    and note them on the card; the metrics of that. What is left out stands with its reason in cpt_ledger.jsonl."""
+    ledger, tests = Ledger(), [SimpleNamespace(**row) for row in read_jsonl(data / "test.jsonl")]
+    texts, tokens = documents(folder, ledger)
+    kept = apart(texts, tests, ledger)
+    write_jsonl(data / "cpt.jsonl", kept)
+    write_jsonl(data / "cpt_ledger.jsonl", ledger.rows)
+    note(data, pretraining={"corpus": name, "texts": len(kept), "ledger": ledger.totals()})
+    return {"cpt": len(kept), "cpt_tokens": tokens}
+
+
+def note(data: Path, **about) -> None:
+    """Put further things on the card of a data artefact that has one."""
+    if (card := data / "card.json").is_file():
+        write_json(card, json.loads(card.read_text(encoding="utf-8")) | about)
 
 
 def mix_in(mix, seed: int, data: Path) -> dict:
@@ -85,9 +111,7 @@ def mix_in(mix, seed: int, data: Path) -> dict:
         for number, row in enumerate(random.Random(seed).sample(pool, wanted))
     ]
     write_jsonl(data / "sft.jsonl", own + general)
-    if (card := data / "card.json").is_file():
-        told = json.loads(card.read_text(encoding="utf-8")) | {"general": {"file": mix.general, "rows": wanted}}
-        write_json(card, told)
+    note(data, general={"file": mix.general, "rows": wanted})
     return {"general_rows": wanted, "sft": len(own) + wanted}
 
 
