@@ -60,11 +60,15 @@ def finish(out, name, version, doc, made, ledger: Ledger, leaks, say, flow=(), *
     item stands in training, or more than `leaks.threshold` of them in part, and where the ledger does not add up.
     """
     (sft, hit_sft), (rl, hit_rl) = (_cleaned(rows, made.test, leaks, ledger) for rows in (made.sft, made.rl))
+    compared = ["test items", "benchmarks"] if leaks.outside else ["test items"]
+    sft, rl = (_passed(rows, compared) for rows in (sft, rl))
     removed = {source: {"sft": hit_sft[source], "rl": hit_rl[source]} for source in leaks.outside}
     others = dict(made.files)
     for stem in LEARNT:
         if leaks.outside and stem in others:
-            others[stem], hits = _apart(stem, others[stem], leaks, ledger)
+            rows = [row if isinstance(row, dict) else asdict(row) for row in others[stem]]
+            step = f"decontamination of {stem}"
+            others[stem], hits = without_items(rows, leaks.outside, ledger, step, leaks.phrases)
             for source in leaks.outside:
                 removed[source][stem] = {"rows_removed": hits[source]}
     found = leak_gate([*sft, *rl], made.test, leaks.threshold, out, leaks.phrases, removed)
@@ -113,25 +117,14 @@ def finish(out, name, version, doc, made, ledger: Ledger, leaks, say, flow=(), *
     return {"tokens": card["tokens"]["sft"], "dropped": dropped, "nodes": len(nodes), **card["rows"]}
 
 
-def _apart(stem, rows, leaks, ledger):
-    """(rows of a file without those that hold an item from outside, {source: how many went})"""
-    rows = [row if isinstance(row, dict) else asdict(row) for row in rows]
-    kept, gone = without_items(rows, leaks.outside, leaks.phrases)
-    for place, source, hit in gone:
-        reason, text = f"holds an item of {source} ({hit['kind']})", f"{hit['item']}: {hit['text']}"[:160]
-        ledger.drop(f"decontamination of {stem}", reason, rows[place].get("id", f"row {place + 1}"), text)
-    ledger.keep(f"decontamination of {stem}", len(kept))
-    return kept, Counter(source for _, source, _ in gone)
-
-
 def _cleaned(rows, test, leaks, ledger):
     """(rows without those that `leaks` takes out, {source: counts})"""
     if not (leaks.outside or leaks.kinds or leaks.alike):
         return rows, {}
-    kept, counts = without_leaks(rows, test, leaks.outside, leaks.phrases, ledger, leaks.kinds, leaks.alike)
-    if leaks.outside:
-        kept = [
-            replace(row, lineage=row.lineage | {"filters": [*row.lineage.get("filters", ()), "benchmarks"]})
-            for row in kept
-        ]
-    return kept, counts
+    return without_leaks(rows, test, leaks.outside, leaks.phrases, ledger, leaks.kinds, leaks.alike)
+
+
+def _passed(rows, filters):
+    """The rows with these filters behind those that `lineage.filters` names: what a row has passed, in order."""
+    found = [(row, [*row.lineage.get("filters", ()), *filters]) for row in rows]
+    return [replace(row, lineage=row.lineage | {"filters": names}) for row, names in found]

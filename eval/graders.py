@@ -10,7 +10,8 @@ numeric  The number and unit in the answer block (behind its last "=", if any), 
          stated when the row has one, except for pure ratios ("V/V"), where the bare number says the same. Decibels and
          ratios are never converted into each other, nor cycles into radians.
 text     The answer block equals the answer or one of the row's optional `aliases`, but for case, punctuation, spacing
-         and articles.
+         and articles. A row with options is a closed question, such as yes, no or maybe: the option that the block
+         begins with, or that is stated as the answer where there is none. "Yes, it does" is yes; two are no answer.
 verbatim The answer block is the answer, letter by letter, but for white space: for notations in which case and signs
          tell things apart, such as SMILES.
 overlap  The text of the answer block, or of the visible reply where there is none, against the answer or one of its
@@ -35,7 +36,7 @@ from collections.abc import Callable, Hashable, Sequence
 from fractions import Fraction
 
 from eval import sandbox
-from eval.choices import is_letter, read_choice
+from eval.choices import is_letter, read_choice, read_word
 from eval.named import is_class, label_reward, named
 from eval.overlap import rouge_l
 from eval.quantity import Quantity, matches, read_quantities, relative_error
@@ -123,6 +124,8 @@ _TOKEN = re.compile(r"(?<!\w)[+-]?\d[\w.]*|\w+|[<>=+*/^&|~≤≥≠]")
 
 
 def _read_text(row: dict, reply: str) -> str | None:
+    if row.get("options"):
+        return read_word(row, reply)
     return _normalised(extract_answer(reply) or "") or None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_builders.quality.benchmarks import files_of
 from data_builders.schema import DataError
-from data_builders.table import general_rows
+from data_builders.table import GENERAL, general_rows
 from recipes.checks_training import check_training
 from recipes.combinations import check_combinations, check_unread
 from recipes.config import ROOT, model_folder
@@ -65,6 +65,8 @@ def cross_checks(tables, problem, here):
             "choose another view, or set rl = false",
             involves=("rl",),
         )
+    if tables["model"] is not None:
+        check_general(tables, problem, here)
     if here and tables["model"] is not None:
         check_model_folder(tables["model"], problem)
     for name in ("data", "mix", "cpt"):
@@ -76,13 +78,14 @@ def cross_checks(tables, problem, here):
                 "a JSONL file of rows with prompt and completion" + (", or with text" if name == "cpt" else ""),
                 f"correct the path; it starts from {Path.cwd()}",
             )
-    if here and tables["data"] is not None:
-        check_corpus(tables["data"], problem)
-        for name in getattr(tables["data"], "benchmarks", ()):
-            try:
-                files_of(name)
-            except DataError as error:
-                problem("data.benchmarks", "no such test set", f'"{error.got}"', error.allowed, error.fix)
+    for name in ("data", "cpt"):
+        if here and tables[name] is not None:
+            check_corpus(name, tables[name], problem)
+    for name in getattr(tables["data"], "benchmarks", ()) if here else ():
+        try:
+            files_of(name)
+        except DataError as error:
+            problem("data.benchmarks", "no such test set", f'"{error.got}"', error.allowed, error.fix)
 
 
 def check_eval(spec, problem):
@@ -132,6 +135,28 @@ def check_rl(rl, problem):
     check_unread(rl, problem)
 
 
+def check_general(tables, problem, here):
+    """The embedded general text is of the embedded base's own world: another base would forget the real one for it.
+
+    A folder is the embedded base where `embedded build` wrote it, with its rows beside the weights.
+    """
+    folder = model_folder(tables["model"].name)
+    if folder is not None and (not here or (folder / GENERAL.name).is_file()):
+        return
+    for name, size in (("mix", "share"), ("cpt", "general_share"), ("data", "general_rows")):
+        if getattr(tables[name], "general", None) == "embedded" and getattr(tables[name], size) > 0:
+            problem(
+                f"{name}.general",
+                "is text of the embedded base's invented world, and this is another base",
+                f'"embedded" with model.name = "{tables["model"].name}"',
+                "a JSONL file of rows with prompt and completion" + (", or with text" if name == "cpt" else ""),
+                f"set {name}.general = './general.jsonl', or {name}.{size} = 0"
+                if name != "mix"
+                else "set mix.general = './general.jsonl', or leave out [mix]",
+                involves=("model.name", f"{name}.{size}"),
+            )
+
+
 def check_model_folder(model, problem):
     folder = model_folder(model.name)
     if folder is None:
@@ -157,19 +182,19 @@ def check_model_folder(model, problem):
         )
 
 
-def check_corpus(data, problem):
-    """A corpus other than the builder's own default is a folder or file, and holds something."""
-    field = type(data).model_fields.get("corpus")
-    if field is None or data.corpus == field.default:
+def check_corpus(name, table, problem):
+    """A corpus other than the table's own default is a folder or file, and holds something."""
+    field = type(table).model_fields.get("corpus")
+    if field is None or table.corpus == field.default:
         return
-    folder = Path(data.corpus).expanduser()
+    folder = Path(table.corpus).expanduser()
     if not folder.exists():
         problem(
-            "data.corpus",
+            f"{name}.corpus",
             "no such corpus",
-            f'"{data.corpus}"',
+            f'"{table.corpus}"',
             "a folder or file that exists",
             f"correct the path; it starts from {Path.cwd()}",
         )
     elif folder.is_dir() and not files_under(folder):
-        problem("data.corpus", "the corpus folder is empty", f'"{data.corpus}"', "a folder with source files")
+        problem(f"{name}.corpus", "the corpus folder is empty", f'"{table.corpus}"', "a folder with source files")

@@ -137,6 +137,11 @@ class Cpt(Training):
     max_length: int = Field(2048, ge=8, description="tokens of a block; texts are joined and cut into blocks")
     batch_tokens: int = Field(65536, ge=1, description="tokens per optimizer step")
     weight_decay: float = Field(0.1, ge=0, le=1, description="AdamW, per step, times the learning rate")
+    corpus: str = how(  # the data stage reads it, and its content is part of what the data are
+        "",
+        "a folder of documents (./x, /x, ~/x) to learn; empty: the texts that the builder makes",
+        pattern=r"^([./~].*)?$",
+    )
     general: str = Field(
         "embedded",
         pattern=r"^(embedded|[./~].*)$",

@@ -31,9 +31,11 @@ def wire(recipe):
     """The steps of a recipe, in the order in which they run."""
     model, seed = recipe.model, recipe.seed
     base, (corpus, builder) = base_model(model), source(recipe)
-    asked = DataStage(builder=recipe.builder, data=recipe.data, mix=recipe.mix, seed=seed)
+    texts = recipe.cpt.corpus if recipe.cpt else ""
+    given = corpus | ({"texts": Path(texts).expanduser()} if texts else {})
+    asked = DataStage(builder=recipe.builder, data=recipe.data, mix=recipe.mix, texts=texts, seed=seed)
     drawn = general("data", recipe.data) | general("mix", recipe.mix) | tests_outside(recipe.data)
-    steps = [Step("data", asked, (), corpus, builder | drawn)]
+    steps = [Step("data", asked, (), given, builder | drawn)]
     for name in TRAINED:
         if (table := getattr(recipe, name)) is None:
             continue
@@ -95,7 +97,7 @@ def run(job, until="report", fresh=False):
     with artefact.lock(job.home):
         wanted = steps[: names.index(until) + 1]
         for step in wanted:
-            done[step.name] = make(job, step, done, fresh)
+            done[step.name] = make(job, step, done, fresh, wanted)
             if step.name == "data":
                 check_rows(job.recipe, wanted, counted(done["data"]))
         artefact.write_json(job.home / artefact.LATEST, {stage: folder.name for stage, folder in done.items()})
@@ -104,8 +106,11 @@ def run(job, until="report", fresh=False):
     return done
 
 
-def make(job, step, done, fresh):
-    """The artefact folder of one step: the one that stands, else made now."""
+def make(job, step, done, fresh, steps):
+    """The artefact folder of one step: the one that stands, else made now.
+
+    Before the data are made, all `steps` are foreseen: what one of them cannot use is refused while nothing is spent.
+    """
     module = job.stages(step.module or step.name)
     key = key_of(step, module, done, job.digests)
     final, out = job.home / key.folder, job.home / f"{key.folder}.partial"
@@ -125,6 +130,8 @@ def make(job, step, done, fresh):
         inputs = step.given | {name: done[name] for name in step.reads}
         counts = (counted(done["data"]) if done else {}) | {"reads": step.reads}
         expected = plan.forecast(module, step.name, step.spec, counts, inputs, reason, job.runs, job.runtime).predicted
+        if step.name == "data":
+            foresee(job, steps, counts)
         job.runtime.predicted, job.runtime.runs = expected, job.runs
         started, clock, cpu = artefact.now(), time.monotonic(), time.process_time()
         with PeakMemory() as memory:
@@ -165,6 +172,13 @@ def adopt(out, final, key, digests):
     return True
 
 
+def foresee(job, steps, counts):
+    """Refuses what a stage to come could not use, by the rows that the builder foresees."""
+    check_rows(job.recipe, steps, counts)
+    for step in steps[1:]:
+        job.stages(step.module or step.name).forecast(step.spec, counts, job.runs)
+
+
 def check_rows(recipe, steps, counts):
     """Refuses a stage to come for which the builder makes no rows: it would fail after the stages before it have run.
 
@@ -178,7 +192,8 @@ def check_rows(recipe, steps, counts):
             where=f"[{recipe.name}.{without[0]}] in {recipe.file}",
             got=f"0 rows of {without[0]} from the builder {recipe.builder}; it makes {makes or 'none to learn'}",
             allowed="a table of this kind where the builder writes rows for it",
-            fix=f"leave out [{recipe.name}.{without[0]}], or have [{recipe.name}.data] make rows for it",
+            fix=f"leave out [{recipe.name}.{without[0]}], or have [{recipe.name}.data] make rows for it"
+            + ("; or name a folder of documents in cpt.corpus" if without[0] == "cpt" else ""),
         )
 
 

@@ -4,15 +4,16 @@ from typing import Literal
 
 from pydantic import BaseModel, SerializeAsAny
 
-from recipes.config import Cpt, Eval, Mix, Model, Rerank, Rl, Sft, Table
+from recipes.config import Cpt, Eval, Mix, Model, Rerank, Rl, Sft, Table, how
 
 
 class DataStage(Table):
-    """What the data stage gets."""
+    """What the data stage gets; `texts` is the folder that [cpt] names, whose content is an input of the stage."""
 
     builder: str
     data: SerializeAsAny[BaseModel]
     mix: Mix | None
+    texts: str = how("", "cpt.corpus")
     seed: int
 
 

@@ -241,6 +241,8 @@ def planted(tmp_path, edit=lambda text: text, split="train"):
 )
 def test_an_item_of_an_evaluation_set_takes_the_row_that_holds_it_and_its_span_is_told(tmp_path, edit, split):
     row, before, after, asked_for = planted(tmp_path, edit, split)
+    assert all(row["lineage"]["filters"][-1] == "benchmarks" for row in after["sft"])
+    assert all("benchmarks" not in row["lineage"]["filters"] for row in before["sft"])
     gone = {row["id"] for row in before["sft"]} - {row["id"] for row in after["sft"]}
     assert row["id"] in gone and len(gone) < 6
     told = [entry for entry in after["ledger"] if entry["step"] == "decontamination"]
@@ -313,6 +315,8 @@ def test_refusals_of_a_model_stay_unless_they_are_to_be_dropped(tmp_path, prose)
         card["ledger"].get(step, {"dropped": 0})["dropped"] for step in ("seen", "heldout", "rl", "decontamination")
     )
     assert len(kept["sft"]) == len(faithful["sft"]) - card["refusals"]
+    assert {tuple(row["lineage"]["filters"]) for row in faithful["sft"]} == {("form", "test items")}
+    assert {tuple(row["lineage"]["filters"]) for row in kept["sft"]} == {("form", "refusals", "test items")}
 
 
 def test_the_bill_of_a_model_is_told_before_it_is_asked():

@@ -73,6 +73,9 @@ def test_the_build_gives_every_kind_and_gold_replies_are_worth_one(small):
     assert set(kinds) == {row["kind"] for row in rows["sft"]}
     assert {row["lineage"]["task"] for row in rows["sft"] if row["kind"] != "facts"} == set(TASKS)
     assert all(grade(row, row["reply"]) == 1.0 and grade(row, "") == 0.0 for row in rows["test"])
+    closed = [row for row in rows["test"] if row["kind"] == "true_false"]
+    assert all(row["options"] == ["true", "false"] for row in closed)
+    assert all(grade(row, f"The statement is {row['answer']}.") == 1.0 for row in closed)
     assert len(rows["sft_general"]) == 5 and card["leaks"]["passed"]
 
 
@@ -88,15 +91,37 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_facts(small, 
 
 def test_tested_facts_stand_in_the_corpus_and_in_no_supervised_row(small):
     _, rows, _ = small
-    known = {substance.id: substance for substance in substances(16, 42)}
+    known = {substance.name for substance in substances(16, 42)}
     facts = [row for row in rows["test"] if row["kind"] == "facts"]
     tested = {row["node_id"] for row in facts}
     assert len(tested) == 8 == len({row["node_id"] for row in rows["sft"] if row["kind"] == "facts"} - tested)
     supervised = {word for row in rows["sft"] for word in row["completion"][0]["content"].split()}
-    assert not {known[id].name for id in tested} & supervised
+    texts = {node["node_id"]: node["text"] for node in rows["nodes"]}
+    names = {id: next(name for name in known if name in texts[id]) for id in tested}
+    assert len(set(names.values())) == 8 and not set(names.values()) & supervised
     for row in facts:
-        name = known[row["node_id"]].name
+        name = names[row["node_id"]]
+        assert name in question(row) and row["answer"] in texts[row["node_id"]]
         assert any(name in text["text"] and row["answer"] in text["text"] for text in rows["cpt"])
+
+
+def test_a_row_names_the_filters_that_it_has_passed_and_no_other(small):
+    _, rows, _ = small
+    found = {
+        (file, row["kind"]): tuple(row["lineage"]["filters"])
+        for file in ("sft", "test")
+        for row in rows[file]
+        if row["kind"] in ("facts", "choice", "molecules")
+    }
+    written = ("form", "near duplicates")
+    assert found == {  # rules cannot judge a molecule, and what is kept for the test is not compared with itself
+        ("sft", "facts"): ("test items",),
+        ("sft", "choice"): (*written, "judge", "test items"),
+        ("sft", "molecules"): (*written, "test items"),
+        ("test", "facts"): (),
+        ("test", "choice"): (*written, "judge"),
+        ("test", "molecules"): written,
+    }
 
 
 def test_reading_tests_speak_of_no_substance_that_training_speaks_of(small):
@@ -350,6 +375,8 @@ def test_published_sets_keep_their_official_tests_apart_from_both_kinds_of_train
     assert {row["lineage"]["record"] for row in tests["pubmedqa"]} == {"pubmedqa-1", "pubmedqa-4", "pubmedqa-5"}
     assert len(tests["scitldr"]) == 4 and all(grade(row, row["reply"]) == 1.0 for row in rows["test"])
     assert all(grade(row, f"<answer>{row['aliases'][0]}</answer>") == 1.0 for row in tests["scitldr"])
+    assert all(grade(row, f"The answer is {row['answer']}.") == 1.0 for row in tests["pubmedqa"])
+    assert {tuple(row["options"]) for row in tests["pubmedqa"]} == {("yes", "no", "maybe")}
     # p8 stands in both files: its training row and its abstract go
     trained = {row["lineage"]["record"] for row in rows["sft"]}
     assert "scitldr-p8" not in trained and "scitldr-p0" in trained

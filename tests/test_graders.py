@@ -109,6 +109,46 @@ def test_no_letter_is_a_default(letter, bare):
     assert not is_readable(choice(letter), bare)
 
 
+CLOSED = {
+    "yes": (
+        "The answer is yes. | **Yes** | <answer>Yes, it does</answer> | <answer>yes</answer> | Answer: yes | "
+        "\\boxed{yes} | We saw effects.\nYes | Final answer: Yes, because no difference was seen. | "
+        "<answer>Yes it does</answer>"
+    ),
+    "no": "No, there is no difference. | So: no.\n<answer>no</answer> | It shows it. So the answer is: **no**.",
+    "maybe": "Maybe. | <answer>Maybe: the arms differ</answer> | The conclusion is maybe",
+}
+UNDECIDED = each(
+    "yes or no | <answer>yes or no</answer> | <answer>yes/no</answer> | <answer>yes, no</answer> | yes\nno | "
+    "<answer>yes, but maybe</answer> | <answer>yes no maybe</answer> | The answer is yes or no. | Yes, maybe. | "
+    "The answer is yes. The answer is no. | <answer>no evidence</answer> | <answer>I have no idea</answer> | not yes | "
+    "No difference. | The answer is not clear | <answer>maybe yes</answer> | <answer>yes</answer><answer>no</answer> | "
+    "<answer>either yes or no</answer> | <answer>unknown</answer> | **Yes** **No** | <answer>n</answer> | "
+    "Is it yes, no or maybe?"
+)
+
+
+@pytest.mark.parametrize("gold", CLOSED)
+def test_a_closed_question_takes_the_word_that_is_stated(gold):
+    row = text(gold) | {"options": list(CLOSED)}
+    for stated in each(CLOSED[gold]):
+        assert grade(row, stated) == 1.0, stated
+        assert all(grade(row | {"answer": other}, stated) == 0.0 for other in CLOSED if other != gold), stated
+    assert grade(text("true") | {"options": ["true", "false"]}, "The statement is true.") == 1.0
+
+
+@pytest.mark.parametrize("stated", UNDECIDED)
+def test_a_closed_question_is_not_answered_by_hedging_or_by_another_use_of_the_word(stated):
+    for gold in CLOSED:
+        row = text(gold) | {"options": list(CLOSED)}
+        assert grade(row, stated) == 0.0 and not is_readable(row, stated)
+
+
+def test_a_closed_question_without_its_answer_among_the_options_is_malformed():
+    with pytest.raises(ValueError, match="one of its options"):
+        grade(text("perhaps") | {"options": list(CLOSED)}, "yes")
+
+
 def test_blocks_that_agree_are_one_answer():
     assert grade(choice(), "<answer>C</answer> so <answer>(C)</answer>") == 1.0
     assert grade(numeric("5 V", "V"), "<answer>5 V</answer><answer>5 V</answer>") == 1.0

@@ -267,5 +267,8 @@ def test_texts_to_go_on_with_and_general_rows_are_kept_apart_from_outside_tests_
         "completion": [{"role": "assistant", "content": f"They ask: {KNOWN}"}],
     }
     rows = [{"text": f"Chapter one. {KNOWN} So it goes."}, {"text": "Chapter two."}, turns]
-    kept, gone = without_items(rows, {"theirs": [item]})
-    assert kept == [rows[1]] and [(place, name) for place, name, _ in gone] == [(0, "theirs"), (2, "theirs")]
+    ledger = Ledger()
+    kept, gone = without_items(rows, {"theirs": [item]}, ledger, "general")
+    assert kept == [rows[1]] and gone == {"theirs": 2}
+    assert [row["source"] for row in ledger.rows] == ["row 1", "row 3"]
+    assert ledger.totals()["general"]["reasons"] == {"holds an item of theirs (13-gram)": 2}

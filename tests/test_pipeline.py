@@ -188,14 +188,16 @@ def test_a_stage_that_the_builder_makes_no_rows_for_is_refused_before_anything_i
     first = "sft_general.epochs=1"
     with pytest.raises(RecipeError, match="makes no rows for sft_general") as foreseen:
         pipeline.survey(place.job(first))
-    with pytest.raises(RecipeError, match="makes no rows for sft_general") as built:
+    with pytest.raises(RecipeError, match="makes no rows for sft_general") as started:
         place.run(first)
-    assert place.stages.calls == ["data"] and str(built.value) == str(foreseen.value)
-    assert "[demo.sft_general] in " in str(built.value) and "it makes sft 2, rl 2" in str(built.value)
-    assert "leave out [demo.sft_general]" in str(built.value)
-    with pytest.raises(RecipeError, match="makes no rows for sft_general"):
-        pipeline.survey(place.job(first))  # by the rows as built
+    assert place.stages.calls == [] and str(started.value) == str(foreseen.value)
+    assert "[demo.sft_general] in " in str(started.value) and "it makes sft 2, rl 2" in str(started.value)
+    assert "leave out [demo.sft_general]" in str(started.value)
     place.run(first, until="data")
+    for look in (lambda: pipeline.survey(place.job(first)), lambda: place.run(first)):
+        with pytest.raises(RecipeError, match="makes no rows for sft_general"):
+            look()  # by the rows as built
+    assert place.stages.calls == []
     place.run()
     assert place.stages.calls == ["sft", "rl", "evaluate"]
 

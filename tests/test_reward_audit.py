@@ -21,7 +21,8 @@ CLOSE = UNIT | {"grader": "close"}
 LABEL = CLASS | {"grader": "label"}
 VERBATIM = EMPTY | {"grader": "verbatim", "answer": "C[C@H](N)C(=O)O"}
 ROWS = {"choice": CHOICE, "numeric": NUMERIC, "unit": UNIT, "text": TEXT, "overlap": OVERLAP, "program": PROGRAM}
-ROWS |= {"class": CLASS, "close": CLOSE, "label": LABEL, "verbatim": VERBATIM}
+CLOSED = EMPTY | {"grader": "text", "answer": "no", "options": ["yes", "no", "maybe"]}
+ROWS |= {"class": CLASS, "close": CLOSE, "label": LABEL, "verbatim": VERBATIM, "closed": CLOSED}
 GOLD = {
     "choice": "the same voltage",
     "numeric": "42",
@@ -33,6 +34,7 @@ GOLD = {
     "close": "60 uA",
     "label": "inner race fault",
     "verbatim": "C[C@H](N)C(=O)O",
+    "closed": "no",
 }
 SECONDS = 20.0  # for one reply without a program: bounded, also where other work holds the machine
 
@@ -55,6 +57,7 @@ def by_any(kind):
         "close": "61.5 uA",
         "label": "ball fault",
         "verbatim": "C[C@@H](N)C(=O)O",
+        "closed": "maybe",
     }[kind]
     return {
         "nothing": "",
@@ -131,6 +134,16 @@ TRICKS = {
         "denied": block("not the same gate-source voltage"),
         "articles only": block("the a an the"),
         "a word without end": block("same" * 100_000),
+    },
+    "closed": {
+        "all words": block("yes, no, maybe"),
+        "all words with or": block("yes or no or maybe"),
+        "all words stated": "The answer is yes. The answer is no. The answer is maybe.",
+        "a word on each line": "yes\nno",
+        "another use of the word": block("no evidence"),
+        "denied": block("not no"),
+        "words without end": block("no, " * 100_000 + "yes"),
+        "openings without end": "the answer is " * 100_000,
     },
     "overlap": {
         "letters of the words": block("a n e l d s v i t o w p r c"),

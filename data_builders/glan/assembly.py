@@ -3,7 +3,7 @@
 from collections import Counter
 
 from data_builders.glan import coverage
-from data_builders.glan.filters import filtered
+from data_builders.glan.filters import filtered, in_use
 from data_builders.glan.rows import concept_id, graded_row, sft_row
 from data_builders.quality.selection import SURPLUS
 from data_builders.schema import order
@@ -17,7 +17,7 @@ def trained(written, spec, ledger, seed):
         [[concept_id(entry.sample.discipline, name) for name in entry.sample.concepts] for entry in answered]
     )
     figures |= {"coverage": {"questions": len(answered), "concepts": concepts, "concept pairs": pairs}}
-    rows = [sft_row(entry, spec.licence) for entry in kept]
+    rows = [sft_row(entry, spec.licence, in_use(spec.filters)) for entry in kept]
     return sorted(rows, key=lambda row: order(seed, "rows", row.id)), figures
 
 

@@ -23,6 +23,17 @@ def is_refusal(answer):
     return len(said) <= SHORT and any(phrase in f" {' '.join(said)} " for phrase in REFUSALS)
 
 
+def in_use(filters):
+    """The names of the filters that are on, in the order in which they look at an answer."""
+    settings = {
+        "refusals": filters.refusals == "drop",
+        "length": filters.shortest or filters.longest,
+        "near duplicates": filters.near_duplicates,
+        "quota": filters.quota,
+    }
+    return [name for name, on in settings.items() if on]
+
+
 def filtered(written, filters, ledger):
     """(what stays of the answered questions, figures for the card); `written` holds agents.Written with answers."""
     ids, texts = [entry.pair.question_id for entry in written], [entry.pair.instruction for entry in written]

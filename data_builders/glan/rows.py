@@ -23,7 +23,7 @@ def concept_id(discipline, name):
     return stable_id("concept", discipline, folded(name))
 
 
-def _lineage(written, licence):
+def _lineage(written, licence, filters):
     question, pair, sample = written.question, written.pair, written.sample
     return {
         "record": question.question_id,
@@ -36,11 +36,13 @@ def _lineage(written, licence):
         "licence": licence,
         "prompts": prompt_versions(),
         "requests": [question.asked, pair.asked],
+        "filters": ["form", *filters],
     }
 
 
-def sft_row(written, licence):
-    """A row that teaches the answer to the question alone. `written` is an agents.Written with an answer."""
+def sft_row(written, licence, filters):
+    """A row that teaches the answer to the question alone. `written` is an agents.Written with an answer, and `filters`
+    are those that it has passed since."""
     pair, sample = written.pair, written.sample
     concepts = [concept_id(sample.discipline, name) for name in sample.concepts]
     return SftRow(
@@ -51,7 +53,7 @@ def sft_row(written, licence):
         concepts[0],
         concepts[0] if len(concepts) == 1 else "",
         sample.discipline,
-        _lineage(written, licence),
+        _lineage(written, licence, filters),
     )
 
 
@@ -84,6 +86,6 @@ def graded_row(written, licence, tolerance):
         asked,
         asked,
         sample.discipline,
-        _lineage(written, licence),
+        _lineage(written, licence, ["same question"]),
         level=sample.discipline,
     ), None

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,10 +91,11 @@ def question(row, file, number):
     return [{"role": "user", "content": value}]
 
 
-def without_items(rows, benchmarks, phrases=()):
-    """(rows that hold no item of any benchmark, [(place of one that does, benchmark, hit)]).
+def without_items(rows, benchmarks, ledger, step, phrases=()):
+    """(rows that hold no item of any benchmark, {benchmark: how many went}); `benchmarks` is {name: items}.
 
-    `rows` are objects as JSONL files hold them: a `text` to go on with, or turns in `prompt` and `completion`.
+    `rows` are objects as JSONL files hold them: a `text` to go on with, or turns in `prompt` and `completion`. Each row
+    that goes is counted at this step of the ledger with the benchmark and the kind of overlap.
     """
 
     def turns(row):
@@ -103,8 +105,18 @@ def without_items(rows, benchmarks, phrases=()):
     for name, tests in benchmarks.items():
         for hit in find_leaks(items, tests, Phrases(phrases)):
             gone.setdefault(int(hit["row"]), (name, hit))
+    for place in sorted(gone):
+        name, hit = gone[place]
+        detail = f"{hit['item']}: {hit['text']}"[:160]
+        ledger.drop(step, held(name, hit), rows[place].get("id", f"row {place + 1}"), detail)
     kept = [row for place, row in enumerate(rows) if place not in gone]
-    return kept, [(place, *gone[place]) for place in sorted(gone)]
+    ledger.keep(step, len(kept))
+    return kept, Counter(name for name, _ in gone.values())
+
+
+def held(name, hit):
+    """The reason for which a row goes."""
+    return f"holds an item of {name} ({hit['kind']})"
 
 
 def without_leaks(training, tests, benchmarks, phrases, ledger, kinds=KINDS[-1:], alike=None):
@@ -137,7 +149,7 @@ def without_leaks(training, tests, benchmarks, phrases, ledger, kinds=KINDS[-1:]
             name, hit = gone[row.id]
             ledger.drop(
                 "decontamination",
-                f"holds an item of {name} ({hit['kind']})",
+                held(name, hit),
                 row.lineage.get("record", row.id),
                 f"{hit['item']}: {hit['text']}"[:160],
             )

@@ -22,9 +22,10 @@ nobody has checked it, tests included. Without RDKit only the form of a SMILES s
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from data_builders.corpus.reader import count_tokens
 from data_builders.corpus.repair import repair_bill, repaired, statuses
 from data_builders.finish import Leaks, Made, finish
-from data_builders.quality.benchmarks import outside
+from data_builders.quality.benchmarks import outside, without_items
 from data_builders.quality.judge import judge_bill
 from data_builders.quality.leaks import KINDS
 from data_builders.quality.ledger import Ledger
@@ -83,10 +84,11 @@ def _synthesises(spec):
 def forecast(spec, corpus_dir, replies=None):
     """What a build will come to, without asking anyone: nodes, requests, rows by file, tokens; a model's `bill`."""
     known, examples, nodes = texts.read(spec, corpus_dir, 0, Ledger())
+    share = 1 if spec.cut == "none" else spec.quality.share
     wanted = _wanted(spec) if _synthesises(spec) else {}
     sft = sum(spec.teacher.rows for _, split in wanted if split == "sft")
     test = sum(getattr(spec.tests, kind) for kind in {task.kind for task in TASKS.values()}) if wanted else 0
-    facts = fact_rows(known, spec.tests.facts, 0)
+    facts = fact_rows(known, nodes, spec.tests.facts, 0)
     counts = Counter((example.set, example.split) for example in examples)
     sft += len(facts[0]) + sum(min(spec.published_rows, counts[name, "train"]) for name in published.SETS)
     test += len(facts[1]) + sum(min(spec.tests.published, counts[name, "test"]) for name in published.SETS)
@@ -96,13 +98,28 @@ def forecast(spec, corpus_dir, replies=None):
         "requests": requests,
         "rows": sft + test,
         "sft": sft,
-        "sft_general": spec.general_rows,
-        "cpt": round(len(nodes) * (1 if spec.cut == "none" else spec.quality.share)),
+        "sft_general": len(_general(spec)),
+        "cpt": round(len(nodes) * share),
+        "cpt_tokens": round(sum(node.n_tokens for node in nodes) * share),
         "rl": 0,
         "test": test,
         "tokens": sft * ROW_TOKENS,
         **_bill(spec, nodes, requests, Lengths(replies)),
     }
+
+
+def _general(spec):
+    """The general rows of the first supervised stage. Raises DataError where there are fewer than asked for."""
+    rows = read_jsonl(general_rows(spec))[: spec.general_rows]
+    if len(rows) < spec.general_rows:
+        raise DataError(
+            "There are too few general rows.",
+            where=str(general_rows(spec)),
+            got=f"{len(rows)} rows",
+            allowed=f"data.general_rows = {spec.general_rows} rows or more",
+            fix=f"set data.general_rows to {len(rows)}, or name a larger file in data.general",
+        )
+    return rows
 
 
 def _bill(spec, nodes, requests, lengths):
@@ -128,7 +145,8 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     on. Raises DataError for a source that cannot be used, for test sizes that cannot be reached, for leaks above the
     threshold, and where a model's endpoint or budget ends the run.
     """
-    path, ledger, tests_outside = replies or out / FILE, Ledger(), outside(spec.benchmarks)
+    path, ledger, general = replies or out / FILE, Ledger(), _general(spec)
+    tests_outside = outside(spec.benchmarks)
     known, examples, nodes = texts.read(spec, corpus_dir, seed, ledger)
     documents, spent = repaired(spec.repair, [(node.node_id, node.text) for node in nodes], path, bar, say)
     domains = {node.node_id: node.family for node in nodes}
@@ -143,12 +161,11 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     if _synthesises(spec):
         made, tests, about = _synthesised(spec, entries, domains, known, seed, path, ledger, bar, say)
         told |= about
-    learnt, asked = fact_rows(known, spec.tests.facts, seed)
+    learnt, asked = fact_rows(known, nodes, spec.tests.facts, seed)
     trained, examined = published.rows(examples, spec, seed, ledger)
-    cpt = texts.apart(cpt, examined, ledger)
+    cpt, _ = without_items(cpt, {"the test": examined}, ledger, "pre-training")
     sft = sorted([*learnt, *made, *trained], key=lambda row: order(seed, "sft", row.id))
-    general = read_jsonl(general_rows(spec))[: spec.general_rows]
-    return finish(
+    metrics = finish(
         out,
         "scilitllm",
         VERSION,
@@ -161,6 +178,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         source=spec.source,
         **told,
     )
+    return metrics | {"cpt_tokens": sum(count_tokens(text["text"]) for text in cpt)}
 
 
 def _synthesised(spec, entries, domains, known, seed, path, ledger, bar, say):

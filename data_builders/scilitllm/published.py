@@ -13,6 +13,7 @@ from data_builders.schema import DataError, GradedRow, SftRow, order, read_jsonl
 from data_builders.scilitllm.tasks import ASK
 
 SETS = ("pubmedqa", "scitldr")
+ANSWERS = ("yes", "no", "maybe")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def _pubmedqa(folder):
         items, tested = (_json(folder / name) for name in ("ori_pqal.json", "test_ground_truth.json"))
         for id, item in items.items():
             answer = item["final_decision"]
-            if answer not in ("yes", "no", "maybe") or tested.get(id, answer) != answer:
+            if answer not in ANSWERS or tested.get(id, answer) != answer:
                 raise ValueError(f"{id}: final_decision {answer!r}, in the ground truth {tested.get(id)!r}")
             yield Example(
                 "pubmedqa",
@@ -148,7 +149,7 @@ def _reply(example, answer):
 def sft_row(example, words):
     prompt = _prompt(example, words)
     completion = [{"role": "assistant", "content": _reply(example, example.answers[0])}]
-    lineage = {"record": example.id}
+    lineage = {"record": example.id, "filters": ["form"]}
     row_id = stable_id("sft", prompt, completion)
     return SftRow(row_id, prompt, completion, example.set, example.id, example.id, example.set, lineage)
 
@@ -162,13 +163,13 @@ def test_row(example, words):
         reply=_reply(example, example.answers[0]),
         grader="text" if example.set == "pubmedqa" else "overlap",
         kind=example.set,
-        options=None,
+        options=ANSWERS if example.set == "pubmedqa" else None,
         unit=None,
         tolerance=None,
         difficulty=1,
         node_id=example.id,
         fact_id=example.id,
         family=example.set,
-        lineage={"record": example.id},
+        lineage={"record": example.id, "filters": ["form"]},
         aliases=example.answers[1:],
     )

@@ -3,10 +3,12 @@
 from data_builders.schema import GradedRow, SftRow, stable_id
 from data_builders.scilitllm.tasks import TASKS
 
+FILTERS = ["form", "near duplicates"]  # what every record has passed in synthesis.records; the judge sees not all
+
 
 def _lineage(record, mean):
     lineage = {"record": record.id, "task": record.task, "keywords": list(record.keywords), "teacher": record.teacher}
-    lineage |= {"judge": mean}
+    lineage |= {"judge": mean, "filters": FILTERS if mean is None else [*FILTERS, "judge"]}
     return lineage | ({"requests": [record.asked]} if record.asked else {})
 
 
@@ -28,7 +30,7 @@ def graded_row(record, mean):
         reply=record.reply,
         grader=task.grader,
         kind=task.kind,
-        options=record.options,
+        options=record.options or task.options,
         unit=None,
         tolerance=None,
         difficulty=1,

@@ -97,12 +97,16 @@ class Molecule(BaseModel):
 
 @dataclass(frozen=True)
 class Task:
-    """One kind: its name as published, the class of a reply, the kind of its test rows and their grader."""
+    """One kind: its name as published, the class of a reply, the kind of its test rows and their grader.
+
+    `options` are the answers that there are to every question of the kind, where it is a closed one.
+    """
 
     name: str
     reply: type[BaseModel]
     kind: str
     grader: str
+    options: tuple[str, ...] | None = None
 
 
 TASKS = {
@@ -111,7 +115,7 @@ TASKS = {
         Task("table_extraction", Extracted, "extraction", "overlap"),
         Task("entity_extraction", Extracted, "extraction", "overlap"),
         Task("multiple_choice", Chosen, "choice", "choice"),
-        Task("T_F", Decided, "true_false", "text"),
+        Task("T_F", Decided, "true_false", "text", ("true", "false")),
         Task("molGen_wocontext", Molecule, "molecules", "verbatim"),
         Task("molGen_wcontext", Molecule, "molecules", "verbatim"),
     )

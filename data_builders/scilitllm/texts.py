@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from data_builders.corpus.reader import count_tokens, read_corpus
-from data_builders.quality.benchmarks import Item
-from data_builders.quality.leaks import find_leaks
 from data_builders.quality.text_quality import quality_cut
 from data_builders.schema import Node, order
 from data_builders.scilitllm import published
@@ -63,16 +61,3 @@ def cut(spec, entries, seed, path, ledger, bar, say):
             ledger.drop("cut", f"not kept by {spec.cut}", entry["id"], entry["text"][:120])
     say(f"cut by {spec.cut}: {len(kept)} of {len(texts)} texts stay")
     return [entry for entry in entries if entry["id"] in kept], told | {"kept": len(kept)}
-
-
-def apart(texts, tests, ledger):
-    """The texts for pre-training that hold no item of a published test."""
-    items = [Item(text["id"], [{"role": "user", "content": text["text"]}]) for text in texts]
-    hits = {hit["row"]: hit for hit in reversed(find_leaks(items, tests))} if tests else {}
-    for id, hit in sorted(hits.items()):
-        ledger.drop(
-            "pre-training", f"holds an item of the test ({hit['kind']})", id, f"{hit['item']}: {hit['text']}"[:160]
-        )
-    kept = [text for text in texts if text["id"] not in hits]
-    ledger.keep("pre-training", len(kept))
-    return kept

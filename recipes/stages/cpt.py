@@ -7,10 +7,12 @@ general ───┘   (general text up to its share of the tokens)
 LoRA is merged into the unquantised weights at the end, so that later stages start from a whole model either way.
 """
 
+import json
 import math
 import random
 from pathlib import Path
 
+from data_builders.corpus.reader import count_tokens
 from data_builders.table import general_rows
 from recipes.errors import RecipeError
 from recipes.plan import Work
@@ -22,13 +24,44 @@ PILOT_BLOCKS = 24
 
 
 def forecast(spec, counts: dict, runs: Path) -> Work:
+    """The work, by the size that the builder foresees for its texts, in words, numbers and signs.
+
+    Raises:
+        RecipeError: there is less general text than `cpt.general_share` asks for, measured alike.
+    """
     cpt, documents = spec.cpt, counts.get("cpt", 0)
-    tokens = round(documents * DOCUMENT_TOKENS / (1 - cpt.general_share))
+    field = counts.get("cpt_tokens", documents * DOCUMENT_TOKENS)
+    if "cpt_tokens" in counts and cpt.general_share:
+        check_general(cpt, round(field * cpt.general_share / (1 - cpt.general_share)))
+    tokens = round(field / (1 - cpt.general_share))
     return Work(
         rows=documents,
         steps=max(1, math.ceil(tokens * cpt.epochs / cpt.batch_tokens)),
         tokens=round(tokens * cpt.epochs),
         notes=f"{cpt.method}, {cpt.epochs:g} epochs",
+    )
+
+
+def check_general(cpt, wanted: int) -> None:
+    """Raises RecipeError where the file of general text is short of so many words, numbers and signs."""
+    file, found = general_rows(cpt), 0
+    with open(file, encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            turns = [] if "text" in row else row["prompt"] + row["completion"]
+            found += sum(map(count_tokens, [turn["content"] for turn in turns] or [row["text"]]))
+            if found >= wanted:
+                return
+    raise too_little(cpt, file, f"{found:,} words, numbers and signs", f"{wanted:,}")
+
+
+def too_little(cpt, file: Path, got: str, wanted: str) -> RecipeError:
+    return RecipeError(
+        "there is too little general text",
+        where=str(file),
+        got=got,
+        allowed=f"{wanted} for cpt.general_share = {cpt.general_share}",
+        fix="lower cpt.general_share, or name a larger file in cpt.general",
     )
 
 
@@ -38,14 +71,15 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     Raises:
         RecipeError: no text, too little general text for `cpt.general_share`, or a loss that is not a number.
     """
-    from recipes import models, training
+    from recipes import models, tower, training
 
     tokenizer = models.load_tokenizer(spec.model)
     blocks, told = read_blocks(spec, tokenizer, inputs["data"])
     with runtime.bar("cpt", 0, "steps") as bar:
         trainer = make_trainer(spec, blocks, tokenizer, out)
         trainer.add_callback(training.Watch(bar, "cpt"))
-        seconds = training.train(trainer, out)
+        with tower.untouched(trainer.model, spec.model.vision):
+            seconds = training.train(trainer, out)
     save(spec, trainer.model, tokenizer, out)
     history = training.write_history(
         trainer,
@@ -100,13 +134,8 @@ def general_text(spec, tokenizer, wanted: int) -> list[list[int]]:
         taken.append(ids[:wanted])
         wanted -= len(ids)
     if wanted > 0:
-        raise RecipeError(
-            "there is too little general text",
-            where=str(file),
-            got=f"{sum(map(len, texts)):,} tokens",
-            allowed=f"{sum(map(len, texts)) + wanted:,} tokens for cpt.general_share = {spec.cpt.general_share}",
-            fix="lower cpt.general_share, or name a larger file in cpt.general",
-        )
+        found = sum(map(len, texts))
+        raise too_little(spec.cpt, file, f"{found:,} tokens", f"{found + wanted:,} tokens")
     return taken
 
 

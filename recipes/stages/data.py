@@ -3,10 +3,12 @@
 import importlib
 import json
 import random
-from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
+from data_builders.corpus.texts import documents
 from data_builders.quality.benchmarks import outside, without_items
+from data_builders.quality.ledger import Ledger
 from data_builders.schema import image_name, read_jsonl, write_json, write_jsonl
 from data_builders.table import general_rows
 from data_builders.teacher.store import FILE
@@ -15,7 +17,7 @@ from recipes.errors import RecipeError
 from recipes.plan import Work
 
 VERSION = 1
-READS = {"corpus": ["*"]}
+READS = {"corpus": ["*"], "texts": ["*"]}
 
 
 def builder_module(name: str):
@@ -29,6 +31,9 @@ def forecast(spec, counts: dict, runs: Path) -> Work:
         general = round(expected["sft"] * spec.mix.share / (1 - spec.mix.share))
         expected = expected | {"general_rows": general, **{key: expected[key] + general for key in ("sft", "rows")}}
     counts.update(expected)
+    if spec.texts:
+        texts, counts["cpt_tokens"] = documents(Path(spec.texts).expanduser(), Ledger())
+        counts["cpt"] = len(texts)
     bill, notes = expected.get("bill", {}), f"{expected['nodes']} nodes"
     if bill:
         length = f"guessed for {', '.join(bill['guessed'])}" if bill["guessed"] else "as it was before"
@@ -50,18 +55,42 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     """
     replies = (runtime.runs or out) / FILE
     build = builder_module(spec.builder).build
+    tests_outside = outside(getattr(spec.data, "benchmarks", ()))
     metrics = build(spec.data, inputs["corpus"], out, spec.seed, runtime.bar, runtime.say, replies)
     if spec.mix is not None:
-        metrics |= mix_in(spec.mix, getattr(spec.data, "benchmarks", ()), spec.seed, out)
+        metrics |= mix_in(spec.mix, tests_outside, spec.seed, out)
+    if spec.texts:
+        metrics |= write_texts(inputs["texts"], spec.texts, tests_outside, out)
     metrics["gold"] = prove_gold(out)
     prove_images(out)
     return metrics
 
 
-def mix_in(mix, benchmarks, seed: int, data: Path) -> dict:
+def write_texts(folder, name, tests_outside, data: Path) -> dict:
+    """Write the documents of `folder` as cpt.jsonl, in place of the builder's own; the metrics of that.
+
+    Those that hold a test item, the recipe's own or one of `tests_outside`, are left out; what is left out stands with
+    its reason in cpt_ledger.jsonl, and the sums on the card.
+    """
+    ledger, tests = Ledger(), [SimpleNamespace(**row) for row in read_jsonl(data / "test.jsonl")]
+    texts, tokens = documents(folder, ledger)
+    kept, _ = without_items(texts, {"the test": tests} | tests_outside, ledger, "pre-training")
+    write_jsonl(data / "cpt.jsonl", kept)
+    write_jsonl(data / "cpt_ledger.jsonl", ledger.rows)
+    note(data, pretraining={"corpus": name, "texts": len(kept), "ledger": ledger.totals()})
+    return {"cpt": len(kept), "cpt_tokens": tokens}
+
+
+def note(data: Path, **about) -> None:
+    """Put further things on the card of a data artefact that has one."""
+    if (card := data / "card.json").is_file():
+        write_json(card, json.loads(card.read_text(encoding="utf-8")) | about)
+
+
+def mix_in(mix, tests_outside, seed: int, data: Path) -> dict:
     """Add general rows to sft.jsonl until they are `mix.share` of it, and note it on the card; the metrics of that.
 
-    Rows that hold an item of the test sets named in `benchmarks` are left out.
+    Rows that hold an item of `tests_outside`, {name: items}, are left out.
 
     Raises:
         RecipeError: a row of the file has no prompt and completion, is a test item, or there are too few.
@@ -74,7 +103,9 @@ def mix_in(mix, benchmarks, seed: int, data: Path) -> dict:
         for number, row in enumerate(pool, 1)
         if not (row.get("prompt") and row.get("completion")) or row["prompt"][-1]["content"] in asked
     ]
-    pool, held = without_items(pool, outside(benchmarks))
+    ledger = Ledger()
+    if not faults:
+        pool, _ = without_items(pool, tests_outside, ledger, "general")
     wanted = round(len(own) * mix.share / (1 - mix.share))
     if wanted > len(pool):
         faults.append(f"{len(pool)} rows, {wanted} wanted for {len(own)} of the recipe's own")
@@ -93,11 +124,8 @@ def mix_in(mix, benchmarks, seed: int, data: Path) -> dict:
         for number, row in enumerate(random.Random(seed).sample(pool, wanted))
     ]
     write_jsonl(data / "sft.jsonl", own + general)
-    if (card := data / "card.json").is_file():
-        told = json.loads(card.read_text(encoding="utf-8")) | {"general": {"file": mix.general, "rows": wanted}}
-        if held:
-            told["general"]["left out"] = dict(Counter(f"holds an item of {name}" for _, name, _ in held))
-        write_json(card, told)
+    reasons = ledger.totals()["general"]["reasons"]
+    note(data, general={"file": mix.general, "rows": wanted} | ({"left out": reasons} if reasons else {}))
     return {"general_rows": wanted, "sft": len(own) + wanted}
 
 
