@@ -17,6 +17,7 @@ from data_builders.corpus.repair import (
     repaired,
     statuses,
 )
+from data_builders.schema import DataError
 from data_builders.teacher.bill import Lengths
 from data_builders.teacher.chat import Raw, Unusable
 from tests.served import served, table
@@ -189,6 +190,13 @@ def test_rules_mend_line_ends_page_numbers_and_ligatures_and_leave_clean_text_al
     assert by_rule(damaged) == mended and by_rule(mended) == mended
     (document,), spent = repaired(Repair(), [("d", damaged)], tmp_path / "none", bar, print)
     assert document.text == mended and spent == {} and repair_bill(Repair(), [damaged], Lengths())["requests"] == 0
+
+
+def test_a_spent_budget_is_named_by_its_own_table(tmp_path):
+    chosen = Repair(**table("http://h/v1", max_tokens=10).model_dump())
+    with pytest.raises(DataError, match="budget is used up") as error:
+        repaired(chosen, TEXTS, tmp_path / "r", bar, print)
+    assert "data.repair.max_tokens" in str(error.value)
 
 
 def test_the_bill_counts_each_chunk_and_a_reply_as_long_as_it():

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -42,6 +42,8 @@ PAGE_NUMBER = re.compile(r"^[ \t]*\d{1,4}[ \t]*(?:\n|\Z)", re.M)
 
 class Repair(Teacher):
     """The `[data.repair]` table: who restores the text of the corpus (expert: rules), and in pieces of which length."""
+
+    where: ClassVar = "data.repair"
 
     words: int = Field(1024, ge=50, description="most words of a text that are sent at once")
 

@@ -14,7 +14,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field, ValidationError, create_model, model_validator
 
@@ -33,6 +33,8 @@ ASKED = {"temperature": 0.0, "max_tokens": 800}
 
 class Judge(Teacher):
     """The `[data.judge]` table: who judges, and from which mean score on a record stays."""
+
+    where: ClassVar = "data.judge"
 
     cut: float = Field(4.0, ge=0, description="least mean score of a record that stays, on the rubric's scale")
     reply_tokens: int = how(120, "tokens of one judgement, for the bill of `plan`", ge=1)

@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -37,6 +37,8 @@ ALPHAS = (0.03, 0.1, 0.3, 1.0, 3.0)  # of the ridge regression, of which five-fo
 
 class TextQuality(Teacher):
     """A table that says how a corpus is cut; the teacher (expert: rules) scores `labels` of its texts."""
+
+    where: ClassVar = "data.quality"
 
     labels: int = Field(50_000, ge=FEWEST, description="texts that the teacher scores; all where there are fewer")
     encoder: str = Field("", description="sentence encoder (folder or hub id); empty: hashed n-grams, without a model")

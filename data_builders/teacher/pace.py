@@ -122,7 +122,7 @@ class Budget:
 
     def __init__(self, table):
         self.limits = {name: getattr(table, name) for name in ("max_requests", "max_tokens", "max_cost")}
-        self.prices = table.prices
+        self.where, self.prices = table.where, table.prices
         self.requests, self.tokens_in, self.tokens_out, self.cost = 0, 0, 0, 0.0
         self.lengths = {}  # (agent, model): (replies, tokens of them together)
         self.out, self.reserved, self.waiting = 0, dict.fromkeys(self.limits, 0), deque()
@@ -206,8 +206,8 @@ class Budget:
         after = f"the next one may take {need['max_tokens']:,.0f} tokens, ${need['max_cost']:.4f}"
         return BudgetSpent(
             "The teacher's budget is used up; every reply is kept.",
-            where=f"data.teacher.{name}",
+            where=f"{self.where}.{name}",
             got=f"{self.requests:,} requests, {self.tokens:,} tokens, ${self.cost:.4f}; {after}",
             allowed=f"{self.limits[name]:,}",
-            fix=f"raise data.teacher.{name} and give the same command again: it goes on from here",
+            fix=f"raise {self.where}.{name} and give the same command again: it goes on from here",
         )

@@ -1,7 +1,7 @@
 """The `[data.teacher]` table: who writes the records, at what price, how fast. Light: nothing is imported for it."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,8 @@ def how(default, description, **limits):
 
 class Teacher(Table):
     """Who writes the records. What decides the records is `kind` and the models; all else may change on the way."""
+
+    where: ClassVar = "data.teacher"  # its place in a recipe, for what is said of its budget
 
     kind: Literal["expert", "openai", "transformers"] = Field(
         "expert",
