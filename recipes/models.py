@@ -302,3 +302,8 @@ def load_adapters(base: PreTrainedModel, folders: dict[str, Path], trainable: bo
         model.load_adapter(str(folder), adapter_name=name, is_trainable=trainable)
     model.set_adapter(first)
     return model
+
+
+def mergeable(model) -> bool:
+    """Whether the adapters, if there are any, can become part of the weights."""
+    return all(config.peft_type != "LORAMOE" for config in getattr(model, "peft_config", {}).values())

@@ -2,7 +2,7 @@
 
 ReFT (arXiv 2401.08967, section 4.3) picks the likeliest right one of many sampled replies with such a model, made from
 its supervised checkpoint. Here the head and a LoRA adapter are trained; the weights below stay as supervised tuning
-left them.
+left them. A LoRA adapter of that tuning is merged into them first, LoRAMoE's experts, which cannot be, stay at work.
 """
 
 from collections import defaultdict
@@ -13,6 +13,7 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import AutoModelForSequenceClassification
 
 from recipes import models
+from recipes.adapters.loramoe.layer import LoraMoeLinear
 from recipes.rl.self_training import key_of
 from recipes.trained import start
 
@@ -30,7 +31,8 @@ def judge_of(model, done: dict[str, Path]):
     whole, adapter = start(model, done, "sft")
     policy = models.load_base(whole)
     if adapter is not None:
-        policy = models.load_adapters(policy, {"default": adapter}).merge_and_unload()
+        policy = models.load_adapters(policy, {"default": adapter})
+        policy = policy.merge_and_unload() if models.mergeable(policy) else policy.get_base_model()
     config = policy.config
     config.num_labels, config.problem_type = 1, "multi_label_classification"  # of one label: binary cross-entropy
     if config.pad_token_id is None:
@@ -41,10 +43,25 @@ def judge_of(model, done: dict[str, Path]):
 
 
 def trainable(judge, rank: int, alpha: float):
-    """`judge` with a fresh adapter on every linear layer; the head is trained whole and saved with it."""
-    return get_peft_model(
-        judge, LoraConfig(r=rank, lora_alpha=alpha, task_type=TaskType.SEQ_CLS, target_modules="all-linear")
-    )
+    """`judge` with a fresh adapter on every linear layer; the head is trained whole and saved with it.
+
+    Where LoRAMoE's experts are at work it stands beside them, on each layer that has some as a whole; peft by itself
+    passes such layers by.
+    """
+    target = "all-linear"
+    routed = [name for name, module in judge.named_modules() if isinstance(module, LoraMoeLinear)]
+    if routed:
+        backbone = getattr(judge, judge.base_model_prefix)
+        linear = {module for module in backbone.modules() if isinstance(module, torch.nn.Linear)}
+        inside = tuple(f"{name}." for name in routed)
+        plain = [n for n, module in judge.named_modules() if module in linear and not n.startswith(inside)]
+        target = routed + plain
+    below = list(judge.parameters())
+    lora = LoraConfig(r=rank, lora_alpha=alpha, task_type=TaskType.SEQ_CLS, target_modules=target)
+    wrapped = get_peft_model(judge, lora)
+    for weight in below:
+        weight.requires_grad_(False)  # peft would let the experts learn too
+    return wrapped
 
 
 def load_reranker(model, done: dict[str, Path]):

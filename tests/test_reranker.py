@@ -5,9 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
 from recipes import models, reranker, training
+from recipes.adapters.loramoe.config import LoraMoeConfig
 from recipes.config import ROOT, Rerank
 from recipes.errors import ConfigErrors, RecipeError
 from recipes.loader import load
@@ -15,6 +17,7 @@ from recipes.rl import self_training
 from recipes.runtime import Runtime
 from recipes.stage_specs import RerankStage
 from recipes.stages import rerank
+from recipes.trained import start
 from tests.tiny_text import tiny_model
 
 TABLE = Rerank(prompts=32, samples=4, epochs=12, learning_rate=1e-2, batch_rows=32, rank=8, alpha=16.0, log_steps=1)
@@ -87,6 +90,61 @@ def test_scores_do_not_depend_on_what_stands_in_the_batch(model, done, trained):
     short, long = "<answer>7</answer>", "so " * 60 + "<answer>3</answer>"
     alone = reranker.logits_of(judge, tokenizer, [short])
     assert reranker.logits_of(judge, tokenizer, [long, short])[1] == pytest.approx(alone[0], abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def tuned(model, tmp_path_factory):
+    """Kind of supervised result -> its folder, none of them like the base."""
+    home, found = tmp_path_factory.mktemp("tuned"), {}
+    for kind, config in {"lora": LoraConfig, "loramoe": LoraMoeConfig}.items():
+        policy = get_peft_model(
+            models.load_base(model), config(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+        )
+        shake(policy)
+        training.save_result(policy, home / kind / "adapter")
+        found[kind] = home / kind
+    whole = models.load_base(model)
+    shake(whole)
+    training.save_result(whole, home / "full" / "model")
+    models.load_tokenizer(model).save_pretrained(home / "full" / "model")
+    return found | {"full": home / "full"}
+
+
+def shake(network):
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for weight in network.parameters():
+            if weight.requires_grad:
+                weight += 0.05 * torch.randn(weight.shape, generator=generator)
+
+
+@pytest.mark.parametrize("kind", ["lora", "loramoe", "full"])
+def test_a_judge_stands_on_whatever_supervised_tuning_left_and_leaves_it_alone(kind, model, done, tuned, tmp_path):
+    inputs, ids = done | {"sft": tuned[kind]}, torch.arange(5, 25).view(1, 20)
+    whole, adapter = start(model, inputs, "sft")
+    policy = models.load_base(whole)
+    policy = policy if adapter is None else models.load_adapters(policy, {"default": adapter}).get_base_model()
+    wanted = policy.model.eval()(ids).last_hidden_state
+    judge = reranker.judge_of(model, inputs).eval()
+    assert torch.allclose(judge.model(ids).last_hidden_state, wanted, atol=1e-5)
+    assert not torch.allclose(models.load_base(model).model(ids).last_hidden_state, wanted, atol=1e-2)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(self_training, "sample_replies", scripted([3, 7, 5, 3]))
+        metrics = rerank.run(RerankStage(model=model, rerank=TABLE, seed=1), inputs, tmp_path, Runtime())
+    assert metrics["picked"] > metrics["one"]
+    learning = reranker.trainable(reranker.judge_of(model, inputs), 2, 4.0)
+    names = [name for name, weight in learning.named_parameters() if weight.requires_grad]
+    assert all(".lora_" in name or ".score." in name for name in names) and len(names) == 2 * 14 + 1
+    judge = reranker.load_reranker(model, inputs | {"rerank": tmp_path})
+    written = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    kept = {name.replace(".lora_A.default", ".lora_A"): weight for name, weight in judge.named_parameters()}
+    down = [name for name in written if ".lora_A." in name]
+    assert len(down) == 14 and all(torch.equal(kept[name], written[name]) for name in down)
+    for module in judge.modules():
+        if hasattr(module, "lora_B"):
+            module.lora_B["default"].weight.data.zero_()  # without the judge's own adapter
+    assert torch.allclose(judge.get_base_model().model(ids).last_hidden_state, wanted, atol=1e-5)
 
 
 def test_replies_that_are_all_wrong_teach_nothing_and_are_named(model, done, tmp_path, monkeypatch):

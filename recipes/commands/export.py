@@ -65,6 +65,8 @@ def run(job, *, model=None, to, least=0.0):
         RecipeError: `to` exists, there is no result or no data, `least` for a model without experts or before an
             evaluation, or the merged model answers otherwise than the adapter.
     """
+    from recipes import models
+
     to = Path(to)
     if to.exists():
         raise RecipeError(
@@ -83,7 +85,7 @@ def run(job, *, model=None, to, least=0.0):
         drop_experts(loaded, job.home, stage, least)
     unfinished = to.with_name(to.name + ".partial")
     shutil.rmtree(unfinished, ignore_errors=True)
-    base = None if mergeable(loaded) else base_beside(whole, unfinished, to)
+    base = None if models.mergeable(loaded) else base_beside(whole, unfinished, to)
     if base is None:
         write_merged(loaded, unfinished)
     else:
@@ -144,11 +146,6 @@ def drop_experts(model, home: Path, stage: str, least: float) -> None:
     prune(model, kept)
     before = sum(len(next(iter(kinds.values()))) for kinds in routing["layers"].values())
     print(f"experts: {sum(map(len, kept.values()))} of {before} are kept")
-
-
-def mergeable(model) -> bool:
-    """Whether the adapters, if there are any, can become part of the weights."""
-    return all(config.peft_type != "LORAMOE" for config in getattr(model, "peft_config", {}).values())
 
 
 def write_merged(model, folder: Path) -> None:
