@@ -46,6 +46,15 @@ def cross_checks(tables, problem, here):
     `tables` maps "data", "mix", "model", "cpt", "sft_general", "sft", "rl", "eval" to a typed table or None; `here`
     checks folders of this machine.
     """
+    if tables["rl"] is not None and getattr(tables["data"], "view", None) == "none":
+        problem(
+            "data.view",
+            "reinforcement would reward guesses: no prompt shows its signal",
+            '"none"',
+            "a view that shows it",
+            "choose another view, or set rl = false",
+            involves=("rl",),
+        )
     for check, name in ((check_eval, "eval"), (check_rl, "rl"), (check_model, "model")):
         if tables[name] is not None:
             check(tables[name], problem)
@@ -59,15 +68,6 @@ def cross_checks(tables, problem, here):
             check_sft(name, tables[name], problem)
     if tables["sft_general"] is not None and tables["sft"] is not None:
         check_two_steps(tables["sft_general"], tables["sft"], problem)
-    if tables["rl"] is not None and getattr(tables["data"], "view", None) == "none":
-        problem(
-            "data.view",
-            "reinforcement would reward guesses: no prompt shows its signal",
-            '"none"',
-            "a view that shows it",
-            "choose another view, or set rl = false",
-            involves=("rl",),
-        )
     reranked = [name for name in (tables["eval"].tasks if tables["eval"] else ()) if name.endswith("_rerank")]
     if reranked and tables["rerank"] is None:
         problem(
