@@ -40,6 +40,31 @@ def known_tasks(folder=TASKS):
     return names
 
 
+def leaves(name):
+    """The tasks that a name stands for: itself, or those of a group; a name of lm-eval's own is not looked into."""
+    text = known_tasks()[name].read_text(encoding="utf-8") if name in known_tasks() else ""
+    if not re.search(r"^group:", text, re.M):
+        return [name]
+    return [leaf for part in re.findall(r"^ +- ([\w.-]+)$", text, re.M) for leaf in leaves(part)]
+
+
+def public_tasks(spec):
+    """The tasks of an [eval] table whose items are published, and so may stand in what a teacher or document says."""
+    own = re.compile(r"^ +source: (?:recipe|general)$", re.M)
+    named = dict.fromkeys(leaf for name in (*spec.tasks, *spec.general) for leaf in leaves(name))
+    return [leaf for leaf in named if leaf not in known_tasks() or not own.search(known_tasks()[leaf].read_text())]
+
+
+def warnings(recipe):
+    """What may stand, but ought to be known before a run."""
+    public = public_tasks(recipe.eval)
+    if public and getattr(recipe.data, "benchmarks", None) == ():
+        yield (
+            f"{', '.join(public[:3])}{' …' if len(public) > 3 else ''} are evaluated and data.benchmarks is empty: "
+            "no row is compared with their items, so a score may be remembered"
+        )
+
+
 def cross_checks(tables, problem, here):
     """Report through `problem(dotted, what, got, allowed, fix, involves=other keys that the check reads)`.
 
@@ -80,6 +105,15 @@ def cross_checks(tables, problem, here):
                 f'"{tables[name].general}"',
                 "a JSONL file of rows with prompt and completion" + (", or with text" if name == "cpt" else ""),
                 f"correct the path; it starts from {Path.cwd()}",
+            )
+    for name in getattr(tables["data"], "benchmarks", ()) if here else ():
+        if not Path(name).expanduser().exists():
+            problem(
+                "data.benchmarks",
+                "no such evaluation set",
+                f'"{name}"',
+                "a .jsonl, .json or .csv file, or a folder of such",
+                f"bring it, or take it out of data.benchmarks; the path starts from {Path.cwd()}",
             )
     for name in ("data", "cpt"):
         if here and tables[name] is not None:

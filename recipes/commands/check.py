@@ -1,6 +1,7 @@
 """`check`: every recipe under every profile, and the gold answers of the data that is already built."""
 
 from recipes.artefact import latest
+from recipes.checks import warnings
 from recipes.errors import ConfigErrors
 from recipes.loader import load, profiles, read_file
 
@@ -17,6 +18,8 @@ def check(file, name, runs):
             continue
         print(f"{recipe}: {', '.join(profiles(tables[recipe]))} valid")
         for profile in profiles(tables[recipe]):
+            for text in warnings(load(file, recipe, profile, here=False)):
+                print(f"{recipe}: {profile}: warning: {text}")
             data = latest(runs / recipe / profile).get("data")
             if data:
                 from recipes.stages.data import prove_gold

@@ -5,6 +5,7 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
+from recipes.checks import leaves
 from recipes.config import model_folder
 from recipes.errors import ConfigErrors, RecipeError
 from recipes.loader import load, profiles, read_file
@@ -73,6 +74,11 @@ def lacks(recipe):
                 False,
                 'vLLM is not installed, so rl samples with transformers, which is slower: pip install -e ".[vllm]".',
             )
+        )
+    asked = [leaf for name in (*recipe.eval.tasks, *recipe.eval.general) for leaf in leaves(name)]
+    if "ifeval" in asked and not (find_spec("langdetect") and find_spec("immutabledict")):
+        found.append(
+            (True, 'langdetect or immutabledict, which IFEval needs, is missing: pip install -e ".[benchmarks]".')
         )
     if model_folder(model.name) is None:
         if not gpus():
