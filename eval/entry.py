@@ -15,6 +15,8 @@ from eval.hooks import load, question, score  # noqa: E402
 from eval.measures import score_classes, score_numbers, score_text  # noqa: E402
 from eval.overlap import bleu4, cider  # noqa: E402
 from eval.public import load_public, score_boxed  # noqa: E402
+from eval.public_code import score_code  # noqa: E402
+from eval.public_stated import score_stated  # noqa: E402
 
 __all__ = [
     "bleu4",
@@ -27,6 +29,8 @@ __all__ = [
     "score",
     "score_boxed",
     "score_classes",
+    "score_code",
     "score_numbers",
+    "score_stated",
     "score_text",
 ]

@@ -1,20 +1,24 @@
-"""Public benchmarks as zero-shot questions that are answered in free text: ARC, MMLU by group, MATH.
+"""Public benchmarks that are answered in free text: ARC, MMLU by group, MATH, GSM8K, BBH, HumanEval, MBPP.
 
 lm-eval's own ARC and MMLU tasks compare the likelihood of options or cut the reply at its first line; these let the
 model reason and read its answer by rule, as the evaluation of GLAN does (arXiv 2402.13064, section 3.3). Its own MATH
 task reads what stands between the first and the last dollar sign; this one reads the last \\boxed{}.
 
 The metadata key `benchmarks` names a folder with NAME.jsonl in the columns of the hub dataset; without it the dataset
-is fetched. NAME is arc_easy, arc_challenge, mmlu or math.
+is fetched. NAME is a key of HUB; a row of bbh says under `subtask` of which of its tasks it is, and mbpp.jsonl is the
+authors' own file, all splits in one. GSM8K and BBH are in eval/public_stated.py, HumanEval and MBPP in public_code.py.
 """
 
 from pathlib import Path
 
 from eval.choices import LETTERS
-from eval.hooks import NoTestRows, TaskDataError, as_dataset, json_lines, spread
+from eval.hooks import NoTestRows, as_dataset, json_lines, spread
+from eval.public_code import humaneval_rows, mbpp_rows
+from eval.public_stated import BBH, bbh_row, gsm8k_row, malformed
 
 THINK = 'Think step by step. End with the line "The answer is X.", X being the letter of the right option.'
 BOXED = "Think step by step. End with the final answer in \\boxed{}."
+CODE = {"humaneval": humaneval_rows, "mbpp": mbpp_rows}
 HUB = {
     "arc_easy": ("allenai/ai2_arc", ("ARC-Easy",)),
     "arc_challenge": ("allenai/ai2_arc", ("ARC-Challenge",)),
@@ -26,7 +30,12 @@ HUB = {
             "precalculus",
         ),
     ),
+    "gsm8k": ("openai/gsm8k", ("main",)),
+    "bbh": ("SaylorTwift/bbh", tuple(BBH.split())),
+    "humaneval": ("openai/openai_humaneval", ("openai_humaneval",)),
+    "mbpp": ("google-research-datasets/mbpp", ("full",)),
 }  # fmt: skip
+SPLITS = {"mbpp": "prompt+test"}  # others: test
 # MMLU's subjects by group, as lm-eval groups them.
 GROUPS = {
     "stem": """abstract_algebra anatomy astronomy college_biology college_chemistry college_computer_science
@@ -56,8 +65,12 @@ def load_public(*, benchmark: str, group: str | None = None, sample: int | None 
         raise NoTestRows(
             f"no item of {benchmark} {group or ''}".strip(), benchmarks or HUB[benchmark][0], 0, "check it"
         )
-    read = _boxed_row if benchmark == "math" else _choice_row
-    return {"test": as_dataset(spread([read(benchmark, where, item) for where, item in items], sample))}
+    if benchmark in CODE:
+        rows = CODE[benchmark](items)
+    else:
+        read = {"math": _boxed_row, "gsm8k": gsm8k_row, "bbh": bbh_row}.get(benchmark, _choice_row)
+        rows = [read(benchmark, where, item) for where, item in items]
+    return {"test": as_dataset(spread(rows, sample))}
 
 
 def _items(benchmark, folder):
@@ -69,8 +82,8 @@ def _items(benchmark, folder):
 
     name, configurations = HUB[benchmark]
     for configuration in configurations:
-        for number, item in enumerate(load_dataset(name, configuration, split="test")):
-            yield f"{name}, {configuration}, item {number}", item
+        for number, item in enumerate(load_dataset(name, configuration, split=SPLITS.get(benchmark, "test"))):
+            yield f"{name}, {configuration}, item {number}", {"subtask": configuration} | item
 
 
 def _choice_row(benchmark: str, where: str, item: dict) -> dict:
@@ -83,7 +96,7 @@ def _choice_row(benchmark: str, where: str, item: dict) -> dict:
         answer = LETTERS[: len(options)][place]
         question = item["question"].strip()
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise _malformed(where, item, error) from None
+        raise malformed(where, item, error) from None
     listed = "\n".join(f"{letter}) {option}" for letter, option in zip(LETTERS, options, strict=False))
     return {
         "id": where,
@@ -104,7 +117,7 @@ def _boxed_row(benchmark: str, where: str, item: dict) -> dict:
     try:
         answer, question = remove_boxed(last_boxed_only_string(item["solution"])), item["problem"].strip()
     except (KeyError, TypeError, AssertionError, AttributeError) as error:
-        raise _malformed(where, item, error) from None
+        raise malformed(where, item, error) from None
     return {
         "id": where,
         "prompt": [{"role": "user", "content": f"{question}\n{BOXED}"}],
@@ -114,11 +127,6 @@ def _boxed_row(benchmark: str, where: str, item: dict) -> dict:
         "kind": benchmark,
         "level": item.get("level") or "",
     }
-
-
-def _malformed(where, item, error):
-    got = f"{type(error).__name__}: {error}; {str(item)[:80]}"
-    return TaskDataError("an item of a public benchmark is malformed", where, got, "use the dataset's own columns")
 
 
 def score_boxed(doc: dict, replies: list[str]) -> dict[str, float]:

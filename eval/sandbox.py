@@ -19,7 +19,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 CHILD = Path(__file__).with_name("sandbox_child.py")
-PROGRAM_CHARS = 4_000  # a longer program is not run
 START_SECONDS = 30  # for the process to say how it is held in
 WITHOUT_SECCOMP = "SANDBOX_WITHOUT_SECCOMP"  # environment variable
 REMEMBERED = 10_000  # programs whose output is kept: a reply is read more than once, and samples repeat
@@ -33,6 +32,7 @@ class Limits:
     wall_seconds: float = 4.0
     memory_bytes: int = 256 * 2**20
     output_chars: int = 1_000
+    program_chars: int = 4_000  # a longer program is not run
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,10 @@ def outputs(programs: list[str], limits: Limits | None = None, workers: int | No
     """
     limits = limits or Limits()
     with _lock:
-        new = [p for p in dict.fromkeys(programs) if len(p) <= PROGRAM_CHARS and (p, limits) not in _outputs]
+        new = [p for p in dict.fromkeys(programs) if len(p) <= limits.program_chars and (p, limits) not in _outputs]
         if len(_outputs) + len(new) > REMEMBERED:
             _outputs.clear()
-            new = [p for p in dict.fromkeys(programs) if len(p) <= PROGRAM_CHARS]
+            new = [p for p in dict.fromkeys(programs) if len(p) <= limits.program_chars]
         found = dict(zip(new, _run(new, limits, workers or os.cpu_count() or 1), strict=True)) if new else {}
         # One that ran out of wall-clock time may have met a busy machine, and gets another chance.
         _outputs.update({(program, limits): text for program, (in_time, text) in found.items() if in_time})

@@ -19,6 +19,7 @@ import builtins
 import cmath
 import collections
 import contextlib
+import copy
 import ctypes
 import datetime
 import decimal
@@ -30,18 +31,21 @@ import json
 import math
 import operator
 import os
+import re
 import resource
 import select
 import signal
 import statistics
+import string
 import sys
 import time
+import typing
 
 IMPORTS = {
     module.__name__: module
     for module in (
-        *(bisect, cmath, collections, datetime, decimal, fractions, functools),
-        *(heapq, itertools, math, operator, statistics),
+        *(bisect, cmath, collections, copy, datetime, decimal, fractions, functools),
+        *(heapq, itertools, math, operator, re, statistics, string, typing),
     )
 }
 EVENTS = frozenset(["compile", "exec", "builtins.id"])

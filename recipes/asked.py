@@ -1,4 +1,4 @@
-"""How many replies a task asks of a model, from its file and the counts of rows: nothing is fetched for it."""
+"""What an evaluation asks, from the files of its tasks and the counts of rows: nothing is fetched for it."""
 
 import json
 from collections import Counter
@@ -50,6 +50,17 @@ def leaves(name):
         yield name, table
     for part in table["task"] if "group" in table else ():
         yield from leaves(part)
+
+
+def warnings(recipe):
+    """What may stand, but ought to be known before a run: published items that no row has been compared with."""
+    found = dict(leaf for name in (*recipe.eval.tasks, *recipe.eval.general) for leaf in leaves(name))
+    public = [task for task, table in found.items() if given_of(table)["source"] not in ("recipe", "general")]
+    if public and getattr(recipe.data, "benchmarks", None) == ():
+        yield (
+            f"{', '.join(public[:3])}{' …' if len(public) > 3 else ''} are evaluated and data.benchmarks is empty: "
+            "no row is compared with their items, so a score may be remembered"
+        )
 
 
 def given_of(table):

@@ -40,15 +40,6 @@ def cross_checks(tables, problem, here):
     `tables` maps "data", "mix", "model", "cpt", "sft_general", "sft", "rl", "eval" to a typed table or None; `here`
     checks folders of this machine.
     """
-    if tables["rl"] is not None and getattr(tables["data"], "view", None) == "none":
-        problem(
-            "data.view",
-            "reinforcement would reward guesses: no prompt shows its signal",
-            '"none"',
-            "a view that shows it",
-            "choose another view, or set rl = false",
-            involves=("rl",),
-        )
     for check, name in ((check_eval, "eval"), (check_rl, "rl"), (check_model, "model")):
         if tables[name] is not None:
             check(tables[name], problem)

@@ -230,9 +230,13 @@ def run_check(options):
 
 def run_plan(options):
     from recipes import pipeline
+    from recipes.asked import warnings
     from recipes.plan import table
 
-    print("\n".join(table(pipeline.survey(job_of(options)))))
+    job = job_of(options)
+    print("\n".join(table(pipeline.survey(job))))
+    for text in warnings(job.recipe):
+        print(f"warning: {text}")
 
 
 def run_recipe(options):

@@ -109,7 +109,7 @@ def run(job, until="report", fresh=False):
 def make(job, step, done, fresh, steps):
     """The artefact folder of one step: the one that stands, else made now.
 
-    Before the data are made, all `steps` are foreseen: what one of them cannot use is refused while nothing is spent.
+    Before the data are made, `steps` are foreseen: what one of them cannot use is refused while nothing is spent.
     """
     module = job.stages(step.module or step.name)
     key = key_of(step, module, done, job.digests)
@@ -173,9 +173,9 @@ def adopt(out, final, key, digests):
 
 
 def foresee(job, steps, counts):
-    """Refuses what a stage to come could not use, by the rows that the builder foresees."""
+    """Refuses what a stage that learns could not use, by the rows that the builder foresees."""
     check_rows(job.recipe, steps, counts)
-    for step in steps[1:]:
+    for step in [step for step in steps if step.name in TRAINED]:
         job.stages(step.module or step.name).forecast(step.spec, counts, job.runs)
 
 

@@ -1,6 +1,7 @@
 """`check`: every recipe under every profile, and the gold answers of the data that is already built."""
 
 from recipes.artefact import latest
+from recipes.asked import warnings
 from recipes.config import DEFAULT_PROFILE
 from recipes.errors import ConfigErrors
 from recipes.loader import load, profiles, read_file
@@ -21,6 +22,8 @@ def check(file, name, runs, profile=None, sets=(), more=""):
             continue
         print(f"{recipe}: {', '.join(chosen)} valid")
         for each in chosen:
+            for text in warnings(load(file, recipe, each, sets, here=False)):
+                print(f"{recipe}: {each}: warning: {text}")
             data = latest(runs / recipe / each).get("data")
             if data:
                 from recipes.stages.data import prove_gold

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from data_builders.table import extra
 from eval import sandbox
-from recipes.checks import known_tasks
+from recipes.asked import leaves
 from recipes.config import model_folder
 from recipes.errors import ConfigErrors, RecipeError
 from recipes.loader import load, profiles, read_file
@@ -124,13 +124,12 @@ def tables_of(table, name):
 
 def tasks_lack(spec):
     """What lm-eval's own tasks ask for beside it, where one of them is evaluated, by itself or in a group."""
-    names = (*spec.tasks, *spec.general)
-    words = {word for name in names for word in known_tasks()[name].read_text(encoding="utf-8").split()}
+    asked = {task for name in (*spec.tasks, *spec.general) for task, _ in leaves(name)}
     return [
         (True, f"{package} is not installed, and the task {task} needs it: {extra('benchmarks')}.")
         for task, packages in TASK_PACKAGES.items()
         for package in packages
-        if task in words and not find_spec(package)
+        if task in asked and not find_spec(package)
     ]
 
 

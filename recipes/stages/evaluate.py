@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
-from recipes.asked import replies_to
+from recipes.asked import leaves, replies_to
 from recipes.config import ROOT
 from recipes.errors import RecipeError
 from recipes.plan import Work
 from recipes.trained import TRAINED, start
 
-VERSION = 3
+VERSION = 4
 READS = {"data": ["test.jsonl", "sft.jsonl", "rules.jsonl"], "rerank": ["adapter/*"]} | {
     stage: ["adapter/*", "model/*"] for stage in TRAINED
 }
@@ -55,7 +55,8 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     if spec.eval.fewshot and vision.shown(rows):
         runtime.say("evaluate: few-shot left out, its examples would have no images")
         spec = spec.model_copy(update={"eval": spec.eval.model_copy(update={"fewshot": 0})})
-    own = all(any(TASKS.rglob(f"{name}.yaml")) for name in (*spec.eval.tasks, *spec.eval.general))
+    named = [task for name in (*spec.eval.tasks, *spec.eval.general) for task, _ in leaves(name)]
+    own = all(any(TASKS.rglob(f"{name}.yaml")) for name in named)
     # lm-eval's own tasks take ten seconds to index; they are looked at only where one is named.
     manager = TaskManager(
         include_path=str(TASKS), include_defaults=not own, metadata={"data": str(inputs["data"].resolve())}
@@ -132,14 +133,14 @@ def too_short(spec, learnt: list[dict]) -> str | None:
 
 
 def available(manager, names, runtime) -> list[str]:
-    """The tasks that have rows; one without (a corpus without formulas has no calculations) is named and left out."""
+    """The tasks that have rows, those of a group one by one, as their results are told; one without rows (a corpus
+    without formulas has no calculations) is named and left out."""
     from eval.hooks import NoTestRows
 
     kept = []
     for name in names:
         try:
-            manager.load([name])
-            kept.append(name)
+            kept += manager.load([name])["tasks"]
         except NoTestRows as error:
             runtime.say(f"evaluate: {name} left out, {str(error).splitlines()[0]}")
     return kept
