@@ -23,6 +23,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from data_builders.quality.ledger import prove
+
 ROOT = Path(__file__).parents[1]
 SERVER = ROOT / "tests" / "teacher_server.py"
 BUILD = """
@@ -118,17 +120,19 @@ def main():
         endpoint.kill()
         replies, kinds = answered(log)
         metrics = json.loads((faulty / "metrics").read_text())
-        card = json.loads((faulty / "card.json").read_text())
         names = sorted(file.name for file in clean.glob("*.json*"))
         differ = [name for name in names if (clean / name).read_bytes() != (faulty / name).read_bytes()]
-        adds_up = all(step["in"] == step["kept"] + step["dropped"] for step in card["ledger"].values())
+        records = prove(faulty)
         print(f"{killed} kills of the builder at work, {chosen.kills // 2} of the endpoint; seed {chosen.seed}")
         print("requests the endpoint saw:", dict(sorted(kinds.items())))
         print(f"replies used {metrics['teacher']['replies']}, {whole} without faults")
         print(
             f"answered {len(replies)}, of these asked twice {len(replies) - len(set(replies))} (on their way at a kill)"
         )
-        print(f"rows {metrics['sft']} sft, {metrics['rl']} rl, {metrics['test']} test; the ledger adds up: {adds_up}")
+        print(
+            f"rows {metrics['sft']} sft, {metrics['rl']} rl, {metrics['test']} test; "
+            f"{records} records, each with one fate"
+        )
         print(f"files that differ from the build without faults: {differ or 'none'} of {len(names)}")
 
 

@@ -3,15 +3,15 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from data_builders.corpus.reader import count_tokens
-from data_builders.quality.benchmarks import without_leaks
+from data_builders.quality.benchmarks import without_items, without_leaks
 from data_builders.quality.leaks import leak_gate
-from data_builders.quality.ledger import Ledger
+from data_builders.quality.ledger import Ledger, unbalanced
 from data_builders.quality.paraphrases import Paraphrases
 from data_builders.quality.selection import SURPLUS
-from data_builders.schema import GradedRow, SftRow, write_json, write_jsonl
+from data_builders.schema import DataError, GradedRow, SftRow, write_json, write_jsonl
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,9 @@ class Leaks:
     """How training rows are kept apart from tests.
 
     `threshold` is the share of test items that may be found in part before the build stops. Rows that hold an item of
-    `outside` (name -> items, see quality.benchmarks) are taken out, and those that overlap with the recipe's own test
-    in one of `kinds` (of quality.leaks.KINDS) or, where `alike` is given, in other words; `phrases` never count.
+    `outside` (name -> items, see quality.benchmarks) are taken out of all files, and of sft and rl also those that
+    overlap with the recipe's own test in one of `kinds` (of quality.leaks.KINDS) or, where `alike` is given, in other
+    words; `phrases` never count.
     """
 
     threshold: float = 0.005
@@ -47,17 +48,27 @@ class Leaks:
     alike: Paraphrases | None = None
 
 
-def finish(out, name, version, doc, made, ledger: Ledger, leaks, say, **told):
+LEARNT = ("cpt", "sft_general")  # of `Made.files`, those that a model is trained on
+
+
+def finish(out, name, version, doc, made, ledger: Ledger, leaks, say, flow=(), **told):
     """Write the artefact of a build under `out`; the metrics {"tokens", "dropped", "nodes", "sft", "rl", "test", …}.
 
     Files: sft, rl, test, nodes, ledger and `made.files` as JSONL, leaks.json, card.json. The card holds the builder's
-    docstring `doc` (what stands behind "Limits: " apart), counts, and whatever else is `told`. Raises DataError where a
-    whole test item stands in training, or more than `leaks.threshold` of them in part.
+    docstring `doc` (what stands behind "Limits: " apart), counts, and whatever else is `told`. `flow` says which steps
+    of the ledger hand on to which, [(steps, steps that take in what those keep)]. Raises DataError where a whole test
+    item stands in training, or more than `leaks.threshold` of them in part, and where the ledger does not add up.
     """
     (sft, hit_sft), (rl, hit_rl) = (_cleaned(rows, made.test, leaks, ledger) for rows in (made.sft, made.rl))
     removed = {source: {"sft": hit_sft[source], "rl": hit_rl[source]} for source in leaks.outside}
+    others = dict(made.files)
+    for stem in LEARNT:
+        if leaks.outside and stem in others:
+            others[stem], hits = _apart(stem, others[stem], leaks, ledger)
+            for source in leaks.outside:
+                removed[source][stem] = {"rows_removed": hits[source]}
     found = leak_gate([*sft, *rl], made.test, leaks.threshold, out, leaks.phrases, removed)
-    files = {"nodes": made.nodes, "sft": sft, "rl": rl, "test": made.test, **made.files, "ledger": ledger.rows}
+    files = {"nodes": made.nodes, "sft": sft, "rl": rl, "test": made.test, **others, "ledger": ledger.rows}
     for stem, rows in files.items():
         write_jsonl(out / f"{stem}.jsonl", rows)
     rows = {stem: len(files[stem]) for stem in ("sft", "rl", "test", *made.files)}
@@ -81,7 +92,16 @@ def finish(out, name, version, doc, made, ledger: Ledger, leaks, say, **told):
         "families": dict(sorted(Counter(node["family"] for node in nodes).items())),
         "leaks": {key: found[key] for key in ("passed", "threshold", "share_13_gram", "counts")},
         "ledger": ledger.totals(),
+        "flow": [[list(steps) for steps in pair] for pair in flow],
     }
+    if faults := unbalanced(card["ledger"], card["flow"]):
+        raise DataError(
+            "The ledger does not add up.",
+            where=f"the builder {name}",
+            got="\n".join(faults),
+            allowed="every step takes in what the steps before it keep",
+            fix="this is a fault of the builder; nothing has been trained",
+        )
     write_json(out / "card.json", card)
     for note in card["notes"]:
         say(note)
@@ -93,8 +113,25 @@ def finish(out, name, version, doc, made, ledger: Ledger, leaks, say, **told):
     return {"tokens": card["tokens"]["sft"], "dropped": dropped, "nodes": len(nodes), **card["rows"]}
 
 
+def _apart(stem, rows, leaks, ledger):
+    """(rows of a file without those that hold an item from outside, {source: how many went})"""
+    rows = [row if isinstance(row, dict) else asdict(row) for row in rows]
+    kept, gone = without_items(rows, leaks.outside, leaks.phrases)
+    for place, source, hit in gone:
+        reason, text = f"holds an item of {source} ({hit['kind']})", f"{hit['item']}: {hit['text']}"[:160]
+        ledger.drop(f"decontamination of {stem}", reason, rows[place].get("id", f"row {place + 1}"), text)
+    ledger.keep(f"decontamination of {stem}", len(kept))
+    return kept, Counter(source for _, source, _ in gone)
+
+
 def _cleaned(rows, test, leaks, ledger):
     """(rows without those that `leaks` takes out, {source: counts})"""
     if not (leaks.outside or leaks.kinds or leaks.alike):
         return rows, {}
-    return without_leaks(rows, test, leaks.outside, leaks.phrases, ledger, leaks.kinds, leaks.alike)
+    kept, counts = without_leaks(rows, test, leaks.outside, leaks.phrases, ledger, leaks.kinds, leaks.alike)
+    if leaks.outside:
+        kept = [
+            replace(row, lineage=row.lineage | {"filters": [*row.lineage.get("filters", ()), "benchmarks"]})
+            for row in kept
+        ]
+    return kept, counts

@@ -183,7 +183,8 @@ def write_json(path, value):
 def read_jsonl(path):
     """The objects of a JSONL file, in order. Raises DataError with file and line for anything but a JSON object."""
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    lines = path.read_text(encoding="utf-8").split("\n")  # splitlines() breaks at U+2028, which a string may hold
+    for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:

@@ -24,7 +24,7 @@ TASKS = (
 def rows(file: str | None) -> list[dict]:
     """Rows of the nine tasks, their `kind` the task's name; from a JSONL file of the dataset's rows, or the hub."""
     if file:
-        found = [json.loads(line) for line in Path(file).read_text(encoding="utf-8").splitlines()]
+        found = [json.loads(line) for line in Path(file).read_text(encoding="utf-8").split("\n") if line]
     else:
         from datasets import load_dataset
 

@@ -5,6 +5,8 @@ import re
 from functools import cache
 from pathlib import Path
 
+from data_builders.quality.benchmarks import files_of
+from data_builders.schema import DataError
 from data_builders.table import general_rows
 from recipes.checks_training import check_quantization, check_sft, check_training, check_two_steps
 from recipes.config import ROOT, model_folder
@@ -90,6 +92,11 @@ def cross_checks(tables, problem, here):
             )
     if here and tables["data"] is not None:
         check_corpus(tables["data"], problem)
+        for name in getattr(tables["data"], "benchmarks", ()):
+            try:
+                files_of(name)
+            except DataError as error:
+                problem("data.benchmarks", "no such test set", f'"{error.got}"', error.allowed, error.fix)
 
 
 def check_eval(spec, problem):

@@ -23,7 +23,7 @@ from recipes.loader import as_toml
 from recipes.memory import PeakMemory
 from recipes.runtime import Runtime, duration
 from recipes.stage_specs import CptStage, DataStage, EvaluateStage, RerankStage, RlStage, SftStage
-from recipes.steps import Step, base_model, general, key_of, source, tasks
+from recipes.steps import Step, base_model, general, key_of, source, tasks, tests_outside
 from recipes.trained import TRAINED
 
 
@@ -32,7 +32,8 @@ def wire(recipe):
     model, seed = recipe.model, recipe.seed
     base, (corpus, builder) = base_model(model), source(recipe)
     asked = DataStage(builder=recipe.builder, data=recipe.data, mix=recipe.mix, seed=seed)
-    steps = [Step("data", asked, (), corpus, builder | general("data", recipe.data) | general("mix", recipe.mix))]
+    drawn = general("data", recipe.data) | general("mix", recipe.mix) | tests_outside(recipe.data)
+    steps = [Step("data", asked, (), corpus, builder | drawn)]
     for name in TRAINED:
         if (table := getattr(recipe, name)) is None:
             continue

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from data_builders.quality.benchmarks import files_of
 from data_builders.table import general_rows
 from recipes.artefact import Key, read_manifest
 from recipes.checks import known_tasks
@@ -62,6 +63,7 @@ def key_of(step, module, done, digests):
             files = {f: digests.of(path) for f, path in content.items()}
             inputs[name] = {"path": name, "digest": fingerprint(files), "files": files}
     located = {"data.corpus"} if "corpus" in step.given else set()
+    located |= {"data.benchmarks"} & step.watched.keys()
     located |= {"model.name", "model.revision"} if "model" in step.watched else set()
     return Key(step.name, module.VERSION, spec, inputs, frozenset(located | how_keys(step.spec)))
 
@@ -89,6 +91,12 @@ def general(name, table):
     if getattr(table, "general", None) is None:
         return {}
     return {f"{name}.general": {general_rows(table).name: general_rows(table)}}
+
+
+def tests_outside(data):
+    """The files of the test sets that the `[data]` table names in `benchmarks`."""
+    files = {f"{name}/{file.name}": file for name in getattr(data, "benchmarks", ()) for file in files_of(name)}
+    return {"data.benchmarks": files} if files else {}
 
 
 def base_model(model):

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -196,19 +195,19 @@ def test_a_ledger_that_does_not_add_up_is_found(shipped, shipped_files, tmp_path
 
 def test_a_benchmark_named_in_the_table_takes_its_items_out_of_training(shipped, tmp_path):
     taught = next(row for row in shipped[1]["sft"] if row["kind"] == "open" and len(contents(row).split()) > 16)
-    corpus = tmp_path / "corpus"
-    shutil.copytree(builder.SHIPPED, corpus)
-    (corpus / "_tests").mkdir()
-    question = contents(taught).split("\n")[0]
-    (corpus / "_tests" / "mine.jsonl").write_text(json.dumps({"question": question}))
-    spec = Spec(corpus=str(corpus), benchmarks=("_tests/mine.jsonl",))
-    _, rows = build(spec, tmp_path / "out")
+    question, theirs = contents(taught).split("\n")[0], str(tmp_path / "theirs.jsonl")
+    passage = json.loads((shipped[2] / "cpt.jsonl").read_text().splitlines()[3])
+    items = [{"question": question}, {"question": " ".join(passage["text"].split()[20:40])}]
+    Path(theirs).write_text("".join(json.dumps(item) + "\n" for item in items))
+    _, rows = build(Spec(benchmarks=(theirs,)), tmp_path / "out")
     assert question in {contents(row).split("\n")[0] for row in shipped[1]["sft"]}
     assert question not in {contents(row).split("\n")[0] for row in rows["sft"]}
     drops = [row for row in rows["ledger"] if row["step"] == "decontamination"]
-    assert drops and all(row["reason"].startswith("holds an item of _tests/mine.jsonl") for row in drops)
+    assert drops and all(row["reason"].startswith(f"holds an item of {theirs}") for row in drops)
     leaks = json.loads((tmp_path / "out" / "leaks.json").read_text())
-    assert leaks["passed"] and leaks["benchmarks"]["_tests/mine.jsonl"]["sft"]["rows_removed"] == len(drops)
+    assert leaks["passed"] and leaks["benchmarks"][theirs]["sft"]["rows_removed"] == len(drops)
+    left = {json.loads(line)["id"] for line in (tmp_path / "out" / "cpt.jsonl").read_text().splitlines()}
+    assert passage["id"] not in left and leaks["benchmarks"][theirs]["cpt"]["rows_removed"] >= 1
 
 
 def test_records_survive_the_way_to_sft_and_back(shipped):

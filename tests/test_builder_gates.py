@@ -146,6 +146,20 @@ def test_repeats_go_and_wordings_of_one_fact_stay():
     assert totals == {"in": 8, "kept": 6, "dropped": 2, "reasons": {"exact duplicate": 1, "near duplicate": 1}}
 
 
+def test_records_of_a_model_are_compared_by_their_questions_whatever_the_answer():
+    """A model words every answer and every wrong option anew."""
+    question = "Which quantity stays the same in both branches of the simple current mirror circuit"
+    records = [
+        replace(OPEN, id="1", asked=("a",), question=question + "?"),
+        replace(OPEN, id="2", asked=("b",), question=question + "? Explain.", answer="the drain currents are"),
+        replace(MCQ, id="3", asked=("c",), question=question.upper() + " ?", options=("a", "b", "c", "d")),
+        replace(OPEN, id="4", asked=("d",), question="What moves along a copper wire under a field?"),
+    ]
+    kept, similarity = without_duplicates(records, Ledger())
+    assert [record.id for record in kept] == ["1", "4"]
+    assert similarity["bins"][0] == 1 and sum(similarity["bins"]) == 3
+
+
 def test_the_ledger_adds_up_and_names_each_drop():
     ledger = Ledger()
     ledger.keep("a", 3)

@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 from collections import Counter
 from contextlib import contextmanager
 
@@ -11,7 +10,7 @@ import pytest
 from data_builders.glan import agents, builder, expert, sampling
 from data_builders.glan.outline import Lesson, Syllabus, folded
 from data_builders.glan.spec import Spec
-from data_builders.quality.benchmarks import read_benchmark
+from data_builders.quality.benchmarks import outside
 from data_builders.schema import DataError
 from data_builders.teacher.asking import Asker
 from data_builders.teacher.chat import Raw
@@ -224,17 +223,15 @@ def test_the_forecast_is_what_the_build_makes(whole):
 
 def planted(tmp_path, edit=lambda text: text, split="train"):
     """The build with an evaluation set that holds one training question, changed by `edit`."""
-    corpus = tmp_path / "corpus"
-    shutil.copytree(builder.SHIPPED, corpus, dirs_exist_ok=True)
     _, rows, _ = build(tmp_path / "before")
     row = max(rows["sft"], key=lambda row: len(question(row)) if "\n" in question(row) else 0)
     asked_for = edit(question(row).split("\n")[0])
-    folder = corpus / "benchmark"
+    folder = tmp_path / "benchmark"
     folder.mkdir(exist_ok=True)
     (folder / f"{split}.jsonl").write_text(json.dumps({"question": asked_for}) + "\n")
     (folder / f"more_{split}.jsonl").write_text(json.dumps({"question": "Why does bread rise in a warm oven?"}) + "\n")
-    assert len(read_benchmark(folder)) == 2
-    _, after, _ = build(tmp_path / "after", TWO | {"benchmarks": ["benchmark"]}, corpus=corpus)
+    assert len(outside([str(folder)])[str(folder)]) == 2
+    _, after, _ = build(tmp_path / "after", TWO | {"benchmarks": [str(folder)]})
     return row, rows, after, asked_for
 
 

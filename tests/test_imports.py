@@ -18,8 +18,9 @@ SKELETON = ROOT / "recipes" / "commands" / "skeleton"
 
 
 def loaded_by(code):
-    """Names of the slow modules that a fresh interpreter holds after running `code`."""
-    text = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\nprint('loaded', *sys.modules, file=sys.stderr)"
+    """Names of the slow modules that running `code` loads into a fresh interpreter."""
+    told = "print('loaded', *sys.modules.keys() - before, file=sys.stderr)"
+    text = f"import sys\nbefore = set(sys.modules)\ntry:\n    {code}\nexcept SystemExit:\n    pass\n{told}"
     done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert "loaded" in done.stderr, done.stderr
     return SLOW & set(done.stderr.split("loaded")[-1].split())

@@ -30,7 +30,7 @@ GOLD = {
     "class": "inner race fault",
     "close": "60 uA",
 }
-SECONDS = 2.0  # for one reply without a program
+SECONDS = 20.0  # for one reply without a program: bounded, also where other work holds the machine
 
 
 def block(content, thinking="because"):

@@ -131,7 +131,7 @@ def test_latex_and_line_breaks_in_strings_are_read_and_nonsense_is_not():
     for text in ("", "none", "[1]", "{" * 100_000, '"' * 100_001, '{"a": ' * 50_000):
         with pytest.raises(Unusable, match="not one JSON object"):
             json_object(text)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize(

@@ -30,11 +30,11 @@ from data_builders.analogseeker.rows import graded_row, sft_row
 from data_builders.analogseeker.teach import taught
 from data_builders.corpus.reader import read_corpus
 from data_builders.finish import Leaks, Made, finish
-from data_builders.quality.benchmarks import read_benchmark
+from data_builders.quality.benchmarks import outside
 from data_builders.quality.duplicates import without_duplicates
 from data_builders.quality.gates import first_failed
 from data_builders.quality.leaks import KINDS
-from data_builders.quality.ledger import Ledger, prove
+from data_builders.quality.ledger import CHOSEN, Ledger, prove
 from data_builders.quality.selection import first, in_turns
 from data_builders.schema import DataError, Qtsa, order, stable_id
 from data_builders.teacher.arithmetic import operations, parse
@@ -105,7 +105,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     on. Raises DataError for a corpus that cannot be used, for test sizes that cannot be reached, for leaks above the
     threshold, and where a model's endpoint or budget ends the run.
     """
-    ledger, store = Ledger(), replies or out / FILE
+    ledger, store, tests_outside = Ledger(), replies or out / FILE, outside(spec.benchmarks)
     corpus, repairs, spent = mended(spec.repair, _read(spec, corpus_dir, ledger), store, bar, say)
     planner, requests = _planned(spec, corpus, seed)
     real = spec.teacher.kind != "expert"
@@ -115,10 +115,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     records, similarity = without_duplicates(_records(requests, answers, teacher, ledger), ledger, spec.similar)
     records, passed, cost_of_judge = without_weak(spec.judge, records, corpus.nodes, store, bar, say, ledger)
     spent |= cost | cost_of_judge
-    by_split = {
-        split: [record for record in passed if record.split == split]
-        for split in ("sft", "rl", "knowledge", "calculation", "transfer")
-    }
+    by_split = {split: [record for record in passed if record.split == split] for split in CHOSEN}
     with bar("rows", None, "rows") as progress:
         tests = [
             graded_row(record, kind, spec.tolerance)
@@ -149,12 +146,17 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         Leaks(
             spec.leak_threshold,
             spec.leak_phrases,
-            {name: read_benchmark(corpus_dir / name) for name in spec.benchmarks},
+            tests_outside,
             # A model may well ask the same thing twice, for training and for the test; the expert may not.
             KINDS if real else KINDS[-1:],
             spec.paraphrases,
         ),
         say,
+        flow=[
+            (("replies",), ("records",)),
+            *([(("records",), ("judge",)), (("judge",), CHOSEN)] if spec.judge else [(("records",), CHOSEN)]),
+            (("sft", "rl"), ("decontamination",)),
+        ],
         similarity=similarity,
         **told(spec, corpus, planner, requests, sft, tests, spent),
     )

@@ -5,7 +5,7 @@ import re
 from data_builders.schema import GradedRow, SftRow, stable_id
 
 LETTERS = "ABCD"
-FILTERS = ["gates", "exact duplicates", "near duplicates", "test items", "benchmarks"]  # what every row has passed
+FILTERS = ["gates", "exact duplicates", "near duplicates", "test items"]  # what every row has passed
 GRADERS = {"mcq": "choice", "calc": "numeric", "open": "text"}
 REPLY = re.compile(r"<think>(.*?)</think>\n(.*?)\n<answer>(.*?)</answer>", re.S)
 

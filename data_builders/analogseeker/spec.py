@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from data_builders.corpus.repair import Repair
 from data_builders.quality.judge import Judge
 from data_builders.quality.paraphrases import Paraphrases
-from data_builders.table import Count, Share, Table
+from data_builders.table import Count, KeptApart, Share, Table
 from data_builders.teacher.table import Teacher
 
 
@@ -33,7 +33,7 @@ class Mix(Table):
         return self
 
 
-class Spec(Table):
+class Spec(KeptApart):
     """The `[data]` table of an analogseeker recipe."""
 
     corpus: str = Field("shipped", min_length=1, description='"shipped" or a folder of documents')
@@ -55,7 +55,5 @@ class Spec(Table):
     min_tokens: int = Field(30, ge=1, description="tokens; a shorter node is flagged and not asked about")
     max_tokens: int = Field(10000, ge=1, description="tokens; a longer node is flagged and not asked about")
     similar: float = Field(0.8, gt=0, le=1, description="word-triple similarity from which another fact's row goes")
-    benchmarks: tuple[str, ...] = Field((), description="test sets (.jsonl, .json, .csv) that no row may hold items of")
     leak_phrases: tuple[str, ...] = Field((), description="textbook phrases that count as no leak")
     paraphrases: Paraphrases | None = Field(None, description="rows that ask a test item in other words go; none: stay")
-    leak_threshold: float = Field(0.005, ge=0, le=1, description="share of test items found in part in training")

@@ -31,7 +31,7 @@ from data_builders.glan.expert import open_expert
 from data_builders.glan.outline import folded, held_out
 from data_builders.glan.taxonomy import FILE as TAXONOMY
 from data_builders.glan.taxonomy import chosen, read_taxonomy
-from data_builders.quality.benchmarks import read_benchmark
+from data_builders.quality.benchmarks import outside
 from data_builders.quality.leaks import KINDS
 from data_builders.quality.ledger import Ledger
 from data_builders.teacher.asking import open_teacher
@@ -107,7 +107,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     discipline that is added later is asked about alone. Raises DataError for a taxonomy or bank that cannot be used,
     for leaks above the threshold, and where a model's endpoint or budget ends the run.
     """
-    ledger = Ledger()
+    ledger, tests_outside = Ledger(), outside(spec.benchmarks)
     entries, bank = _entries(spec, corpus_dir, ledger)
     path = replies or out / FILE
     asker = open_expert(bank, spec.teacher, path, say) if bank else open_teacher(spec.teacher, path, say)
@@ -149,8 +149,13 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
             },
         ),
         ledger,
-        Leaks(spec.leak_threshold, (), {name: read_benchmark(corpus_dir / name) for name in spec.benchmarks}, KINDS),
+        Leaks(spec.leak_threshold, (), tests_outside, KINDS),
         say,
+        flow=[
+            (("questions",), ("answers",)),
+            (("answers",), ("filters", "rl", *spec.tests.model_dump())),
+            (("filters", "rl"), ("decontamination",)),
+        ],
         teacher={"kind": spec.teacher.kind, "model": asker.model, "prompt_version": agents.prompt_versions()},
         corpus=f"{TAXONOMY}: {len(taxonomy)} disciplines, {len(entries)} of them used",
         votes=dict(Counter(entry.status.partition(":")[0] for entry in taxonomy)),

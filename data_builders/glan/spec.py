@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from data_builders.table import Count, Share, Table
+from data_builders.table import Count, KeptApart, Share, Table
 from data_builders.teacher.table import Teacher
 
 
@@ -23,7 +23,7 @@ class Filters(Table):
     quota: Count = Field(0, description="most training rows of a discipline; 0: all")
 
 
-class Spec(Table):
+class Spec(KeptApart):
     """The `[data]` table of a glan recipe."""
 
     corpus: str = Field("shipped", min_length=1, description='"shipped" or a folder with a taxonomy.toml of your own')
@@ -43,7 +43,3 @@ class Spec(Table):
     heldout_share: float = Field(0.2, gt=0, lt=1, description="share of a discipline's concepts kept for the test")
     filters: Filters = Filters()
     tolerance: float = Field(0.01, gt=0, lt=1, description="relative error a numeric answer may have")
-    benchmarks: tuple[str, ...] = Field(
-        (), strict=False, description="evaluation sets, train and test splits, that no training row may hold items of"
-    )
-    leak_threshold: float = Field(0.005, ge=0, le=1, description="share of test items found in part in training")

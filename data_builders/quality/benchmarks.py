@@ -1,6 +1,7 @@
 """Test sets from outside: read from local files, and training rows that hold one of their items taken out."""
 
 import csv
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +24,22 @@ class Item:
     grader: str = "text"
 
 
-def read_benchmark(path):
-    """The items of a test set: the rows of a .jsonl or .csv file, of the list in a .json file, or of a folder of such.
+def outside(names):
+    """{name: its items} of the test sets that a `[data]` table names in `benchmarks`, read before anything is built.
 
+    The items of a test set are the rows of a .jsonl or .csv file, of the list in a .json file, or of a folder of such.
     A row's question is its first field of QUESTIONS that holds text (chat messages: the last user turn). Raises
     DataError where there is no such file or a row has no question.
     """
-    path = Path(path)
+    return {
+        name: [Item(f"{file.name}:{n}", question(row, file, n)) for file in files_of(name) for n, row in rows(file)]
+        for name in names
+    }
+
+
+def files_of(name):
+    """The files of a test set; a relative path starts from the current folder. Raises DataError where there is none."""
+    path = Path(name).expanduser()
     files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES) if path.is_dir() else [path]
     if not files or not all(file.is_file() and file.suffix in SUFFIXES for file in files):
         raise DataError(
@@ -37,9 +47,9 @@ def read_benchmark(path):
             where="data.benchmarks",
             got=str(path),
             allowed="a file or folder of " + ", ".join(SUFFIXES),
-            fix="correct the path",
+            fix=f"correct the path; it starts from {Path.cwd()}",
         )
-    return [Item(f"{file.name}:{number}", question(row, file, number)) for file in files for number, row in rows(file)]
+    return files
 
 
 def rows(file):
@@ -47,9 +57,9 @@ def rows(file):
     try:
         text = file.read_text(encoding="utf-8-sig")
         if file.suffix == ".csv":
-            found = list(csv.DictReader(text.splitlines()))
+            found = list(csv.DictReader(io.StringIO(text, newline="")))  # a field may hold line breaks
         elif file.suffix == ".jsonl":
-            found = [json.loads(line) for line in text.splitlines() if line.strip()]
+            found = [json.loads(line) for line in text.split("\n") if line.strip()]
         else:
             whole = json.loads(text)
             found = whole if isinstance(whole, list) else next(v for v in whole.values() if isinstance(v, list))
@@ -69,7 +79,7 @@ def question(row, file, number):
     value = next((row[key] for key in QUESTIONS if row.get(key)), None) if isinstance(row, dict) else None
     if isinstance(value, list) and value and isinstance(value[-1], dict):
         value = next((turn.get("content") for turn in reversed(value) if turn.get("role") == "user"), None)
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not value.strip():
         raise DataError(
             "A row of a test set has no question.",
             where=f"{file}, row {number}",
@@ -78,6 +88,23 @@ def question(row, file, number):
             fix="rename the field, or take the file out of data.benchmarks",
         )
     return [{"role": "user", "content": value}]
+
+
+def without_items(rows, benchmarks, phrases=()):
+    """(rows that hold no item of any benchmark, [(place of one that does, benchmark, hit)]).
+
+    `rows` are objects as JSONL files hold them: a `text` to go on with, or turns in `prompt` and `completion`.
+    """
+
+    def turns(row):
+        return [{"content": row["text"]}] if "text" in row else [*row.get("completion", ()), *row["prompt"]]
+
+    items, gone = [Item(str(place), turns(row)) for place, row in enumerate(rows)], {}
+    for name, tests in benchmarks.items():
+        for hit in find_leaks(items, tests, Phrases(phrases)):
+            gone.setdefault(int(hit["row"]), (name, hit))
+    kept = [row for place, row in enumerate(rows) if place not in gone]
+    return kept, [(place, *gone[place]) for place in sorted(gone)]
 
 
 def without_leaks(training, tests, benchmarks, phrases, ledger, kinds=KINDS[-1:], alike=None):

@@ -1,4 +1,10 @@
-"""Duplicates: the same prompt twice, and different facts that ask almost the same for the same answer."""
+"""Duplicates: the same prompt twice, and records that ask almost the same.
+
+Rules make records of facts they know: wordings of one fact are alike on purpose, and two facts that ask almost the same
+have different answers unless they are one fact twice. Of a model nothing of the kind is known. It words every answer
+and every wrong option anew, so its records are compared by their questions alone: the same question with another answer
+is a repeat, and may contradict the first.
+"""
 
 from data_builders.quality.gates import words
 from data_builders.quality.similar import BINS, near_duplicates
@@ -10,23 +16,36 @@ def right_option(record):
     return record.options["ABCD".index(record.answer)] if record.options else record.answer
 
 
+def prompt_of(record):
+    """What makes a prompt the same prompt within a split."""
+    if record.asked:
+        return record.split, " ".join(words(record.question))
+    return record.split, record.question, record.options
+
+
+def compared_with(record):
+    """Records of one such value are compared with each other."""
+    return "model" if record.asked else (record.kind, " ".join(words(right_option(record))))
+
+
 def without_duplicates(records, ledger, threshold=SIMILAR):
     """(records without exact repeats and near repeats of other facts, similarity), in order.
 
-    To be called once, after all batches have joined. An exact repeat has the same split, question and options. Near
-    means: another fact, the same kind and right answer, and a Jaccard similarity of word triples of at least
-    `threshold`. Wordings of one fact are alike on purpose and stay; calculations differ in their numbers and are
-    compared exactly. Of two that are alike the one with the smaller id stays, so what stays does not depend on the
-    order of the records. `similarity` is what card.json holds: {"threshold", "compared", "bins": one count for each
-    1 / len(bins) of the similarity of a record to the most similar one of another fact}.
+    To be called once, after all batches have joined. An exact repeat has the same split, question and options, of a
+    model's records the same split and words of the question. Near means: a Jaccard similarity of word triples of at
+    least `threshold`, with another fact of the same kind and right answer, or of a model's records with any other.
+    Calculations differ in their numbers and are compared exactly. Of two that are alike the one with the smaller id
+    stays, so what stays does not depend on the order of the records. `similarity` is what card.json holds:
+    {"threshold", "compared", "bins": one count for each 1 / len(bins) of the similarity of a record to the most similar
+    one of another fact}.
     """
     first = {}
     for record in records:
-        exact = (record.split, record.question, record.options)
+        exact = prompt_of(record)
         first[exact] = min(first.get(exact, record.id), record.id)
     unique, seen = [], set()
     for record in records:
-        exact = (record.split, record.question, record.options)
+        exact = prompt_of(record)
         if record.id != first[exact] or exact in seen:
             ledger.drop("records", "exact duplicate", record.id, record.question[:120])
         else:
@@ -37,8 +56,8 @@ def without_duplicates(records, ledger, threshold=SIMILAR):
         [record.id for record in compared],
         [record.question for record in compared],
         threshold,
-        [(record.kind, " ".join(words(right_option(record)))) for record in compared],
-        [record.fact_id for record in compared],
+        [compared_with(record) for record in compared],
+        [None if record.asked else record.fact_id for record in compared],
     )
     like = {compared[removal.index].id: removal for removal in removals}
     kept = []

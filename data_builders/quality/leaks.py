@@ -25,6 +25,8 @@ N = 13
 PIECE, PIECES, SHORTEST = 50, 3, 25  # characters; pieces of an item; a shorter item has none
 KINDS = ("exact", "normalised", "13-gram", "50 characters")
 EXAMPLES = 10
+REQUEST = re.compile(r"Give the .* in <answer> tags.*")  # the last line of a recipe's own prompts
+OPTION = re.compile(r"[A-Z]\) ")
 CALCULATED = ("numeric", "program")  # graders of rows whose question is a template with numbers
 
 
@@ -37,10 +39,16 @@ class Stretch:
 
 
 def question_of(content):
-    """A user turn without its options and its request for the answer format."""
-    lines = content.split("\n")
-    end = next((index for index, line in enumerate(lines) if line.startswith(("A) ", "Give the "))), len(lines))
-    return "\n".join(lines[:end])
+    """A user turn without the request for the answer format that ends it and the options before that.
+
+    A turn that does not end so, as an item of an outside test set, is a question from its first letter to its last.
+    """
+    *lines, last = content.split("\n")
+    if not REQUEST.fullmatch(last):
+        return content
+    while lines and OPTION.match(lines[-1]):
+        lines.pop()
+    return "\n".join(lines)
 
 
 def tokens_of(text):

@@ -6,7 +6,7 @@ from collections import Counter
 from data_builders.schema import DataError, read_jsonl
 
 CHOSEN = ("sft", "rl", "knowledge", "calculation", "transfer")
-JUDGED = "judge"  # stands before the uses, where records were judged
+JUDGED = "judge"
 USES = {"sft.jsonl": ("sft",), "rl.jsonl": ("rl",), "test.jsonl": ("knowledge", "calculation", "transfer")}
 CLEANED = "decontamination"  # takes training rows out after they were chosen
 
@@ -40,41 +40,43 @@ class Ledger:
         return table
 
 
-def flow(steps):
-    """{step: the steps that take in what it keeps}, for a ledger with these steps."""
-    if JUDGED in steps:
-        return {"replies": ("records",), "records": (JUDGED,), JUDGED: CHOSEN}
-    return {"replies": ("records",), "records": CHOSEN}
+def unbalanced(totals, flow):
+    """What does not add up in a ledger's `totals`, one sentence each: a step by itself, or a pair of `flow`.
+
+    `flow` is a card's: [(steps, steps that together take in what those keep)]. Steps that did not occur count nothing.
+    """
+    faults = []
+    for step, total in totals.items():
+        if total["in"] != total["kept"] + total["dropped"] or total["dropped"] != sum(total["reasons"].values()):
+            faults.append(f"{step}: {total['in']} in, {total['kept']} kept, dropped {total['reasons']}")
+    for steps, following in flow:
+        kept = sum(totals[step]["kept"] for step in steps if step in totals)
+        taken = sum(totals[step]["in"] for step in following if step in totals)
+        if kept != taken:
+            faults.append(f"{', '.join(steps)} keep {kept}, {', '.join(following)} take in {taken}")
+    return faults
 
 
 def prove(folder):
     """Prove from the files of a data artefact that no row's fate is unknown; the number of records accounted for.
 
     Read are card.json, ledger.jsonl, qtsa.jsonl and the three files of rows. It holds that (1) the drops of
-    ledger.jsonl sum to the card's, step by step and reason by reason; (2) what a step keeps is what the next ones take
-    in (`flow`); (3) the files hold exactly the rows that were kept; (4) every record is either one row of one file or
-    was dropped once, after it was made, and no row comes from anything else. Raises DataError with all that fails.
+    ledger.jsonl sum to the card's, step by step and reason by reason; (2) what steps keep is what the next ones take in
+    (the card's `flow`); (3) the files hold exactly the rows that were kept; (4) every record is either one row of one
+    file or was dropped once, after it was made, and no row comes from anything else. Raises DataError with all that
+    fails.
     """
-    totals = json.loads((folder / "card.json").read_text(encoding="utf-8"))["ledger"]
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    totals = card["ledger"]
     drops = read_jsonl(folder / "ledger.jsonl")
     counted = {}
     for row in drops:
         counted.setdefault(row["step"], Counter())[row["reason"]] += row["count"]
-    faults = []
-    for step, total in totals.items():
-        if total["in"] != total["kept"] + total["dropped"]:
-            faults.append(f"{step}: {total['in']} in, {total['kept']} kept, {total['dropped']} dropped")
+    faults = unbalanced(totals, card["flow"])
     for step in totals.keys() | counted.keys():
         told = totals.get(step, {"reasons": {}})["reasons"]
         if told != counted.get(step, {}):
             faults.append(f"{step}: the card tells {told}, ledger.jsonl {dict(counted.get(step, {}))}")
-    for step, following in flow(totals).items():
-        kept, taken = (
-            totals.get(step, {"kept": 0})["kept"],
-            sum(totals[name]["in"] for name in following if name in totals),
-        )
-        if kept != taken:
-            faults.append(f"{step} keeps {kept}, {', '.join(following)} take in {taken}")
     records = [record["id"] for record in read_jsonl(folder / "qtsa.jsonl")]
     fates = Counter(row["source"] for row in drops if row["step"] in (*CHOSEN, JUDGED, CLEANED))
     cleaned = Counter()

@@ -22,12 +22,14 @@ from pathlib import Path
 
 from data_builders.corpus.reader import count_tokens
 from data_builders.finish import Leaks, Made, finish
+from data_builders.quality.benchmarks import outside
 from data_builders.quality.ledger import Ledger
 from data_builders.reft import generated, published
 from data_builders.reft.worked import graded_row, sft_row
 from data_builders.schema import DataError
 
 VERSION = 1
+FLOW = [(("rows",), ("records",)), (("records",), ("decontaminate", "test"))]  # of published files
 SHIPPED = Path(__file__).parent / "corpus"
 HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
@@ -125,7 +127,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     line. No teacher is asked, so `replies` is not used. Raises DataError for a source that cannot be used, for test
     sizes that cannot be reached, and for leaks above the threshold.
     """
-    ledger = Ledger()
+    ledger, tests_outside = Ledger(), outside(spec.benchmarks)
     with bar("problems", None, "rows") as progress:
         nodes, sft_problems, rl_problems, test_problems = _collected(spec, corpus_dir, seed, ledger)
         sft = [sft_row(worked, spec.chain) for worked in sft_problems]
@@ -143,8 +145,9 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         __doc__,
         Made(nodes, sft, rl, tests),
         ledger,
-        Leaks(spec.leak_threshold),
+        Leaks(spec.leak_threshold, outside=tests_outside),
         say,
+        flow=[] if spec.source == "generated" else FLOW,
         corpus=spec.source,
         chain=spec.chain,
         operations={

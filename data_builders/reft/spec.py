@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from data_builders.table import Count, Share, Table
+from data_builders.table import Count, KeptApart, Share, Table
 
 
 class Tests(Table):
@@ -26,7 +26,7 @@ class Mix(Table):
         return self
 
 
-class Spec(Table):
+class Spec(KeptApart):
     """The `[data]` table of a reft recipe."""
 
     source: str = Field(
@@ -46,4 +46,3 @@ class Spec(Table):
     sft_rows: int = Field(1500, ge=1, description="most sft rows")
     rl_rows: Count = Field(1500, description="most rl prompts")
     tolerance: float = Field(1e-6, gt=0, lt=1, description="relative error an answer may have; results are exact")
-    leak_threshold: float = Field(0.005, ge=0, le=1, description="share of test items with 13 tokens found in training")

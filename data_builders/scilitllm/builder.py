@@ -24,6 +24,7 @@ from pathlib import Path
 
 from data_builders.corpus.repair import repair_bill, repaired, statuses
 from data_builders.finish import Leaks, Made, finish
+from data_builders.quality.benchmarks import outside
 from data_builders.quality.judge import judge_bill
 from data_builders.quality.leaks import KINDS
 from data_builders.quality.ledger import Ledger
@@ -43,6 +44,7 @@ from data_builders.teacher.bill import Lengths, bill, size, together
 from data_builders.teacher.store import FILE
 
 VERSION = 1
+FLOW = [(("synthesis",), ("similar",)), (("similar",), ("judge",)), (("judge",), ("sft", "test"))]
 JUDGED_TOKENS = 300  # of an exchange of the expert with its text, as a judge reads it
 ROW_TOKENS = 70  # of a supervised row, as the card counts; measured on the generated world
 
@@ -126,7 +128,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     on. Raises DataError for a source that cannot be used, for test sizes that cannot be reached, for leaks above the
     threshold, and where a model's endpoint or budget ends the run.
     """
-    path, ledger = replies or out / FILE, Ledger()
+    path, ledger, tests_outside = replies or out / FILE, Ledger(), outside(spec.benchmarks)
     known, examples, nodes = texts.read(spec, corpus_dir, seed, ledger)
     documents, spent = repaired(spec.repair, [(node.node_id, node.text) for node in nodes], path, bar, say)
     domains = {node.node_id: node.family for node in nodes}
@@ -153,8 +155,9 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         __doc__,
         Made(nodes, sft, [], [*asked, *tests, *examined], {"cpt": cpt, "sft_general": general}),
         ledger,
-        Leaks(spec.leak_threshold, kinds=KINDS),
+        Leaks(spec.leak_threshold, (), tests_outside, KINDS),
         say,
+        flow=FLOW,
         source=spec.source,
         **told,
     )

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from data_builders.corpus.repair import Repair
 from data_builders.quality.judge import Judge
 from data_builders.quality.text_quality import TextQuality
-from data_builders.table import Count, Share, Table
+from data_builders.table import Count, KeptApart, Share, Table
 from data_builders.teacher.table import Teacher, how
 
 
@@ -52,7 +52,7 @@ class Tests(Table):
     published: Count = Field(1000, description="most items of each published test")
 
 
-class Spec(Table):
+class Spec(KeptApart):
     """The `[data]` table of a scilitllm recipe."""
 
     source: str = Field(
@@ -80,4 +80,3 @@ class Spec(Table):
     published_rows: Count = Field(1500, description="most training rows of each published set")
     general: str = Field("embedded", min_length=1, description='"embedded", or a JSONL file of rows as in sft.jsonl')
     general_rows: Count = Field(300, description="rows of general ability for the first supervised stage")
-    leak_threshold: float = Field(0.005, ge=0, le=1, description="share of test items found in part in training")

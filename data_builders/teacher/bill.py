@@ -1,7 +1,5 @@
 """What questions to a model will come to, before any is asked."""
 
-import sqlite3
-
 CHARACTERS = 4.2  # per token of English prose
 FEW = 20  # earlier replies below which a mean of their lengths says little
 
@@ -27,6 +25,8 @@ class Lengths:
 
 def _means(replies):
     """{(agent, model): mean tokens}; empty where the file is no store: the build says so, a plan does not stop."""
+    import sqlite3
+
     try:
         db = sqlite3.connect(f"{replies.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
     except sqlite3.Error:

@@ -31,6 +31,7 @@ import numpy as np
 
 from data_builders.corpus.reader import count_tokens
 from data_builders.finish import Leaks, Made, finish
+from data_builders.quality.benchmarks import outside
 from data_builders.quality.ledger import Ledger
 from data_builders.schema import DataError, order
 from data_builders.vsllava import questions
@@ -143,7 +144,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     line. No teacher is asked, so `replies` is not used. Raises DataError for recordings that cannot be used or that
     training and test share, and for leaks above the threshold.
     """
-    ledger = Ledger()
+    ledger, tests_outside = Ledger(), outside(spec.benchmarks)
     supplies = _supplies(spec, corpus_dir, seed, ledger)
     made, counts = defaultdict(list), _counts(spec, supplies)
     with bar("signals", sum(counts.values()), "signals") as progress:
@@ -181,7 +182,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         __doc__,
         Made([_node(signal) for signal in signals.values()], sft, rl, tests, {"rules": rules}),
         ledger,
-        Leaks(spec.leak_threshold, _known(item for _, item, _ in asked)),
+        Leaks(spec.leak_threshold, _known(item for _, item, _ in asked), tests_outside),
         say,
         notes=[f"Not in the test, for want of a recording at its loads: {', '.join(untested)}."] if untested else [],
         corpus=spec.source,

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from data_builders.table import Count, Share, Table
+from data_builders.table import Count, KeptApart, Share, Table
 
 
 class Tests(Table):
@@ -31,7 +31,7 @@ class Mix(Table):
         return self
 
 
-class Spec(Table):
+class Spec(KeptApart):
     """The `[data]` table of a vsllava recipe."""
 
     source: str = Field(
@@ -67,7 +67,6 @@ class Spec(Table):
     rl_parameters: Share = Field(
         0.0, description="share of the rl prompts that ask for a parameter; closeness is rewarded"
     )
-    leak_threshold: float = Field(0.005, ge=0, le=1, description="share of test items with 13 tokens found in training")
 
     @model_validator(mode="after")
     def _apart(self):

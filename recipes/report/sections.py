@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_builders.quality.ledger import unbalanced
 from recipes.report import stats
 from recipes.report.charts import Curve
 from recipes.report.jsonfiles import read_json, read_rows
@@ -21,9 +22,6 @@ TRAINING_STAGES = {
 }
 TEXT = ("documents", "pages", "pieces", "nodes")  # steps of the ledger that count pieces of text, each of its own kind
 ROWS = ("replies", "records", "judge", "sft", "rl", "knowledge", "calculation", "transfer", "decontamination")
-CHOSEN = ("sft", "rl", "knowledge", "calculation", "transfer")
-FEEDS = {"replies": ("records",), "records": CHOSEN}
-JUDGED = {"replies": ("records",), "records": ("judge",), "judge": CHOSEN}  # where a judge stands before the uses
 STEP_NAMES = {
     "documents": "documents read",
     "pages": "pages of PDF",
@@ -103,14 +101,16 @@ class Step:
 class DataSection:
     """The data artefact: its card, the ledger's steps, and what the leak gate found.
 
-    `adds_up` tells whether every step's sums, and what one step hands to the next, agree. `similarity` is the card's:
+    `faults` says what does not add up in the ledger, a sentence each, and `handed_on` whether the builder says which
+    step hands on to which, so that this was looked at too. `similarity` is the card's:
     threshold, number of records compared, and their number by the similarity of the nearest; empty where there is none.
     """
 
     card: dict[str, str]
     steps: list[Step]
     leaks: dict[str, Any]  # leaks.json as it is; empty where there is none
-    adds_up: bool
+    faults: list[str]
+    handed_on: bool
     similarity: dict[str, Any]
 
 
@@ -200,18 +200,9 @@ def data_section(folder: Path | None) -> DataSection | None:
         )
         for name in sorted(ledger, key=lambda name: (order.get(name, len(order)), name))
     ]
-    shown = flatten({k: v for k, v in card.items() if k not in ("ledger", "leaks", "similarity")})
-    return DataSection(shown, steps, leaks, adds_up(ledger), card.get("similarity", {}))
-
-
-def adds_up(ledger: dict[str, dict]) -> bool:
-    """Whether in = kept + dropped with a reason at each step, and each step takes in what the one before it kept."""
-    sums = all(step["in"] == step["kept"] + sum(step["reasons"].values()) for step in ledger.values())
-    return sums and all(
-        ledger[step]["kept"] == sum(ledger[name]["in"] for name in following if name in ledger)
-        for step, following in (JUDGED if "judge" in ledger else FEEDS).items()
-        if step in ledger and any(name in ledger for name in following)
-    )
+    shown = flatten({k: v for k, v in card.items() if k not in ("ledger", "flow", "leaks", "similarity")})
+    flow = card.get("flow", [])
+    return DataSection(shown, steps, leaks, unbalanced(ledger, flow), bool(flow), card.get("similarity", {}))
 
 
 def costs(manifests: Iterable[Manifest]) -> list[Cost]:

@@ -3,8 +3,10 @@
 import importlib
 import json
 import random
+from collections import Counter
 from pathlib import Path
 
+from data_builders.quality.benchmarks import outside, without_items
 from data_builders.schema import image_name, read_jsonl, write_json, write_jsonl
 from data_builders.table import general_rows
 from data_builders.teacher.store import FILE
@@ -47,14 +49,16 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     build = builder_module(spec.builder).build
     metrics = build(spec.data, inputs["corpus"], out, spec.seed, runtime.bar, runtime.say, replies)
     if spec.mix is not None:
-        metrics |= mix_in(spec.mix, spec.seed, out)
+        metrics |= mix_in(spec.mix, getattr(spec.data, "benchmarks", ()), spec.seed, out)
     metrics["gold"] = prove_gold(out)
     prove_images(out)
     return metrics
 
 
-def mix_in(mix, seed: int, data: Path) -> dict:
+def mix_in(mix, benchmarks, seed: int, data: Path) -> dict:
     """Add general rows to sft.jsonl until they are `mix.share` of it, and note it on the card; the metrics of that.
+
+    Rows that hold an item of the test sets named in `benchmarks` are left out.
 
     Raises:
         RecipeError: a row of the file has no prompt and completion, is a test item, or there are too few.
@@ -67,6 +71,7 @@ def mix_in(mix, seed: int, data: Path) -> dict:
         for number, row in enumerate(pool, 1)
         if not (row.get("prompt") and row.get("completion")) or row["prompt"][-1]["content"] in asked
     ]
+    pool, held = without_items(pool, outside(benchmarks))
     wanted = round(len(own) * mix.share / (1 - mix.share))
     if wanted > len(pool):
         faults.append(f"{len(pool)} rows, {wanted} wanted for {len(own)} of the recipe's own")
@@ -87,6 +92,8 @@ def mix_in(mix, seed: int, data: Path) -> dict:
     write_jsonl(data / "sft.jsonl", own + general)
     if (card := data / "card.json").is_file():
         told = json.loads(card.read_text(encoding="utf-8")) | {"general": {"file": mix.general, "rows": wanted}}
+        if held:
+            told["general"]["left out"] = dict(Counter(f"holds an item of {name}" for _, name, _ in held))
         write_json(card, told)
     return {"general_rows": wanted, "sft": len(own) + wanted}
 
