@@ -18,6 +18,10 @@ SIZES = {
     "arc_challenge": 1_172,  # allenai/ai2_arc, test
     "ifeval": 541,  # google/IFEval, train, its only split
     "bbh_cot_fewshot": 6_511,  # lukaemon/bbh, test
+    "glan_gsm8k": 1_319,
+    "glan_bbh": 6_511,
+    "glan_humaneval": 164,  # openai/openai_humaneval, test
+    "glan_mbpp": 500,  # google-research-datasets/mbpp, test
     "glan_arc_easy": 2_376,
     "glan_arc_challenge": 1_172,
     "glan_mmlu_stem": 3_153,
