@@ -210,7 +210,7 @@ def test_an_evaluation_set_that_is_not_there_is_named_before_a_run():
     with pytest.raises(ConfigErrors) as refused:
         load(ROOT / "recipes.toml", "glan", "gpu")
     told = [str(problem) for problem in refused.value.problems]
-    assert len(told) == 2 and all("data.benchmarks: no such evaluation set" in text for text in told)
+    assert len(told) == 2 and all("data.benchmarks: no such test set" in text for text in told)
 
 
 def test_check_tells_the_warning(tmp_path, capsys):
