@@ -14,7 +14,7 @@ from recipes.errors import RecipeError
 from recipes.plan import Work
 from recipes.trained import TRAINED, start
 
-VERSION = 3
+VERSION = 4
 READS = {"data": ["test.jsonl", "sft.jsonl", "rules.jsonl"], "rerank": ["adapter/*"]} | {
     stage: ["adapter/*", "model/*"] for stage in TRAINED
 }
