@@ -56,7 +56,7 @@ def test_checkpointing_keeps_the_gradient_and_its_reentrant_kind_is_refused():
 HALVES = {"0": slice(3, 6), "1": slice(0, 3)}  # experts of each type
 
 
-def trained(folder, weight, resume=None):
+def trained(folder, weight, resume=None, scope="buffer"):
     """A trainer after 4 steps of two micro-batches on 12 rows of two types."""
     rows = [
         {
@@ -85,7 +85,7 @@ def trained(folder, weight, resume=None):
         bf16=False,
     )
     trainer = TermTrainer(
-        terms=[Balance(weight, [1, 1, 1, 0, 0, 0], delta=0.3)],
+        terms=[Balance(weight, [1, 1, 1, 0, 0, 0], scope=scope, delta=0.3)],
         model=tiny(),
         args=arguments,
         train_dataset=Dataset.from_list(rows),
@@ -130,3 +130,12 @@ def test_going_on_from_a_checkpoint_equals_the_straight_run_bit_for_bit(straight
     folder, trainer, _ = straight
     again, _ = trained(folder, 30.0, resume=str(folder / "checkpoint-2"))
     assert torch.equal(adapter_of(again), adapter_of(trainer))
+    assert not (folder / "checkpoint-2" / "balance.safetensors").exists()  # the buffer begins anew at every step
+
+
+def test_so_does_a_run_that_goes_by_the_step_before(straight, tmp_path):
+    whole, _ = trained(tmp_path, 30.0, scope="lagged")
+    assert not torch.equal(adapter_of(whole), adapter_of(straight[1]))
+    again, _ = trained(tmp_path, 30.0, resume=str(tmp_path / "checkpoint-2"), scope="lagged")
+    assert torch.equal(adapter_of(again), adapter_of(whole))
+    assert torch.equal(again.terms[0].previous.probabilities, whole.terms[0].previous.probabilities)

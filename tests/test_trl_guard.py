@@ -1,4 +1,5 @@
-"""The inside of TRL 1.16 that recipes.rl and recipes.training build on; after an upgrade this is what fails first.
+"""The inside of TRL 1.16, transformers and peft that recipes.rl, recipes.training, recipes.objectives and the adapter
+LoRAMoE build on; after an upgrade this is what fails first.
 
 Each test names the place in our code that would be wrong without the fact.
 """
@@ -10,7 +11,12 @@ import pytest
 import torch
 import trl
 import trl.trainer.utils
-from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+from peft import PeftType
+from peft.tuners.tuners_utils import BaseTuner
+from peft.utils import register_peft_method
+from peft.utils.peft_types import PeftType as Declared
+from transformers import Trainer
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer, SFTConfig, SFTTrainer
 from trl.models.utils import disable_gradient_checkpointing
 
 from tests.tiny_letters import tiny
@@ -138,6 +144,140 @@ FACTS = {
 def test_the_source_says_what_was_relied_on(name):
     function, text = FACTS[name]
     assert text in code(function), f"{function.__qualname__} no longer holds: {text}"
+
+
+# What is said -> (where it is said, the words, our code that would be wrong without them).
+SUPERVISED = {
+    "an adapter on 4-bit weights is rounded": (
+        SFTTrainer.__init__,
+        "param.data = param.data.to(torch.bfloat16)",
+        "training.build, which may be simpler where TRL no longer rounds",
+    ),
+    "the same in reinforcement": (
+        GRPOTrainer.__init__,
+        "param.data = param.data.to(torch.bfloat16)",
+        "training.build, which may be simpler where TRL no longer rounds",
+    ),
+    "all end tokens of the model and the tokenizer's end a reply": (
+        GRPOTrainer.__init__,
+        "eos_token_ids = [self._tokenizer.eos_token_id, *eos_token_ids]",
+        "models.end_with_the_turn, rl.make_trainer (vLLM's stop_token_ids)",
+    ),
+    "so in rloo": (
+        RLOOTrainer.__init__,
+        "eos_token_ids = [self._tokenizer.eos_token_id, *eos_token_ids]",
+        "models.end_with_the_turn",
+    ),
+    "the columns that are kept": (
+        SFTTrainer._set_signature_columns_if_needed,
+        'self._signature_columns = ["input_ids", "labels", "seq_lengths"]',
+        "TermTrainer._set_signature_columns_if_needed, which adds sample_type and length",
+    ),
+    "the loss is multiplied by the ranks that share its count of tokens": (
+        SFTTrainer.compute_loss,
+        "if self.args.average_tokens_across_devices and num_items_in_batch is not None",
+        "TermTrainer._shares",
+    ),
+    "metrics of a step are lists by mode": (
+        SFTTrainer.compute_loss,
+        'self._metrics[mode]["entropy"].append(',
+        "TermTrainer.compute_loss, PPOTrainer._compute_loss",
+    ),
+    "they are averaged into the log": (
+        SFTTrainer.log,
+        "for key, val in self._metrics[mode].items()",
+        "TermTrainer.compute_loss and the keys of training.write_history",
+    ),
+    "the number of micro-batches of a step": (
+        Trainer._run_epoch,
+        "self.current_gradient_accumulation_steps = len(batch_samples)",
+        "TermTrainer._shares",
+    ),
+    "tokens are counted over all ranks": (
+        Trainer._get_num_items_in_batch,
+        "num_items_in_batch = self.accelerator.gather(num_items_in_batch.to(device)).sum()",
+        "TermTrainer._shares",
+    ),
+    "a checkpoint is loaded by a method that is given its folder": (
+        Trainer.train,
+        "self._load_from_checkpoint(resume_from_checkpoint)",
+        "TermTrainer._load_from_checkpoint",
+    ),
+    "weights are written by a method that is given the folder": (
+        Trainer.save_model,
+        "self._save(output_dir)",
+        "TermTrainer._save",
+    ),
+    "the state is the last thing of a checkpoint": (
+        Trainer._save_checkpoint,
+        "self.state.save_to_json(os.path.join(output_dir, TRAINER_STATE_NAME))",
+        "training.last_checkpoint",
+    ),
+    "an optimizer that is there is kept": (
+        Trainer.create_optimizer,
+        "if self.optimizer is None",
+        "TermTrainer.create_optimizer (LoRA+), PPOTrainer.create_optimizer",
+    ),
+    "a method is known by its name in the enum": (
+        register_peft_method,
+        "peft_type = getattr(PeftType, name.upper())",
+        "adapters.loramoe.register.extend_enum",
+    ),
+    "names are looked up in the list of members": (
+        register_peft_method,
+        "if name.upper() not in list(PeftType)",
+        "adapters.loramoe.register.extend_enum",
+    ),
+    "a layer is put in the place of each target": (
+        BaseTuner.inject_adapter,
+        "self._create_and_replace( peft_config, adapter_name, target, target_name, parent, current_key=key )",
+        "adapters.loramoe.model.LoraMoeModel, reranker.trainable",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_supervised_training_and_the_adapter_find_what_they_rely_on(name):
+    function, text, ours = SUPERVISED[name]
+    assert text in code(function), f"{function.__qualname__} no longer holds: {text}\nlook at {ours}"
+
+
+OVERRIDDEN = {
+    "compute_loss": ["self", "model", "inputs", "return_outputs", "num_items_in_batch"],
+    "create_optimizer": ["self", "model"],
+    "_set_signature_columns_if_needed": ["self"],
+    "_save": ["self", "output_dir", "state_dict"],
+    "_load_from_checkpoint": ["self", "resume_from_checkpoint", "model"],
+    "get_optimizer_cls_and_kwargs": ["args", "model"],
+    "get_tp_size": ["self"],
+}
+
+
+@pytest.mark.parametrize("name", OVERRIDDEN)
+def test_the_methods_of_term_trainer_take_what_they_took(name):
+    found = list(inspect.signature(getattr(SFTTrainer, name)).parameters)
+    assert found == OVERRIDDEN[name], f"look at recipes.objectives.trainer.TermTrainer and its use of {name}"
+
+
+def test_the_enum_of_methods_has_the_private_parts_that_a_member_is_entered_in():
+    look = "look at recipes.adapters.loramoe.register.extend_enum"
+    assert PeftType is Declared and issubclass(PeftType, str), look
+    assert isinstance(PeftType._member_names_, list) and isinstance(PeftType._member_map_, dict), look
+    assert isinstance(PeftType._value2member_map_, dict), look
+    member = PeftType["LORA"]
+    parts = (member._name_, member._value_, member.__objclass__, member._sort_order_)
+    assert parts == ("LORA", "LORA", PeftType, PeftType._member_names_.index("LORA")), look
+
+
+def test_settings_of_supervised_training_that_are_given():
+    given = {
+        "packing",
+        "completion_only_loss",
+        "train_sampling_strategy",
+        "max_length",
+        "average_tokens_across_devices",
+    }
+    assert given <= SFTConfig.__dataclass_fields__.keys(), "look at recipes.stages.sft.make_trainer"
 
 
 def test_the_fused_head_calls_the_module_that_the_value_hook_hangs_on():

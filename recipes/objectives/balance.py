@@ -23,7 +23,7 @@ Scopes: what a step's statistics are taken over.
 
     micro    each micro-batch of each process for itself
     buffer   all processes, and the micro-batches of the optimizer step so far (2501.11873, algorithm 1)
-    lagged   all of the previous optimizer step; the first step, and the first after a resume, uses the buffer
+    lagged   all of the previous optimizer step; the first step of all uses the buffer
 """
 
 from collections.abc import Iterator, Sequence
@@ -194,6 +194,16 @@ class Balance:
     def step_end(self) -> None:
         """Start the statistics of the next optimizer step."""
         self.previous, self.filling = self.filling, None
+
+    def kept(self) -> dict[str, torch.Tensor]:
+        """The previous step's statistics, which only the scope "lagged" goes by."""
+        if self.scope != "lagged" or self.previous is None:
+            return {}
+        return {name: torch.as_tensor(value).clone() for name, value in vars(self.previous).items()}
+
+    def go_on(self, kept: dict[str, torch.Tensor]) -> None:
+        if kept:
+            self.previous = Sums(**kept | {"steps": int(kept["steps"])})
 
     def _known(self, own: Sums) -> Sums:
         """The statistics that the scope goes by, `own` counted in."""

@@ -65,6 +65,12 @@ class Neighbourhood:
     def step_end(self):
         pass
 
+    def kept(self):
+        return {}
+
+    def go_on(self, kept):
+        pass
+
 
 @contextmanager
 def starting_point(model, frozen=None):

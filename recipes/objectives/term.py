@@ -24,3 +24,9 @@ class Term(Protocol):
 
     def step_end(self) -> None:
         """Called after each optimizer step."""
+
+    def kept(self) -> dict[str, torch.Tensor]:
+        """What the next optimizer step needs of those before, for a checkpoint; empty for nothing."""
+
+    def go_on(self, kept: dict[str, torch.Tensor]) -> None:
+        """Take back what `kept` gave when the checkpoint was written."""

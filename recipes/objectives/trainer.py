@@ -1,9 +1,11 @@
 """TRL's SFTTrainer whose loss is the cross-entropy plus terms (see `recipes.objectives.term`)."""
 
 from contextlib import ExitStack
+from pathlib import Path
 
 import torch
 from peft.optimizers import create_loraplus_optimizer
+from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 from trl import SFTTrainer
 
@@ -13,7 +15,8 @@ class TermTrainer(SFTTrainer):
 
     The loss of an evaluation stays the plain cross-entropy. A column `sample_type` of the dataset (an integer a row)
     reaches the terms; it needs rows that are not packed. A column `length` (tokens a row) lets rows that are tokenized
-    on the fly, those with images, be grouped by it. `b_rate` is LoRA+'s learning rate of B over that of A.
+    on the fly, those with images, be grouped by it. `b_rate` is LoRA+'s learning rate of B over that of A. What a term
+    keeps from step to step lies in its checkpoints, so that a run that goes on is the same run.
     """
 
     def __init__(self, *args, terms=(), b_rate: float = 1.0, **kwargs):
@@ -34,6 +37,19 @@ class TermTrainer(SFTTrainer):
             settings |= {"loraplus_lr_ratio": self.b_rate, "loraplus_weight_decay": self.args.weight_decay}
             self.optimizer = create_loraplus_optimizer(self.model, kind, **settings)
         return super().create_optimizer(model)
+
+    def _save(self, output_dir=None, state_dict=None):
+        super()._save(output_dir, state_dict)
+        for term in self.terms:
+            if kept := term.kept():
+                save_file(kept, Path(output_dir or self.args.output_dir, f"{term.name}.safetensors"))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        for term in self.terms:
+            file = Path(resume_from_checkpoint, f"{term.name}.safetensors")
+            if file.is_file():
+                term.go_on(load_file(file, device=str(self.args.device)))
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         types = inputs.pop("sample_type", None)

@@ -9,7 +9,7 @@ from pathlib import Path
 from recipes.errors import RecipeError
 from recipes.plan import Work
 
-VERSION = 1
+VERSION = 2
 READS = {"data": ["rl.jsonl"]} | {stage: ["adapter/*", "model/*"] for stage in ("cpt", "sft_general", "sft")}
 TOKENS = 140  # of a prompt and a reply: first guess until a run is known
 HELD_OUT = 8  # every eighth prompt is not trained on, and shows what picking is worth
