@@ -51,6 +51,8 @@ def test_one_evaluation_asks_every_model_that_it_is_given(tmp_path):
     recipe = load(ROOT / "recipes.toml", "reft")
     spec = EvaluateStage(model=recipe.model, eval=recipe.eval.model_copy(update={"fewshot": 0}), seed=1)
     inputs = dict.fromkeys(("data", "sft", "longer", "ppo"), tmp_path)
-    asked = evaluate.plan_variants(spec, inputs, None, ["reft_problems", "reft_problems_sampled"], [])
+    asked = evaluate.plan_variants(
+        spec, inputs, None, {name: [name] for name in ("reft_problems", "reft_problems_sampled")}, {}
+    )
     assert [variant["name"] for variant in asked] == ["base", "sft", "longer", "ppo"]
     assert all("reft_problems_sampled" in variant["tasks"] for variant in asked[1:])

@@ -57,6 +57,18 @@ def test_all_models_and_tasks_are_read(run):
     assert [i.doc_id for i in evaluation.tasks[0].answers["sft"].items] == list(range(300))
 
 
+def test_the_tasks_of_a_group_are_pooled_to_one_whose_items_differ(tmp_path):
+    folder = fabricate(tmp_path)["evaluate"]
+    index = json.loads((folder / "models.json").read_text())
+    del index["tasks"]["general_arithmetic"], index["tasks"]["general_knowledge"]
+    index["tasks"]["both"] = {"kind": "general", "of": ["general_arithmetic", "general_knowledge"]}
+    (folder / "models.json").write_text(json.dumps(index))
+    task = {task.name: task for task in load_evaluation(folder).tasks}["both"]
+    answers = task.answers["sft"]
+    assert task.n == 400 and [item.doc_id for item in answers.items] == list(range(400))
+    assert 0.7 < answers.mean < 0.82 and task.kind == "general"
+
+
 def test_the_newest_samples_of_a_task_count(tmp_path):
     folder = fabricate(tmp_path, skill=SMALL)["evaluate"]
     old = folder / "lm_eval" / "sft" / f"samples_analogseeker_transfer_{DATE}.jsonl"

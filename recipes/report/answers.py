@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,28 @@ def load_answers(model: Model, task: str, results: dict[str, Any]) -> Answers | 
     decoding = results.get("configs", {}).get(task, {}).get("generation_kwargs") or {}
     measures = _measures(results.get("results", {}).get(task, {}), metric, samples[0]["filter"])
     return Answers(model, metric, results.get("versions", {}).get(task), decoding, measures, items)
+
+
+def together(parts: list[Answers]) -> Answers:
+    """The answers to the tasks of a group as those to one task; its further measures are not told.
+
+    Raises RecipeError for parts that are not scored alike.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    if others := {part.metric for part in parts} - {first.metric}:
+        raise RecipeError(
+            "The tasks of a group are not scored alike",
+            where=str(first.model.folder),
+            got=", ".join(sorted({first.metric, *others})),
+            allowed="one metric in all tasks of a group",
+            fix="name the tasks themselves in the recipe, and evaluate again",
+        )
+    items = [item for part in parts for item in part.items]
+    items = tuple(replace(item, doc_id=number) for number, item in enumerate(items))
+    versions = sorted({str(part.version) for part in parts})
+    return Answers(first.model, first.metric, ", ".join(versions), first.decoding, {}, items)
 
 
 def _measures(found: dict[str, Any], metric: str, filter_name: str) -> dict[str, float]:

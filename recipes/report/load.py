@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.errors import RecipeError
-from recipes.report.answers import Answers, Model, load_answers, load_results
+from recipes.report.answers import Answers, Model, load_answers, load_results, together
 from recipes.report.jsonfiles import read_json
 
 KINDS = ("domain", "general", "format", "sampled", "control")
@@ -133,7 +133,8 @@ def load_evaluation(artefact: Path) -> Evaluation:
     results = {model.name: load_results(model.folder) for model in models}
     tasks = []
     for name, about in index["tasks"].items():
-        answers = {m.name: a for m in models if (a := load_answers(m, name, results[m.name]))}
+        found = {m.name: [load_answers(m, part, results[m.name]) for part in about.get("of", [name])] for m in models}
+        answers = {model: together(parts) for model, parts in found.items() if all(parts)}
         _check_comparable(name, answers, artefact)
         tasks.append(Task(name, _kind(name, about.get("kind"), artefact), answers))
     first = next(iter(results.values()), {})

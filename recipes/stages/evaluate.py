@@ -95,7 +95,8 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         "prompt": vision.load_reader(spec.model, rows).chat_template,  # so that the report shows how they were asked
         "decoding": f"greedy, at most {spec.eval.max_new_tokens} new tokens; "
         "tasks named _sampled, _vote, _rerank: temperature 1",
-        "tasks": {name: {"kind": kind_of(name)} for name in domain} | {name: {"kind": "general"} for name in general},
+        "tasks": {name: {"kind": kind_of(name), "of": parts} for name, parts in domain.items()}
+        | {name: {"kind": "general", "of": parts} for name, parts in general.items()},
         "observed": {
             v["name"]: json.loads(observed_file(out, v).read_text(encoding="utf-8"))
             for v in variants
@@ -132,18 +133,21 @@ def too_short(spec, learnt: list[dict]) -> str | None:
     )
 
 
-def available(manager, names, runtime) -> list[str]:
-    """The tasks that have rows, those of a group one by one, as their results are told; one without rows (a corpus
-    without formulas has no calculations) is named and left out."""
+def available(manager, names, runtime) -> dict[str, list[str]]:
+    """{task as the report shows it: lm-eval's tasks that make it}, for those that have rows.
+
+    A group of ours is shown as its tasks, one of lm-eval's own (mmlu, with 57 subjects) as one. A task without rows (a
+    corpus without formulas has no calculations) is named and left out.
+    """
     from eval.hooks import NoTestRows
 
-    kept = []
-    for name in names:
+    found = {}
+    for name in [task for group in names for task, _ in leaves(group)]:
         try:
-            kept += manager.load([name])["tasks"]
+            found[name] = list(manager.load([name])["tasks"])
         except NoTestRows as error:
             runtime.say(f"evaluate: {name} left out, {str(error).splitlines()[0]}")
-    return kept
+    return found
 
 
 def kind_of(task: str) -> str:
@@ -157,18 +161,17 @@ def kind_of(task: str) -> str:
     return next((kind for kind in ("sampled", "format", "control") if task.endswith(f"_{kind}")), "domain")
 
 
-def plan_variants(spec, inputs: dict[str, Path], manager, domain: list[str], general: list[str]) -> list[dict]:
+def plan_variants(spec, inputs: dict[str, Path], manager, domain: dict, general: dict) -> list[dict]:
     """Which models are asked what: base, few-shot base (own field only), then what each stage left (sampled too).
 
     Where the builder left replies by rule, these are scored as one more model on the tasks that they answer whole.
     """
-    greedy = [task for task in domain if kind_of(task) != "sampled"]
-    variants = [{"name": "base", "stage": "base", "num_fewshot": 0, "tasks": greedy + general}]
+    greedy = [task for name, parts in domain.items() if kind_of(name) != "sampled" for task in parts]
+    own, others = ([task for parts in shown.values() for task in parts] for shown in (domain, general))
+    variants = [{"name": "base", "stage": "base", "num_fewshot": 0, "tasks": greedy + others}]
     if spec.eval.fewshot:
         variants.append({"name": "few-shot", "stage": "base", "num_fewshot": spec.eval.fewshot, "tasks": greedy})
-    variants += [
-        {"name": stage, "stage": stage, "num_fewshot": 0, "tasks": domain + general} for stage in tuned(inputs)
-    ]
+    variants += [{"name": stage, "stage": stage, "num_fewshot": 0, "tasks": own + others} for stage in tuned(inputs)]
     if ruled := ruled_tasks(manager, greedy, rules(inputs["data"])):
         variants.append({"name": "rules", "stage": "rules", "num_fewshot": 0, "tasks": ruled})
     for variant in variants:
