@@ -16,7 +16,7 @@ from recipes.errors import RecipeError
 from recipes.models import causal_lm, unwrapped
 
 # Bytes of the logits of one chunk of positions in float32: at 152,000 words 441 positions. While a chunk is computed,
-# forward or again for the backward pass, up to seven tensors of that size exist, in between none.
+# forward or again for the backward pass, several tensors of that size exist, in between none.
 BUDGET = 2**28
 KEPT = 4  # tensors of that size that the backward pass of one chunk needs
 
