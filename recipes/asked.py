@@ -12,14 +12,12 @@ SIZES = {
     "mmlu": 14_042,  # cais/mmlu, test; its four parts below
     "mmlu_stem": 3_153,
     "gsm8k": 1_319,  # openai/gsm8k, test
-    "gsm8k_cot_zeroshot": 1_319,
     "hellaswag": 10_042,  # Rowan/hellaswag, validation: the test has no answers
     "sciq": 1_000,  # allenai/sciq, test
     "arc_challenge": 1_172,  # allenai/ai2_arc, test
     "ifeval": 541,  # google/IFEval, train, its only split
-    "bbh_cot_fewshot": 6_511,  # lukaemon/bbh, test
     "glan_gsm8k": 1_319,
-    "glan_bbh": 6_511,
+    "glan_bbh": 6_511,  # lukaemon/bbh, test
     "glan_humaneval": 164,  # openai/openai_humaneval, test
     "glan_mbpp": 500,  # google-research-datasets/mbpp, test
     "glan_arc_easy": 2_376,

@@ -97,6 +97,7 @@ def _data(folder: Path, rng: random.Random, nodes: int) -> None:
     _lines(folder / "rl.jsonl", [{key: row[key] for key in kept} | {"answer": "1 uA"} for row in rows[:200]])
     steps = {
         "sft": {"in": 520, "kept": 504, "dropped": 16, "reasons": {"more than asked for": 16}},
+        "rl": {"in": 320, "kept": 200, "dropped": 120, "reasons": {"more than asked for": 120}},
         "nodes": {"in": nodes + 3, "kept": nodes, "dropped": 3, "reasons": {"heading without text": 3}},
         "documents": {"in": 6, "kept": 6, "dropped": 0, "reasons": {}},
         "replies": {"in": 900, "kept": 840, "dropped": 60, "reasons": {"answer too long": 31, "cites a figure": 29}},
@@ -111,6 +112,7 @@ def _data(folder: Path, rng: random.Random, nodes: int) -> None:
             "rows": {"sft": len(rows), "rl": 200, "test": 700},
             "held_out": [{"node_id": "n007", "title": "Phase margin"}],
             "ledger": steps,
+            "flow": [[["replies"], ["sft", "rl"]]],
             "similarity": {
                 "threshold": 0.8,
                 "compared": 840,

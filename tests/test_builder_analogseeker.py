@@ -240,10 +240,10 @@ def test_a_ledger_that_does_not_add_up_is_found(shipped, shipped_files, tmp_path
         prove(tmp_path)
 
 
-def test_a_benchmark_named_in_the_table_takes_its_items_out_of_training(shipped, tmp_path):
+def test_a_benchmark_named_in_the_table_takes_its_items_out_of_training(shipped, shipped_files, tmp_path):
     taught = next(row for row in shipped[1]["sft"] if row["kind"] == "open" and len(contents(row).split()) > 16)
     question, theirs = contents(taught).split("\n")[0], str(tmp_path / "theirs.jsonl")
-    passage = json.loads((shipped[2] / "cpt.jsonl").read_text().splitlines()[3])
+    passage = read_jsonl(shipped_files / "cpt.jsonl")[3]
     items = [{"question": question}, {"question": " ".join(passage["text"].split()[20:40])}]
     Path(theirs).write_text("".join(json.dumps(item) + "\n" for item in items))
     _, rows = build(Spec(benchmarks=(theirs,)), tmp_path / "out")

@@ -246,7 +246,7 @@ def test_an_item_of_an_evaluation_set_takes_the_row_that_holds_it_and_its_span_i
     gone = {row["id"] for row in before["sft"]} - {row["id"] for row in after["sft"]}
     assert row["id"] in gone and len(gone) < 6
     told = [entry for entry in after["ledger"] if entry["step"] == "decontamination"]
-    assert {entry["reason"].split(" (")[0] for entry in told} == {"holds an item of benchmark"}
+    assert {entry["reason"].split(" (")[0] for entry in told} == {f"holds an item of {tmp_path / 'benchmark'}"}
     (entry,) = [entry for entry in told if entry["source"] == row["lineage"]["record"]]
     assert entry["detail"].startswith(f"{split}.jsonl:1: ")
     span = "".join(entry["detail"].partition(": ")[2].casefold().split())

@@ -108,7 +108,7 @@ def test_tested_facts_stand_in_the_corpus_and_in_no_supervised_row(small):
 def test_a_row_names_the_filters_that_it_has_passed_and_no_other(small):
     _, rows, _ = small
     found = {
-        (file, row["kind"]): tuple(row["lineage"]["filters"])
+        (file, row["kind"]): tuple(row["lineage"].get("filters", ()))
         for file in ("sft", "test")
         for row in rows[file]
         if row["kind"] in ("facts", "choice", "molecules")

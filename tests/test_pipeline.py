@@ -203,14 +203,14 @@ def test_a_stage_that_the_builder_makes_no_rows_for_is_refused_before_anything_i
 
 
 def test_the_size_of_a_micro_batch_is_part_of_a_result_that_is_balanced_over_it(place):
-    plain = ("sft.method=loramoe", "sft.micro_batch=8")
-    place.run(*plain, until="sft")
-    place.run("sft.method=loramoe", until="sft")
+    experts = ("sft.method=loramoe", "sft.balance.form=lbl")
+    place.run(*experts, "sft.micro_batch=8", until="sft")
+    place.run(*experts, until="sft")
     assert place.stages.calls == []
     for scope in ("micro", "buffer"):
-        balanced = ("sft.balance.weight=1.0", f"sft.balance.scope={scope}")
-        place.run("sft.method=loramoe", *balanced, until="sft")
-        place.run(*plain, *balanced, until="sft")
+        balanced = (*experts, "sft.balance.weight=1.0", f"sft.balance.scope={scope}")
+        place.run(*balanced, until="sft")
+        place.run(*balanced, "sft.micro_batch=8", until="sft")
         assert place.stages.calls == ["sft"] and "rebuild: sft.micro_batch 64 -> 8\n" in place.said
 
 

@@ -65,8 +65,6 @@ def run(job, *, model=None, to, least=0.0):
         RecipeError: `to` exists, there is no result or no data, `least` for a model without experts or before an
             evaluation, or the merged model answers otherwise than the adapter.
     """
-    from recipes import models
-
     to = Path(to)
     if to.exists():
         raise RecipeError(
@@ -79,6 +77,8 @@ def run(job, *, model=None, to, least=0.0):
     recipe, runs, (stage, done) = job.recipe, job.runs, results.choose(job, model)
     whole, _ = start(recipe.model, done)
     rows = test_rows(job)
+    from recipes import models
+
     loaded, reader = results.load(recipe, done, rows)
     before = answers(loaded, reader, rows, recipe.eval)
     if least:
