@@ -1,6 +1,7 @@
 """The suite runs on the CPU, where there is a GPU too: its figures and tolerances are those of float32.
 
-What needs a GPU is in on_cuda.py, which test_cuda.py runs in a process of its own.
+What needs a GPU is in on_cuda.py, which test_cuda.py runs in a process of its own. The hub is out of reach: without
+that, libraries that look there by themselves (lm-eval's dummy model for a tokenizer) wait most of a minute each time.
 """
 
 import os
@@ -9,6 +10,7 @@ import signal
 import pytest
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @pytest.fixture
