@@ -6,12 +6,13 @@ that needs more counts as wrong. lm-eval's own tasks run what the model writes i
 """
 
 import re
+import secrets
 
 from eval import sandbox
 from eval.public_stated import malformed
 from eval.reply import MAX_CHARS, visible
 
-DONE, HERE = "all assertions hold", "# the program of the reply"
+HERE = "# the program of the reply"
 ASK = "Answer with one Python code block that holds the whole function."
 SHOTS = (2, 3, 4)
 TESTED = range(11, 511)
@@ -76,8 +77,9 @@ def score_code(doc: dict, replies: list[str]) -> dict[str, float]:
     program = _program(replies[0][-MAX_CHARS:])
     if program is None:
         return {"acc": 0.0, "parsed": 0.0}
-    (printed,) = sandbox.outputs([f"{doc['answer'].replace(HERE, program)}\nprint({DONE!r})"], LIMITS)
-    return {"acc": float(printed is not None and printed.endswith(f"{DONE}\n")), "parsed": 1.0}
+    done = secrets.token_hex(16)  # a program that prints what it cannot know has come to the end of the assertions
+    (printed,) = sandbox.outputs([f"{doc['answer'].replace(HERE, program)}\nprint({done!r})"], LIMITS)
+    return {"acc": float(printed is not None and printed.endswith(f"{done}\n")), "parsed": 1.0}
 
 
 def _program(reply: str) -> str | None:
