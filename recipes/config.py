@@ -123,6 +123,9 @@ class Training(Table):
     save_steps: int = how(100, "optimizer steps between checkpoints", ge=1)
     log_steps: int = Field(10, ge=1, description="optimizer steps between lines of training.jsonl")
     micro_batch: int = how(64, "rows per forward and backward pass, at most; the rest of a step is accumulated", ge=1)
+    micro_tokens: int = how(
+        0, "tokens per pass, at most, each row counted as long as the longest; one row always fits; 0: no limit", ge=0
+    )
 
 
 class Cpt(Training):
@@ -183,7 +186,7 @@ class Sft(Training):
     @property
     def decisive(self):
         """The balance term is taken over micro-batches, or over those of a step so far: their size decides it."""
-        return {"micro_batch"} if self.balance.weight > 0 else set()
+        return {"micro_batch", "micro_tokens"} if self.balance.weight > 0 else set()
 
 
 class Ppo(Table):

@@ -48,10 +48,11 @@ def common_arguments(table, seed: int, out: Path) -> dict:
     )
 
 
-def text_arguments(table, per_step: int, seed: int, out: Path) -> dict:
+def text_arguments(table, per_step: int, longest: int, seed: int, out: Path) -> dict:
     """Arguments of the stages that learn from given text. `table` is a `config.Training`, `per_step` the rows of an
-    optimizer step, which are split into micro-batches of equal size."""
-    accumulation = max(1, math.ceil(per_step / table.micro_batch))
+    optimizer step, which are split into micro-batches of equal size, and `longest` the tokens of the longest row."""
+    fitting = max(1, table.micro_tokens // longest) if table.micro_tokens else table.micro_batch
+    accumulation = max(1, math.ceil(per_step / min(table.micro_batch, fitting)))
     return common_arguments(table, seed, out) | dict(
         num_train_epochs=table.epochs,
         per_device_train_batch_size=math.ceil(per_step / accumulation),

@@ -114,7 +114,7 @@ def test_every_field_says_what_it_is():
 
 
 def test_what_is_execution_and_what_is_identity():
-    assert how_keys(Sft()) == {"save_steps", "micro_batch"} and how_keys(Model()) == {"attn"}
+    assert how_keys(Sft()) == {"save_steps", "micro_batch", "micro_tokens"} and how_keys(Model()) == {"attn"}
     assert how_keys(Sft(balance=Balance(weight=1.0))) == {"save_steps"}
     assert how_keys(Rl()) == {"save_steps", "micro_batch", "use_vllm"}
 

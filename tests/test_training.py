@@ -12,7 +12,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM, TrainingArguments, get_s
 from trl import SFTTrainer
 
 from recipes import models, training
-from recipes.config import ROOT, Model
+from recipes.config import ROOT, Model, Sft
 from recipes.errors import RecipeError
 from recipes.rl import grpo
 from recipes.rl.grpo import teaching
@@ -237,3 +237,19 @@ def test_every_training_stage_takes_its_schedule_from_one_place():
         lines = [line.strip() for line in file.read_text().splitlines() if "lr_scheduler_type=" in line]
         assert all("schedule(" in line or '"linear"' in line for line in lines), (file, lines)
     assert len(named) >= 3
+
+
+@pytest.mark.parametrize(
+    ("limits", "longest", "rows", "accumulated"),
+    [
+        ({"micro_batch": 8}, 300, 8, 4),
+        ({"micro_tokens": 2048}, 128, 16, 2),
+        ({"micro_tokens": 2048, "micro_batch": 8}, 128, 8, 4),
+        ({"micro_tokens": 2048}, 4096, 1, 32),
+    ],
+)
+def test_a_micro_batch_holds_as_many_rows_as_fit_if_all_were_as_long_as_the_longest(
+    limits, longest, rows, accumulated, tmp_path
+):
+    given = training.text_arguments(Sft(**limits), 32, longest, 1, tmp_path)
+    assert (given["per_device_train_batch_size"], given["gradient_accumulation_steps"]) == (rows, accumulated)

@@ -177,7 +177,7 @@ def make_trainer(spec, blocks: list[list[int]], tokenizer, out: Path):
         base = models.every_weight(base, spec.model)
     per_step = max(1, min(len(blocks), round(cpt.batch_tokens / cpt.max_length)))
     set_seed(spec.seed)
-    arguments = SFTConfig(**training.text_arguments(cpt, per_step, spec.seed, out))
+    arguments = SFTConfig(**training.text_arguments(cpt, per_step, cpt.max_length, spec.seed, out))
     lora = LoraConfig(
         r=cpt.rank,
         lora_alpha=cpt.alpha,

@@ -84,7 +84,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     dataset = Dataset.from_list(vision.with_images([columns(row) for row in rows], rows, lengths))
     with runtime.bar(spec.rows, 0, "steps") as bar:
         base = load_start(spec, inputs)
-        trainer = make_trainer(spec, base, reader, dataset, sum(lengths) / len(lengths), out)
+        trainer = make_trainer(spec, base, reader, dataset, sum(lengths) / len(lengths), out, max(lengths))
         trainer.add_callback(training.Watch(bar, spec.rows))
         start = training.keep_start(trainer.model, out) if spec.sft.init == "pissa" else None
         with tower.untouched(trainer.model, spec.model.vision):
@@ -134,8 +134,11 @@ def load_start(spec, inputs: dict[str, Path]):
     return base if adapter is None else models.load_adapters(base, {"default": adapter}, trainable=True)
 
 
-def make_trainer(spec, base, reader, dataset, mean_tokens: float, out: Path):
-    """TRL's SFTTrainer for the recipe. `reader` is the tokenizer, or the processor where rows have images.
+def make_trainer(spec, base, reader, dataset, mean_tokens: float, out: Path, longest: int | None = None):
+    """TRL's SFTTrainer for the recipe.
+
+    `reader` is the tokenizer, or the processor where rows have images; `longest` are the tokens of the longest row,
+    `max_length` where it is not given.
 
     Where attention can tell packed rows apart rows are packed, unless they have images; elsewhere rows of like length
     share a micro-batch, the longest first, so that a model that will not fit fails at once.
@@ -154,7 +157,7 @@ def make_trainer(spec, base, reader, dataset, mean_tokens: float, out: Path):
         and models.choose_attention(spec.model, training=True) == "flash_attention_2"
     )
     per_step, _ = steps_of(len(dataset), mean_tokens, sft)
-    learning = training.text_arguments(sft, per_step, spec.seed, out)
+    learning = training.text_arguments(sft, per_step, longest or sft.max_length, spec.seed, out)
     if packed:  # one sequence at a time
         steps = max(1, round(sft.batch_tokens / sft.max_length))
         learning |= {"per_device_train_batch_size": 1, "gradient_accumulation_steps": steps}
@@ -267,7 +270,7 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     short = spec.model_copy(update={"sft": spec.sft.model_copy(update={"epochs": 1.0})})
     with tempfile.TemporaryDirectory() as folder:
         base = load_start(spec, {name: folder for name, folder in inputs.items() if name != "data"})
-        trainer = make_trainer(short, base, reader, dataset, sum(lengths) / len(lengths), Path(folder))
+        trainer = make_trainer(short, base, reader, dataset, sum(lengths) / len(lengths), Path(folder), max(lengths))
         trainer.args.save_strategy = "no"
         began = time.monotonic()
         trainer.train()
