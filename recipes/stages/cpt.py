@@ -201,8 +201,8 @@ def save(spec, model, tokenizer, out: Path) -> None:
     if spec.cpt.method == "lora":
         adapter = out / training.CHECKPOINTS / "adapter"
         model.save_pretrained(str(adapter))
-        whole = models.load_base(spec.model.model_copy(update={"quantization": "none"}))
-        model = models.load_adapters(whole, {"default": adapter}).merge_and_unload()
+        plain = spec.model.model_copy(update={"quantization": "none"})
+        model = models.load_reached(plain, adapter).merge_and_unload()
     models.stop_with(tokenizer, model)
     training.save_result(model, out / "model")
     tokenizer.save_pretrained(str(out / "model"))

@@ -256,10 +256,7 @@ def loaded(spec, variants: list[dict], inputs: dict[str, Path], out: Path):
             with model.disable_adapter() if adapters else nullcontext():
                 yield variant, scorer, None
         else:
-            whole, adapter = reached[variant["stage"]]
-            trained = models.load_base(whole)
-            if adapter is not None:
-                trained = models.load_adapters(trained, {"default": adapter})
+            trained = models.load_reached(*reached[variant["stage"]])
             yield variant, make_scorer(trained.eval(), reader, spec.eval.batch_size, data), base
 
 

@@ -119,10 +119,7 @@ def sampled(spec, inputs: dict[str, Path], tokenizer, rows: list[dict], out: Pat
             allowed="at least one",
             fix="drop the [rerank] table, or ask the builder for rl rows",
         )
-    whole, adapter = start(spec.model, inputs, "sft")
-    policy = models.load_base(whole)
-    if adapter is not None:
-        policy = models.load_adapters(policy, {"default": adapter})
+    policy = models.load_reached(*start(spec.model, inputs, "sft"))
     with runtime.bar("replies", len(rows) * table.samples, "replies") as bar:
         return sample_replies(
             policy,

@@ -194,7 +194,7 @@ def load_policy(spec, done: dict[str, Path]):
         return models.every_weight(models.load_base(whole), spec.model)
     if spec.rl.algorithm == "ppo":
         return policy_with_value_head(models.load_base(whole), adapter)
-    return models.load_adapters(models.load_base(whole), {"default": adapter}, trainable=True)
+    return models.load_reached(whole, adapter, trainable=True)
 
 
 def untrained(model):

@@ -129,9 +129,7 @@ def load_start(spec, inputs: dict[str, Path]):
     """What training starts from: the base, what `cpt` made of it, or the adapter of a first supervised stage."""
     from recipes import models
 
-    whole, adapter = start(spec.model, inputs)
-    base = models.load_base(whole, training=True)
-    return base if adapter is None else models.load_adapters(base, {"default": adapter}, trainable=True)
+    return models.load_reached(*start(spec.model, inputs), training=True, trainable=True)
 
 
 def make_trainer(spec, base, reader, dataset, mean_tokens: float, out: Path):
