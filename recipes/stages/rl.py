@@ -10,15 +10,10 @@ from pathlib import Path
 from recipes.combinations import SEEING
 from recipes.errors import RecipeError
 from recipes.plan import Work
-from recipes.trained import start
+from recipes.trained import reads_models, start
 
 VERSION = 2
-READS = {
-    "data": ["rl.jsonl"],
-    "cpt": ["model/*"],
-    "sft_general": ["model/*", "adapter/*"],
-    "sft": ["adapter/*", "model/*"],
-}
+READS = {"data": ["rl.jsonl"]} | reads_models("rl")
 REPLY_TOKENS, PROMPT_TOKENS = 60, 60  # first guesses until a run is known
 MEAN_LENGTH = "completions/mean_length"
 KEYS = {
