@@ -75,9 +75,7 @@ def main():
     parser.add_argument("--seed", type=int, default=42)
     options = parser.parse_args()
     spec = Model(name=options.model)
-    model, tokenizer = models.load_base(spec).eval(), models.load_tokenizer(spec)
-    if options.adapter:
-        model = models.load_adapters(model, {"default": options.adapter}).eval()
+    model, tokenizer = models.load_reached(spec, options.adapter).eval(), models.load_tokenizer(spec)
     found = {}
     for split, file in (("train", options.train), ("test", options.test)):
         rows = read_rows(file)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -34,6 +34,16 @@ class Table(BaseModel):
     def needs(self):
         """The `Need`s of this table as it is set, for `doctor` and the start of a run; those of tables in it apart."""
         return []
+
+
+class Shares(Table):
+    """The share of each kind of rows; one at least is above 0."""
+
+    @model_validator(mode="after")
+    def _some(self):
+        if sum(dict(self).values()) == 0:
+            raise ValueError("at least one share must be above 0")
+        return self
 
 
 def extra(name):

@@ -1,10 +1,10 @@
 """What an evaluation asks, from the files of its tasks and the counts of rows: nothing is fetched for it."""
 
-import json
 from collections import Counter
 from functools import cache
 
 from recipes.checks import known_tasks
+from recipes.jsonl import rows_of
 
 # Items of tasks whose rows lie outside, in the split that is asked, by the data set's card on the hub. A question with
 # options counts once, though lm-eval scores every option of its own tasks.
@@ -88,8 +88,7 @@ def general_kinds():
     """Items of each kind in the general test."""
     from eval.hooks import GENERAL
 
-    with open(GENERAL, encoding="utf-8") as lines:
-        return Counter(json.loads(line)["kind"] for line in lines)
+    return Counter(row["kind"] for row in rows_of(GENERAL))
 
 
 @cache

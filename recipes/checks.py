@@ -9,7 +9,7 @@ from data_builders.quality.benchmarks import files_of
 from data_builders.schema import DataError
 from data_builders.table import GENERAL, general_rows
 from recipes.checks_training import check_training
-from recipes.combinations import check_combinations, check_unread
+from recipes.combinations import TEXT_STAGES, check_combinations, check_unread
 from recipes.config import ROOT, model_folder
 from recipes.digest import files_under
 
@@ -37,13 +37,13 @@ def known_tasks(folder=TASKS):
 def cross_checks(tables, problem, here):
     """Report through `problem(dotted, what, got, allowed, fix, involves=other keys that the check reads)`.
 
-    `tables` maps "data", "mix", "model", "cpt", "sft_general", "sft", "rl", "eval" to a typed table or None; `here`
-    checks folders of this machine.
+    `tables` maps "data" and the names of `config.TABLES` to a typed table or None; `here` checks folders of this
+    machine.
     """
     for check, name in ((check_eval, "eval"), (check_rl, "rl"), (check_model, "model")):
         if tables[name] is not None:
             check(tables[name], problem)
-    for name in ("cpt", "sft_general", "sft"):
+    for name in TEXT_STAGES:
         if tables[name] is not None:
             check_training(name, tables[name], problem)
     check_combinations(tables, problem)

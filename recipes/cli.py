@@ -13,6 +13,7 @@ from pathlib import Path
 
 from recipes.errors import RecipeError
 from recipes.secret import mask, mask_argv
+from recipes.stage_list import STAGES
 from recipes.trained import TRAINED
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,7 +52,7 @@ def parser():
     check.add_argument("--profile", help="profile of the recipe (default: all)")
     add("plan", run_plan, "what each stage will cost, and what is already there", *one, text=PLAN_HELP)
     run = add("run", run_recipe, "run a recipe from data to report", *one, text=RUN_HELP)
-    stages = ("data", *TRAINED, "rerank", "evaluate", "report")
+    stages = (*(stage.name for stage in STAGES), "report")
     run.add_argument(
         "--until", choices=stages, default="report", metavar="STAGE", help=f"last stage: {', '.join(stages)}"
     )

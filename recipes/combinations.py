@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import NamedTuple
 
-from recipes.config import Balance, Experts, Sft
+from recipes.config import TABLES, Balance, Experts, Sft, Training
 from recipes.toml import toml_value
 
-STAGES = ("cpt", "sft_general", "sft")
-TUNED = STAGES[1:]
+TEXT_STAGES = tuple(name for name, kind in TABLES.items() if issubclass(kind, Training))  # that learn from given text
+TUNED = tuple(name for name in TEXT_STAGES if issubclass(TABLES[name], Sft))
 SEEING = ("grpo", "rloo")  # algorithms that rows with images can be learnt by
 UNTYPED = ("lbl", "mi", "concentration")  # balance forms that ask for no types of rows or experts
 # Settings of [rl] that an algorithm does not look at; they may not be set, so that none seems to count. The table
@@ -101,7 +101,7 @@ REFUSED = (
         lambda t, own: _low_bit(t) and own.method == "full",
         ("{stage}.method",),
         'set model.quantization = "none" or {stage}.method = "lora"',
-        STAGES,
+        TEXT_STAGES,
     ),
     Refusal(
         "{stage}.init",

@@ -5,9 +5,10 @@ work is done (how often to save, which kernel, how many at a time) and may chang
 decides the result after all, its table names it in `decisive`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from types import NoneType
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -286,6 +287,11 @@ class Recipe:
     rl: Rl | None
     rerank: Rerank | None
     eval: Eval
+
+
+_KINDS = {field.name: get_args(field.type) or (field.type,) for field in fields(Recipe)}  # Cpt | None: Cpt, NoneType
+TABLES = {name: kind for name, (kind, *_) in _KINDS.items() if isinstance(kind, type) and issubclass(kind, Table)}
+OPTIONAL = tuple(name for name in TABLES if NoneType in _KINDS[name])  # tables that a recipe may leave out
 
 
 def model_folder(name):

@@ -14,23 +14,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from recipes.checks import cross_checks, nearest
-from recipes.config import DEFAULT_PROFILE, ROOT, Cpt, Eval, Head, Mix, Model, Recipe, Rerank, Rl, Sft
+from recipes.config import DEFAULT_PROFILE, OPTIONAL, ROOT, TABLES, Head, Model, Recipe
 from recipes.errors import ConfigErrors, RecipeError
 from recipes.secret import mask
 from recipes.toml import toml_table, toml_value
 from recipes.wording import allowed, choices, descend
 
-TABLES = {
-    "mix": Mix,
-    "model": Model,
-    "cpt": Cpt,
-    "sft_general": Sft,
-    "sft": Sft,
-    "rl": Rl,
-    "rerank": Rerank,
-    "eval": Eval,
-}
-OPTIONAL = ("mix", "cpt", "sft_general", "rl", "rerank")
 BUILDERS = ROOT / "data_builders"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 

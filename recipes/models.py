@@ -304,6 +304,20 @@ def load_adapters(base: PreTrainedModel, folders: dict[str, Path], trainable: bo
     return model
 
 
+def load_reached(
+    whole: Model, adapter: Path | None, training: bool = False, trainable: bool = False
+) -> PreTrainedModel:
+    """The model that a run has come to, from what `trained.start` says of it: the whole model, its adapter on it.
+
+    Args:
+        adapter: folder of the adapter, which is then called "default"; None for the whole model alone.
+        training: whether it is loaded for supervised training (see `load_base`).
+        trainable: whether the adapter goes on learning.
+    """
+    model = load_base(whole, training)
+    return model if adapter is None else load_adapters(model, {"default": adapter}, trainable)
+
+
 def mergeable(model) -> bool:
     """Whether the adapters, if there are any, can become part of the weights."""
     return all(config.peft_type != "LORAMOE" for config in getattr(model, "peft_config", {}).values())

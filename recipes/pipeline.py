@@ -22,38 +22,29 @@ from recipes.errors import RecipeError
 from recipes.loader import as_toml
 from recipes.memory import PeakMemory
 from recipes.runtime import Runtime, duration
-from recipes.stage_specs import CptStage, DataStage, EvaluateStage, RerankStage, RlStage, SftStage
+from recipes.stage_list import STAGES
+from recipes.stage_specs import DataStage, spec_of
 from recipes.steps import Step, base_model, general, key_of, source, tasks, tests_outside
 from recipes.trained import TRAINED
 
 
 def wire(recipe):
     """The steps of a recipe, in the order in which they run."""
-    model, seed = recipe.model, recipe.seed
-    base, (corpus, builder) = base_model(model), source(recipe)
+    base, (corpus, builder) = base_model(recipe.model), source(recipe)
     texts = recipe.cpt.corpus if recipe.cpt else ""
     given = corpus | ({"texts": Path(texts).expanduser()} if texts else {})
-    asked = DataStage(builder=recipe.builder, data=recipe.data, mix=recipe.mix, texts=texts, seed=seed)
+    asked = DataStage(builder=recipe.builder, data=recipe.data, mix=recipe.mix, texts=texts, seed=recipe.seed)
     drawn = general("data", recipe.data) | general("mix", recipe.mix) | tests_outside(recipe.data)
     steps = [Step("data", asked, (), given, builder | drawn)]
-    for name in TRAINED:
-        if (table := getattr(recipe, name)) is None:
+    for stage in STAGES[1:]:
+        if (table := getattr(recipe, stage.table)) is None:
             continue
-        before, about = tuple(step.name for step in steps), {"model": model, "seed": seed}
-        if name == "cpt":
-            watched = base | (general("cpt", table) if table.general_share else {})
-            steps.append(Step(name, CptStage(cpt=table, **about), before, watched=watched))
-        elif name == "rl":
-            steps.append(Step(name, RlStage(rl=table, **about), before, watched=base))
-        else:
-            steps.append(Step(name, SftStage(sft=table, rows=name, **about), before, watched=base, module="sft"))
-    if recipe.rerank is not None:
-        supervised = tuple(step.name for step in steps if step.name != "rl")
-        steps.append(
-            Step("rerank", RerankStage(model=model, rerank=recipe.rerank, seed=seed), supervised, watched=base)
-        )
-    made, scoring = tuple(step.name for step in steps), base | tasks(recipe.eval)
-    return [*steps, Step("evaluate", EvaluateStage(model=model, eval=recipe.eval, seed=seed), made, watched=scoring)]
+        watched = base | (tasks(table) if stage.name == "evaluate" else {})
+        if getattr(table, "general_share", 0):
+            watched |= general(stage.name, table)
+        reads = tuple(step.name for step in steps if step.name not in stage.unread)
+        steps.append(Step(stage.name, spec_of(stage, recipe), reads, watched=watched, module=stage.module))
+    return steps
 
 
 @dataclass(frozen=True)

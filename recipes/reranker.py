@@ -29,9 +29,8 @@ def judge_of(model, done: dict[str, Path]):
         done: stage -> artefact folder, of which those up to sft count.
     """
     whole, adapter = start(model, done, "sft")
-    policy = models.load_base(whole)
+    policy = models.load_reached(whole, adapter)
     if adapter is not None:
-        policy = models.load_adapters(policy, {"default": adapter})
         policy = policy.merge_and_unload() if models.mergeable(policy) else policy.get_base_model()
     config = policy.config
     config.num_labels, config.problem_type = 1, "multi_label_classification"  # of one label: binary cross-entropy

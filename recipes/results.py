@@ -35,10 +35,7 @@ def load(recipe, done: dict[str, Path], rows=()):
     base model where there is none."""
     from recipes import models, vision
 
-    whole, adapter = start(recipe.model, done)
-    model = models.load_base(whole)
-    if adapter is not None:
-        model = models.load_adapters(model, {"default": adapter})
+    model = models.load_reached(*start(recipe.model, done))
     reader = vision.load_reader(recipe.model, rows)
     models.stop_with(getattr(reader, "tokenizer", reader), model)
     return model.eval(), reader

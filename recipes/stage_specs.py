@@ -56,3 +56,14 @@ class EvaluateStage(Table):
     model: Model
     eval: Eval
     seed: int
+
+
+BY_TABLE = {"cpt": CptStage, "rl": RlStage, "rerank": RerankStage, "eval": EvaluateStage}
+
+
+def spec_of(stage, recipe):
+    """What a stage after data gets of a recipe that has its table; `stage` is of `stage_list.STAGES`."""
+    table, about = getattr(recipe, stage.table), {"model": recipe.model, "seed": recipe.seed}
+    if stage.module == "sft":  # carries out two tables, and is told whose rows it learns
+        return SftStage(sft=table, rows=stage.name, **about)
+    return BY_TABLE[stage.table](**{stage.table: table}, **about)

@@ -1,6 +1,16 @@
 """Which model a run has come to: the stages that leave one, and what of them has to be loaded."""
 
-TRAINED = ("cpt", "sft_general", "sft", "rl")  # in the order in which they run
+from recipes.stage_list import STAGES
+
+TRAINED = tuple(stage.name for stage in STAGES if stage.leaves == "model")  # in the order in which they run
+
+
+def reads_models(name):
+    """What the READS of the stage `name` says of the models that stages before it leave: {stage: patterns of files}."""
+    names = [stage.name for stage in STAGES]
+    place = names.index(name)
+    left = [stage for stage in names[:place] if stage in TRAINED and stage not in STAGES[place].unread]
+    return {stage: ["adapter/*", "model/*"] for stage in left}
 
 
 def start(model, done, until=None):

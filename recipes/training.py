@@ -14,6 +14,7 @@ from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from recipes.errors import RecipeError
+from recipes.jsonl import rows_of
 from recipes.models import device, fast_bf16
 
 CHECKPOINTS = "checkpoints"
@@ -72,8 +73,7 @@ def schedule(name: str) -> str:
 
 def read_rows(file: Path) -> list[dict]:
     """The rows of a JSONL file, one object a line; images, which lie in the file's folder, by their whole path."""
-    with open(file, encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
+    rows = list(rows_of(file))
     for row in rows:
         if "images" in row:
             row["images"] = [str(file.parent / image) for image in row["images"]]

@@ -1,5 +1,6 @@
 """Recipe files: every one in the repository, how profiles and --set overlay, and that `show` prints what runs again."""
 
+import importlib
 import math
 import tomllib
 
@@ -181,3 +182,13 @@ def test_toml_text_reads_back_as_it_was():
     assert tomllib.loads(toml_table("t", {"none": None, "x": 1}))["t"] == {"x": 1}
     with pytest.raises(RecipeError, match="cannot hold"):
         toml_value(object())
+
+
+@pytest.mark.parametrize("builder", ["analogseeker", "reft", "vsllava"])
+def test_shares_that_are_all_zero_are_refused_by_every_builder_that_has_some(builder):
+    mix = importlib.import_module(f"data_builders.{builder}.spec").Mix
+    zeros = dict.fromkeys(mix.model_fields, 0.0)
+    with pytest.raises(ValueError, match="at least one share must be above 0"):
+        mix(**zeros)
+    for name in zeros:
+        assert getattr(mix(**zeros | {name: 0.5}), name) == 0.5

@@ -115,6 +115,18 @@ def test_a_result_is_the_newest_adapter_on_the_newest_whole_model(model, chain):
     )
 
 
+@pytest.mark.parametrize("trainable", [False, True])
+def test_what_a_run_has_come_to_is_loaded_whole_with_its_adapter_on_it(model, chain, trainable):
+    assert not hasattr(models.load_reached(*start(model, {})), "peft_config")
+    loaded = models.load_reached(*start(model, chain), trainable=trainable)
+    whole, adapter = tensors(chain["cpt"] / "model"), tensors(chain["sft"] / "adapter")
+    embedding = loaded.get_base_model().model.embed_tokens.weight
+    assert torch.equal(embedding.cpu(), whole["model.embed_tokens.weight"])
+    own = {name.replace(".default", ""): weight for name, weight in loaded.named_parameters() if "lora_" in name}
+    assert own.keys() == adapter.keys() and all(torch.equal(own[name].cpu(), adapter[name]) for name in own)
+    assert loaded.peft_config["default"].inference_mode is not trainable
+
+
 def test_evaluation_scores_each_stage_on_its_own_weights_and_the_rules_beside_them(model, chain, tmp_path):
     table = Eval(tasks=("reft_problems",), fewshot=0, batch_size=4, max_new_tokens=4)
     evaluate.run(EvaluateStage(model=model, eval=table, seed=1), chain, tmp_path, Runtime())

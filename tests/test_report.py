@@ -132,7 +132,7 @@ def test_damaged_files_are_named(tmp_path):
     samples = folder / "lm_eval" / "sft" / f"samples_analogseeker_transfer_{DATE}.jsonl"
     whole = samples.read_text()
     samples.write_text(whole[:-40])
-    with pytest.raises(RecipeError, match=r"(?s)not valid JSON.*line 40") as caught:
+    with pytest.raises(RecipeError, match=r"(?s)not a JSON object.*line 40") as caught:
         load_evaluation(folder)
     assert samples.name in str(caught.value)
     samples.write_text(whole.replace('"doc_hash"', '"hash"'))

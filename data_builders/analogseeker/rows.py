@@ -3,8 +3,8 @@
 import re
 
 from data_builders.schema import GradedRow, SftRow, stable_id
+from data_builders.teacher.choices import LETTERS
 
-LETTERS = "ABCD"
 FILTERS = ["gates", "exact duplicates", "near duplicates"]  # what every record has passed
 GRADERS = {"mcq": "choice", "calc": "numeric", "open": "text"}
 REPLY = re.compile(r"<think>(.*?)</think>\n(.*?)\n<answer>(.*?)</answer>", re.S)

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from data_builders.corpus.repair import Repair
 from data_builders.quality.judge import Judge
 from data_builders.quality.paraphrases import Paraphrases
-from data_builders.table import Count, KeptApart, Share, Table
+from data_builders.table import Count, KeptApart, Share, Shares, Table
 from data_builders.teacher.table import Teacher
 
 
@@ -21,16 +21,10 @@ class Tests(Table):
     transfer: Count = Field(100, description="items from nodes held out as a whole")
 
 
-class Mix(Table):
+class Mix(Shares):
     mcq: Share = Field(0.45, description="share of sft rows that are multiple choice")
     open: Share = Field(0.2, description="share of sft rows with a short free answer")
     calc: Share = Field(0.35, description="share of sft rows that calculate")
-
-    @model_validator(mode="after")
-    def _some(self):
-        if self.mcq + self.open + self.calc == 0:
-            raise ValueError("at least one share must be above 0")
-        return self
 
 
 class Spec(KeptApart):

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from data_builders.table import Count, KeptApart, Share, Table
+from data_builders.table import Count, KeptApart, Share, Shares, Table
 
 
 class Tests(Table):
@@ -13,17 +13,11 @@ class Tests(Table):
     published: Count = Field(2000, description="published: most items of the official test")
 
 
-class Mix(Table):
+class Mix(Shares):
     one: Share = Field(0.35, description="generated: share of problems with one operation")
     two: Share = Field(0.3, description="share with two operations")
     three: Share = Field(0.2, description="share with three operations")
     four: Share = Field(0.15, description="share with four operations")
-
-    @model_validator(mode="after")
-    def _some(self):
-        if self.one + self.two + self.three + self.four == 0:
-            raise ValueError("at least one share must be above 0")
-        return self
 
 
 class Spec(KeptApart):

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from data_builders.quality.gates import ASSISTANT, SOURCE, TAGS
 from data_builders.schema import order
 from data_builders.scilitllm import molecules
+from data_builders.teacher.choices import LETTERS
 
-LETTERS = "ABCD"
 ASK = "Give the final answer in <answer> tags."
 ASK_OPTION = "Give the right option in <answer> tags."
 ENTITIES = 2  # fewest entities of an extraction

@@ -9,9 +9,9 @@ from fractions import Fraction
 from data_builders.corpus.facts import Fact, Formula
 from data_builders.schema import order
 from data_builders.teacher import arithmetic
+from data_builders.teacher.choices import LETTERS
 from data_builders.teacher.protocol import Reply
 
-LETTERS = "ABCD"
 SCALES = [Fraction(2), Fraction(1, 2), Fraction(10), Fraction(1, 10), Fraction(3), Fraction(5), Fraction(1, 4)]
 
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from data_builders.table import Count, KeptApart, Need, Share, Table, extra
+from data_builders.table import Count, KeptApart, Need, Share, Shares, Table, extra
 
 
 class Tests(Table):
@@ -18,17 +18,11 @@ class Tests(Table):
     )
 
 
-class Mix(Table):
+class Mix(Shares):
     type: Share = Field(0.65, description="share of sft rows that ask for the type")
     parameter: Share = Field(0.2, description="simulated: share that ask for a parameter")
     explain: Share = Field(0.05, description="share that ask for a finding")
     pairs: Share = Field(0.1, description="simulated: share that ask for the types of a superposition")
-
-    @model_validator(mode="after")
-    def _some(self):
-        if self.type + self.parameter + self.explain + self.pairs == 0:
-            raise ValueError("at least one share must be above 0")
-        return self
 
 
 class Spec(KeptApart):

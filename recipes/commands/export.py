@@ -205,9 +205,7 @@ def reread(recipe, folder: Path, reader, rows) -> list[str]:
         plain = plain.model_copy(update={"name": str(where.resolve()), "revision": "main"})
     if not adapter:
         plain = plain.model_copy(update={"quantization": "none"})
-    model = models.load_base(plain)
-    if adapter:
-        model = models.load_adapters(model, {"default": folder})
+    model = models.load_reached(plain, folder if adapter else None)
     return answers(model.eval(), reader, rows, recipe.eval)
 
 

@@ -2,14 +2,16 @@
 
 from recipes.config import DEFAULT_PROFILE
 from recipes.loader import as_toml, profiles, read_file
-from recipes.trained import TRAINED
+from recipes.stage_list import STAGES
+
+ALWAYS = ("data", "evaluate")  # stages of every recipe, whatever its file says of them
 
 
 def listing(file):
     """Name, stages, profiles and summary of every recipe, aligned."""
     rows = [("recipe", "stages", "profiles", "summary")]
     for name, table in read_file(file).items():
-        stages = " ".join(["data", *(stage for stage in (*TRAINED, "rerank") if stage in table), "evaluate"])
+        stages = " ".join(stage.name for stage in STAGES if stage.table in table or stage.name in ALWAYS)
         rows.append((name, stages, " ".join(profiles(table)), str(table.get("summary", ""))))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.errors import RecipeError
+from recipes.jsonl import rows_of
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -25,20 +26,5 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Objects of a JSONL file in order; none where the file is absent. Raises RecipeError at the first broken line."""
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise RecipeError(
-                    "A line is not valid JSON",
-                    where=f"{path}, line {number}",
-                    got=line[:80].strip(),
-                    allowed="one JSON object a line",
-                    fix="the artefact was edited or is damaged: build it again with --fresh",
-                ) from error
+    """Objects of a JSONL file in order; none where the artefact has no such file. Raises RecipeError as `rows_of`."""
+    return rows_of(path) if path.is_file() else iter(())

@@ -13,14 +13,8 @@ from recipes.report import stats
 from recipes.report.charts import Curve
 from recipes.report.jsonfiles import read_json, read_rows
 from recipes.report.load import Evaluation, Manifest
+from recipes.stage_list import STAGES
 
-TRAINING_STAGES = {
-    "cpt": "Continued pre-training",
-    "sft_general": "General supervised tuning",
-    "sft": "Supervised tuning",
-    "rl": "Reinforcement",
-    "rerank": "Reranker",
-}
 TEXT = ("documents", "pages", "pieces", "nodes")  # steps of the ledger that count pieces of text, each of its own kind
 ROWS = ("replies", "records", "judge", "sft", "rl", "knowledge", "calculation", "transfer", "decontamination")
 STEP_NAMES = {
@@ -132,15 +126,15 @@ class Cost:
 def curves(folders: dict[str, Path]) -> dict[str, list[Curve]]:
     """Stage title -> curves, for every training stage that left a training.jsonl."""
     found = {}
-    for stage, title in TRAINING_STAGES.items():
-        rows = list(read_rows(folders[stage] / "training.jsonl")) if stage in folders else []
+    for stage in [stage for stage in STAGES if stage.title]:
+        rows = list(read_rows(folders[stage.name] / "training.jsonl")) if stage.name in folders else []
         drawn = [
             Curve(name, note, points, share)
             for key, (name, note, share) in QUANTITIES.items()
             if len(points := tuple(_points(rows, key))) > 1
         ]
         if drawn:
-            found[title] = drawn
+            found[stage.title] = drawn
     return found
 
 

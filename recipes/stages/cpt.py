@@ -7,7 +7,6 @@ general ───┘   (general text up to its share of the tokens)
 LoRA is merged into the unquantised weights at the end, so that later stages start from a whole model either way.
 """
 
-import json
 import math
 import random
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from data_builders.corpus.reader import count_tokens
 from data_builders.table import general_rows
 from recipes.errors import RecipeError
+from recipes.jsonl import rows_of
 from recipes.plan import Work
 
 VERSION = 1
@@ -45,13 +45,11 @@ def forecast(spec, counts: dict, runs: Path) -> Work:
 def check_general(cpt, wanted: int) -> None:
     """Raises RecipeError where the file of general text is short of so many words, numbers and signs."""
     file, found = general_rows(cpt), 0
-    with open(file, encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            turns = [] if "text" in row else row["prompt"] + row["completion"]
-            found += sum(map(count_tokens, [turn["content"] for turn in turns] or [row["text"]]))
-            if found >= wanted:
-                return
+    for row in rows_of(file):
+        turns = [] if "text" in row else row["prompt"] + row["completion"]
+        found += sum(map(count_tokens, [turn["content"] for turn in turns] or [row["text"]]))
+        if found >= wanted:
+            return
     raise too_little(cpt, file, f"{found:,} words, numbers and signs", f"{wanted:,}")
 
 
@@ -201,8 +199,8 @@ def save(spec, model, tokenizer, out: Path) -> None:
     if spec.cpt.method == "lora":
         adapter = out / training.CHECKPOINTS / "adapter"
         model.save_pretrained(str(adapter))
-        whole = models.load_base(spec.model.model_copy(update={"quantization": "none"}))
-        model = models.load_adapters(whole, {"default": adapter}).merge_and_unload()
+        plain = spec.model.model_copy(update={"quantization": "none"})
+        model = models.load_reached(plain, adapter).merge_and_unload()
     models.stop_with(tokenizer, model)
     training.save_result(model, out / "model")
     tokenizer.save_pretrained(str(out / "model"))

@@ -139,13 +139,11 @@ def prove_gold(data: Path) -> int:
 
     faults, rows = [], 0
     for name in ("rl.jsonl", "test.jsonl"):
-        with open(data / name, encoding="utf-8") as lines:
-            for line in lines:
-                row = json.loads(line)
-                rows += 1
-                gold, empty = grade(row, row["reply"]), grade(row, "")
-                if gold != 1.0 or empty != 0.0:
-                    faults.append(f"{name} {row['id']}: gold {row['answer']!r} scores {gold}, an empty reply {empty}")
+        for row in read_jsonl(data / name):
+            rows += 1
+            gold, empty = grade(row, row["reply"]), grade(row, "")
+            if gold != 1.0 or empty != 0.0:
+                faults.append(f"{name} {row['id']}: gold {row['answer']!r} scores {gold}, an empty reply {empty}")
     if faults:
         raise RecipeError(
             "gold answers do not score 1.0",

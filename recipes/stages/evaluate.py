@@ -14,13 +14,12 @@ from recipes.asked import leaves, replies_to
 from recipes.config import ROOT
 from recipes.errors import RecipeError
 from recipes.plan import Work
-from recipes.trained import TRAINED, start
+from recipes.stage_list import STAGES
+from recipes.trained import TRAINED, reads_models, start
 
 VERSION = 4
-READS = {"data": ["test.jsonl", "sft.jsonl", "rules.jsonl"], "rerank": ["adapter/*"]} | {
-    stage: ["adapter/*", "model/*"] for stage in TRAINED
-}
-UNMEASURED = ("data", "sft_general", "rerank")  # inputs that are no model to be asked, or a step on the way to one
+READS = {"data": ["test.jsonl", "sft.jsonl", "rules.jsonl"], "rerank": ["adapter/*"]} | reads_models("evaluate")
+UNMEASURED = [stage.name for stage in STAGES if not stage.measured]  # no model to be asked, or a step on the way to one
 TASKS = ROOT / "eval" / "tasks"
 REQUEST_TOKENS, SHOT_TOKENS = 200, 150  # prompt and reply, and an example, with padding: guesses until a run is known
 
@@ -256,10 +255,7 @@ def loaded(spec, variants: list[dict], inputs: dict[str, Path], out: Path):
             with model.disable_adapter() if adapters else nullcontext():
                 yield variant, scorer, None
         else:
-            whole, adapter = reached[variant["stage"]]
-            trained = models.load_base(whole)
-            if adapter is not None:
-                trained = models.load_adapters(trained, {"default": adapter})
+            trained = models.load_reached(*reached[variant["stage"]])
             yield variant, make_scorer(trained.eval(), reader, spec.eval.batch_size, data), base
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from recipes.errors import RecipeError
 from recipes.plan import Work
+from recipes.trained import reads_models, start
 
 VERSION = 2
-READS = {"data": ["rl.jsonl"]} | {stage: ["adapter/*", "model/*"] for stage in ("cpt", "sft_general", "sft")}
+READS = {"data": ["rl.jsonl"]} | reads_models("rerank")
 TOKENS = 140  # of a prompt and a reply: first guess until a run is known
 HELD_OUT = 8  # every eighth prompt is not trained on, and shows what picking is worth
 
@@ -108,7 +109,6 @@ def sampled(spec, inputs: dict[str, Path], tokenizer, rows: list[dict], out: Pat
     """`rerank.samples` replies of the supervised model to each row's prompt, kept in replies.jsonl."""
     from recipes import models
     from recipes.rl.self_training import sample_replies
-    from recipes.trained import start
 
     table = spec.rerank
     if not rows:
@@ -119,10 +119,7 @@ def sampled(spec, inputs: dict[str, Path], tokenizer, rows: list[dict], out: Pat
             allowed="at least one",
             fix="drop the [rerank] table, or ask the builder for rl rows",
         )
-    whole, adapter = start(spec.model, inputs, "sft")
-    policy = models.load_base(whole)
-    if adapter is not None:
-        policy = models.load_adapters(policy, {"default": adapter})
+    policy = models.load_reached(*start(spec.model, inputs, "sft"))
     with runtime.bar("replies", len(rows) * table.samples, "replies") as bar:
         return sample_replies(
             policy,

@@ -10,15 +10,10 @@ from pathlib import Path
 from recipes.combinations import SEEING
 from recipes.errors import RecipeError
 from recipes.plan import Work
-from recipes.trained import start
+from recipes.trained import reads_models, start
 
 VERSION = 2
-READS = {
-    "data": ["rl.jsonl"],
-    "cpt": ["model/*"],
-    "sft_general": ["model/*", "adapter/*"],
-    "sft": ["adapter/*", "model/*"],
-}
+READS = {"data": ["rl.jsonl"]} | reads_models("rl")
 REPLY_TOKENS, PROMPT_TOKENS = 60, 60  # first guesses until a run is known
 MEAN_LENGTH = "completions/mean_length"
 KEYS = {
@@ -194,7 +189,7 @@ def load_policy(spec, done: dict[str, Path]):
         return models.every_weight(models.load_base(whole), spec.model)
     if spec.rl.algorithm == "ppo":
         return policy_with_value_head(models.load_base(whole), adapter)
-    return models.load_adapters(models.load_base(whole), {"default": adapter}, trainable=True)
+    return models.load_reached(whole, adapter, trainable=True)
 
 
 def untrained(model):

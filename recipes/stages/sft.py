@@ -9,14 +9,10 @@ from pathlib import Path
 from recipes.config import WORLD
 from recipes.errors import RecipeError
 from recipes.plan import Work
-from recipes.trained import start
+from recipes.trained import reads_models, start
 
 VERSION = 2
-READS = {
-    "data": ["{rows}.jsonl"],
-    "cpt": ["model/*"],
-    "sft_general": ["adapter/*", "model/*"],
-}  # {rows}: sft, or sft_general for that stage
+READS = {"data": ["{rows}.jsonl"]} | reads_models("sft")  # {rows}: sft, or sft_general for that stage
 ROW_TOKENS = 110  # guess of a row's length where nothing is known of it
 # Sub-words and marks of the chat template for each word, number and sign of a row, with the embedded tokenizer on the
 # sft rows of the shipped recipes under profile embedded: together 1.41; analogseeker 1.27, reft 1.36, glan 1.37,
@@ -129,9 +125,7 @@ def load_start(spec, inputs: dict[str, Path]):
     """What training starts from: the base, what `cpt` made of it, or the adapter of a first supervised stage."""
     from recipes import models
 
-    whole, adapter = start(spec.model, inputs)
-    base = models.load_base(whole, training=True)
-    return base if adapter is None else models.load_adapters(base, {"default": adapter}, trainable=True)
+    return models.load_reached(*start(spec.model, inputs), training=True, trainable=True)
 
 
 def make_trainer(spec, base, reader, dataset, mean_tokens: float, out: Path, longest: int | None = None):
