@@ -32,31 +32,30 @@ SIZES = {
 
 
 def replies_to(names, counts):
-    """({name: replies} of each of the tasks or groups, names of tasks in them whose size is not known).
+    """({task: replies}, names of tasks whose size is not known) of tasks and groups.
 
     `counts` are those of the data: test_KIND for every kind of test row once they are built; before that `test` alone,
     of which each kind that the tasks ask for is taken to be an equal part.
     """
-    parts = {name: list(leaves(name)) for name in names}
-    own = [given_of(table) for found in parts.values() for _, table in found if given_of(table)["source"] == "recipe"]
+    tables = tasks_of(names)
+    own = [given for given in map(given_of, tables.values()) if given["source"] == "recipe"]
     kinds = {given["kind"] for given in own if given.get("kind")}
-    sizes = {part: size(part, table, counts, len(kinds)) for found in parts.values() for part, table in found}
-    unknown = [part for part, known in sizes.items() if known is None]
-    return {name: sum(sizes[part] or 0 for part, _ in found) for name, found in parts.items()}, unknown
+    sizes = {task: size(task, table, counts, len(kinds)) for task, table in tables.items()}
+    return {task: known or 0 for task, known in sizes.items()}, [task for task, known in sizes.items() if known is None]
 
 
-def leaves(name):
-    """(task, its table) of a task, or of all tasks of a group; the table of one of lm-eval's own is empty."""
-    table = read(known_tasks()[name]) if name in known_tasks() else {}
-    if "group" not in table:
-        yield name, table
-    for part in table["task"] if "group" in table else ():
-        yield from leaves(part)
+def tasks_of(names):
+    """{task: its table} of tasks and of groups of ours, which are taken apart; {} is the table of lm-eval's own."""
+    found = {}
+    for name in names:
+        table = read(known_tasks()[name]) if name in known_tasks() else {}
+        found |= tasks_of(table["task"]) if "group" in table else {name: table}
+    return found
 
 
 def warnings(recipe):
     """What may stand, but ought to be known before a run: published items that no row has been compared with."""
-    found = dict(leaf for name in (*recipe.eval.tasks, *recipe.eval.general) for leaf in leaves(name))
+    found = tasks_of((*recipe.eval.tasks, *recipe.eval.general))
     public = [task for task, table in found.items() if given_of(table)["source"] not in ("recipe", "general")]
     if public and getattr(recipe.data, "benchmarks", None) == ():
         yield (

@@ -55,15 +55,6 @@ def cross_checks(tables, problem, here):
             "a recipe with the table [rerank]",
             "add --set rerank.prompts=256, or leave the task out",
         )
-    if tables["rl"] is not None and getattr(tables["data"], "view", None) == "none":
-        problem(
-            "data.view",
-            "reinforcement would reward guesses: no prompt shows its signal",
-            '"none"',
-            "a view that shows it",
-            "choose another view, or set rl = false",
-            involves=("rl",),
-        )
     if tables["model"] is not None:
         check_general(tables, problem, here)
     if here and tables["model"] is not None:

@@ -1,7 +1,7 @@
 """Which settings do not go together, why, and what to do instead: what `check` refuses and docs/combinations.md shows.
 
 The page is written from these tables (`python -m recipes.combinations > docs/combinations.md`), so that it cannot tell
-of other refusals than there are.
+of other refusals than there are. The module is long because it is one table: a row is read, and added, by itself.
 """
 
 from collections.abc import Callable
@@ -181,6 +181,15 @@ REFUSED = (
         lambda t, own: _images(t) and own.algorithm not in SEEING,
         ("data.view",),
         "choose one of these, or a view of the data that is text",
+    ),
+    Refusal(
+        "data.view",
+        ("builder=vsllava", "rl.steps=10", "data.view=none"),
+        "reinforcement would reward guesses: no prompt shows its signal",
+        "a view that shows it",
+        lambda t, own: t.rl is not None and getattr(t.data, "view", None) == "none",
+        ("rl",),
+        "choose another view, or set rl = false",
     ),
     Refusal(
         "rerank.prompts",

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from data_builders.table import extra
 from eval import sandbox
-from recipes.asked import leaves
+from recipes.asked import tasks_of
 from recipes.config import model_folder
 from recipes.errors import ConfigErrors, RecipeError
 from recipes.loader import load, profiles, read_file
@@ -124,7 +124,7 @@ def tables_of(table, name):
 
 def tasks_lack(spec):
     """What lm-eval's own tasks ask for beside it, where one of them is evaluated, by itself or in a group."""
-    asked = {task for name in (*spec.tasks, *spec.general) for task, _ in leaves(name)}
+    asked = tasks_of((*spec.tasks, *spec.general))
     return [
         (True, f"{package} is not installed, and the task {task} needs it: {extra('benchmarks')}.")
         for task, packages in TASK_PACKAGES.items()

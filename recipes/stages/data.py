@@ -55,15 +55,19 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     """
     replies = (runtime.runs or out) / FILE
     build = builder_module(spec.builder).build
-    tests_outside = outside(getattr(spec.data, "benchmarks", ()))
     metrics = build(spec.data, inputs["corpus"], out, spec.seed, runtime.bar, runtime.say, replies)
     if spec.mix is not None:
-        metrics |= mix_in(spec.mix, tests_outside, spec.seed, out)
+        metrics |= mix_in(spec.mix, outside_of(spec.data), spec.seed, out)
     if spec.texts:
-        metrics |= write_texts(inputs["texts"], spec.texts, tests_outside, out)
+        metrics |= write_texts(inputs["texts"], spec.texts, outside_of(spec.data), out)
     metrics["gold"] = prove_gold(out)
     prove_images(out)
     return metrics
+
+
+def outside_of(data) -> dict:
+    """{name: items} of the test sets that a `[data]` table names."""
+    return outside(getattr(data, "benchmarks", ()))
 
 
 def write_texts(folder, name, tests_outside, data: Path) -> dict:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
-from recipes.asked import leaves, replies_to
+from recipes.asked import replies_to, tasks_of
 from recipes.config import ROOT
 from recipes.errors import RecipeError
 from recipes.plan import Work
@@ -27,9 +27,10 @@ REQUEST_TOKENS, SHOT_TOKENS = 200, 150  # prompt and reply, and an example, with
 def forecast(spec, counts: dict, runs: Path) -> Work:
     """`counts["reads"]` names the stages before this one. Replies by rule are no work, and not counted."""
     asked, unknown = replies_to((*spec.eval.tasks, *spec.eval.general), counts)
-    greedy = sum(asked[name] for name in spec.eval.tasks if kind_of(name) != "sampled")
-    sampled = sum(asked[name] for name in spec.eval.tasks if kind_of(name) == "sampled")
-    general, models, shots = sum(asked[name] for name in spec.eval.general), tuned(counts["reads"]), spec.eval.fewshot
+    own, models, shots = tasks_of(spec.eval.tasks), tuned(counts["reads"]), spec.eval.fewshot
+    sampled = sum(asked[task] for task in own if kind_of(task) == "sampled")
+    greedy = sum(asked[task] for task in own) - sampled
+    general = sum(asked[task] for task in tasks_of(spec.eval.general))
     requests = (greedy + general) * (1 + len(models)) + sampled * len(models) + greedy * (shots > 0)
     return Work(
         rows=requests,
@@ -54,8 +55,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     if spec.eval.fewshot and vision.shown(rows):
         runtime.say("evaluate: few-shot left out, its examples would have no images")
         spec = spec.model_copy(update={"eval": spec.eval.model_copy(update={"fewshot": 0})})
-    named = [task for name in (*spec.eval.tasks, *spec.eval.general) for task, _ in leaves(name)]
-    own = all(any(TASKS.rglob(f"{name}.yaml")) for name in named)
+    own = all(tasks_of((*spec.eval.tasks, *spec.eval.general)).values())
     # lm-eval's own tasks take ten seconds to index; they are looked at only where one is named.
     manager = TaskManager(
         include_path=str(TASKS), include_defaults=not own, metadata={"data": str(inputs["data"].resolve())}
@@ -141,7 +141,7 @@ def available(manager, names, runtime) -> dict[str, list[str]]:
     from eval.hooks import NoTestRows
 
     found = {}
-    for name in [task for group in names for task, _ in leaves(group)]:
+    for name in tasks_of(names):
         try:
             found[name] = list(manager.load([name])["tasks"])
         except NoTestRows as error:
