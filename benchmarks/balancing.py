@@ -16,14 +16,14 @@ from pathlib import Path
 from statistics import mean
 
 from eval.hooks import GENERAL
-from recipes.config import ROOT, Balance, Recipe
-from recipes.loader import load
-from recipes.models import load_adapters, load_base, load_tokenizer
-from recipes.objectives.routing import entropy
-from recipes.observe import observe
+from recipes.config.load import load
+from recipes.config.schema import ROOT, Balance, Recipe
+from recipes.methods.probe.observe import observe
+from recipes.models.loader import load_adapters, load_base, load_tokenizer
+from recipes.models.routing import entropy
+from recipes.models.training import read_rows
 from recipes.pipeline import Job, run
 from recipes.stages.sft import expert_types
-from recipes.training import read_rows
 
 ROWS = 2
 ARMS = {

@@ -15,10 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from data_builders.corpus.pool import cores
-from data_builders.corpus.reader import read_corpus
-from data_builders.quality.ledger import Ledger
-from tests.pdf_files import BOLD, column, pdf
+from data_builders.core.ledger import Ledger
+from data_builders.sources.pool import cores
+from data_builders.sources.reader import read_corpus
+from tests.helpers.pdf_files import BOLD, column, pdf
 
 SEED = 7
 WORDS = 400  # of a page

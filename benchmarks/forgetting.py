@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.arms import compare
-from recipes.loader import load
+from recipes.config.load import load
 from recipes.pipeline import Job, run
 from recipes.report.leaderboard import write_leaderboard
 from recipes.report.load import load_evaluation

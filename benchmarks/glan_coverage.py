@@ -23,13 +23,13 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+from data_builders.core.ledger import Ledger
 from data_builders.glan import agents, builder, coverage, planning, sampling
 from data_builders.glan.bank import read_bank
 from data_builders.glan.expert import open_expert
 from data_builders.glan.rows import concept_id
 from data_builders.glan.spec import Spec
 from data_builders.glan.taxonomy import read_taxonomy
-from data_builders.quality.ledger import Ledger
 
 AGAIN = 10  # questions from one concept set in the repeated way
 WAYS = ("fresh", "single", "repeated", "one")

@@ -3,7 +3,7 @@
 Four arms on the same frozen linear layer and the same input, forward and backward:
 
     base      the linear layer alone
-    stacked   recipes.adapters.loramoe: all A in one matrix, all B in another
+    stacked   recipes.models.loramoe: all A in one matrix, all B in another
     loop      the same arithmetic expert after expert, each with its own A, B and dropout, as the authors' code has it
     lora      peft's LoRA of rank experts x r, which has as many weights as the experts, and no router
 
@@ -25,9 +25,9 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
-from recipes import models
-from recipes.adapters.loramoe.config import LoraMoeConfig
-from recipes.adapters.loramoe.layer import LoraMoeLinear
+from recipes.models import loader
+from recipes.models.loramoe.config import LoraMoeConfig
+from recipes.models.loramoe.layer import LoraMoeLinear
 
 SEED = 42
 ALPHA = 32
@@ -74,8 +74,8 @@ def frozen(columns: int, rows: int, quantization: str, dtype: torch.dtype) -> nn
 
         quantised = bitsandbytes.nn.Linear4bit(columns, rows, bias=False, compute_dtype=dtype, quant_type="nf4")
         quantised.load_state_dict(layer.state_dict())
-        return quantised.to(models.device()).requires_grad_(False)
-    return layer.to(models.device(), dtype).requires_grad_(False)
+        return quantised.to(loader.device()).requires_grad_(False)
+    return layer.to(loader.device(), dtype).requires_grad_(False)
 
 
 def arms_of(case, quantization: str, dtype: torch.dtype) -> dict[str, nn.Module]:
@@ -85,7 +85,7 @@ def arms_of(case, quantization: str, dtype: torch.dtype) -> dict[str, nn.Module]
     config = LoraMoeConfig(
         r=rank, num_experts=experts, lora_alpha=ALPHA, dropout=dropout, init_weights=False, router_init="kaiming"
     )
-    stacked = LoraMoeLinear(base, "default", config).to(models.device())
+    stacked = LoraMoeLinear(base, "default", config).to(loader.device())
     for part in (stacked.loramoe_A, stacked.loramoe_B, stacked.loramoe_router):
         part.to(dtype)
     one = LoraConfig(
@@ -161,8 +161,8 @@ def ratio(times: dict[str, list[float]], over: str, under: str, less: str | None
 def measure(case, tokens: int, repetitions: int, quantization: str, dtype: torch.dtype) -> None:
     columns, rows, experts, rank, dropout = case
     arms = arms_of(case, quantization, dtype)
-    x = torch.randn(1, tokens, columns, device=models.device(), dtype=dtype).requires_grad_()
-    out = torch.randn(1, tokens, rows, device=models.device(), dtype=dtype)
+    x = torch.randn(1, tokens, columns, device=loader.device(), dtype=dtype).requires_grad_()
+    out = torch.randn(1, tokens, rows, device=loader.device(), dtype=dtype)
     apart = difference(arms["stacked"], arms["loop"], x)
     if apart > (1e-4 if dtype == torch.float32 else 3e-2):
         raise SystemExit(f"stacked and loop differ by {apart:.1e}: no timing of unequal work")
@@ -202,8 +202,8 @@ def main() -> None:
     )
     args = parser.parse_args()
     cases = [(*map(int, args.case[:4]), float(args.case[4]))] if args.case else CASES
-    dtype = torch.bfloat16 if models.device() == "cuda" else torch.float32
-    print(f"{args.tokens} tokens, {dtype}, {torch.get_num_threads()} threads, device {models.device()}, seed {SEED}")
+    dtype = torch.bfloat16 if loader.device() == "cuda" else torch.float32
+    print(f"{args.tokens} tokens, {dtype}, {torch.get_num_threads()} threads, device {loader.device()}, seed {SEED}")
     for case in cases:
         measure(case, args.tokens, args.repetitions, args.quantization, dtype)
 

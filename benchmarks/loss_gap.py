@@ -19,10 +19,10 @@ from pathlib import Path
 
 import torch
 
-from recipes import models
-from recipes.config import Model
-from recipes.observe import batches_of
-from recipes.training import read_rows
+from recipes.config.schema import Model
+from recipes.methods.probe.observe import batches_of
+from recipes.models import loader
+from recipes.models.training import read_rows
 
 DRAWS = 2000  # of the bootstrap
 
@@ -75,7 +75,7 @@ def main():
     parser.add_argument("--seed", type=int, default=42)
     options = parser.parse_args()
     spec = Model(name=options.model)
-    model, tokenizer = models.load_reached(spec, options.adapter).eval(), models.load_tokenizer(spec)
+    model, tokenizer = loader.load_reached(spec, options.adapter).eval(), loader.load_tokenizer(spec)
     found = {}
     for split, file in (("train", options.train), ("test", options.test)):
         rows = read_rows(file)

@@ -11,7 +11,7 @@ import random
 import resource
 import time
 
-from data_builders.quality.similar import near_duplicates
+from data_builders.core.similar import near_duplicates
 
 SEED = 7
 THRESHOLD = 0.8

@@ -13,12 +13,12 @@ import json
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from data_builders.schema import read_jsonl
+from data_builders.core.schema import read_jsonl
 from data_builders.vsllava import builder
 from data_builders.vsllava.spec import Spec
 from eval.graders import grade
-from recipes import models
-from recipes.config import Model
+from recipes.config.schema import Model
+from recipes.models import loader
 from recipes.report import stats
 
 LEVELS = (20.0, 10.0, 5.0, 0.0, -5.0, -10.0)  # dB
@@ -51,7 +51,7 @@ def replies(model, tokenizer, rows: list[dict], batch: int, longest: int) -> lis
     for start in range(0, len(rows), batch):
         prompts = [row["prompt"] for row in rows[start : start + batch]]
         texts = tokenizer.apply_chat_template(prompts, tokenize=False, add_generation_prompt=True)
-        asked = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(models.device())
+        asked = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(loader.device())
         asked.pop("token_type_ids", None)
         told = model.generate(**asked, max_new_tokens=longest, do_sample=False)[:, asked["input_ids"].shape[1] :]
         found += tokenizer.batch_decode(told, skip_special_tokens=True)
@@ -97,10 +97,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/noise_sweep"))
     args = parser.parse_args()
     base = Model(name=args.base)
-    tokenizer, model = models.load_tokenizer(base), models.load_base(base)
+    tokenizer, model = loader.load_tokenizer(base), loader.load_base(base)
     adapters = {name: Path(folder) / "adapter" for name, folder in (pair.split("=", 1) for pair in args.model)}
     if adapters:
-        model = models.load_adapters(model, adapters)
+        model = loader.load_adapters(model, adapters)
     model.eval()
     table = {name: {} for name in ("rules", "base", *adapters)}
     for level in LEVELS:

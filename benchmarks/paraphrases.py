@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_builders.quality.embedding import embedder
+from data_builders.core.embedding import embedder
 
 CORPUS = Path(__file__).parents[1] / "data_builders" / "analogseeker" / "corpus"
 COSINES = (0.5, 0.6, 0.7, 0.8, 0.9)

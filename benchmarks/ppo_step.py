@@ -19,17 +19,17 @@ from datasets import Dataset
 from peft import LoraConfig
 from trl import GRPOConfig, GRPOTrainer
 
-from recipes import models, training
-from recipes.config import Model, Rl
-from recipes.models import causal_lm
-from recipes.rl.ppo import PPOConfig, PPOTrainer
+from recipes.config.schema import Model, Rl
+from recipes.methods.rl.ppo import PPOConfig, PPOTrainer
+from recipes.models import loader, training
+from recipes.models.loader import causal_lm
 
 SEED = 42
 PARTS = ("generation", "scoring", "update")
 
 
 def now() -> float:
-    if models.device() == "cpu":
+    if loader.device() == "cpu":
         return time.process_time()
     torch.cuda.synchronize()
     return time.monotonic()
@@ -93,11 +93,11 @@ def run(name, arm, args, folder) -> tuple[dict, dict]:
     trainer_class, make = {"ppo": (PPOTrainer, PPOConfig), "grpo": (GRPOTrainer, GRPOConfig)}[name]
     trainer = training.build(
         timed(trainer_class),
-        models.load_base(Model(name=args.model)),
+        loader.load_base(Model(name=args.model)),
         reward_funcs=[lambda completions, **_: [len(c[0]["content"]) % 7 / 6 for c in completions]],
         args=make(**settings | {"save_strategy": "no"}),
         train_dataset=Dataset.from_list(prompts),
-        processing_class=models.load_tokenizer(Model(name=args.model)),
+        processing_class=loader.load_tokenizer(Model(name=args.model)),
         peft_config=adapter if arm == "lora" else None,
     )
     began = now()
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--rollouts", type=int, default=3, help="of one measurement")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of all arms after one that does not count")
     args = parser.parse_args()
-    print(f"{args.replies} replies of {args.tokens} tokens, {args.iterations} iterations, device {models.device()}")
+    print(f"{args.replies} replies of {args.tokens} tokens, {args.iterations} iterations, device {loader.device()}")
     for arm in ("full", "lora"):
         found = {"grpo": [], "ppo": []}
         for count in range(args.rounds + 1):

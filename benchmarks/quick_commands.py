@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 
-from recipes.config import ROOT
+from recipes.config.schema import ROOT
 
 BASELINE = "interpreter with pydantic"
 COMMANDS = {

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from recipes import models
-from recipes.config import Model
+from recipes.config.schema import Model
+from recipes.models import loader
 
 SEED = 42
 SIZES = {  # hidden, feed-forward, layers, heads, key-value heads, one matrix for input and output
@@ -45,12 +45,12 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="7b")
     parser.add_argument("--to", type=Path, required=True, help="folder to write; bf16, two bytes a weight")
     args = parser.parse_args()
-    tokenizer = models.load_tokenizer(Model())
+    tokenizer = loader.load_tokenizer(Model())
     config = config_of(args.size)
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         setattr(config, name, getattr(tokenizer, name))
     torch.manual_seed(SEED)
-    with torch.device(models.device()):
+    with torch.device(loader.device()):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     model.save_pretrained(args.to)
     tokenizer.save_pretrained(args.to)

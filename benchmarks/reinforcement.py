@@ -16,13 +16,13 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks.arms import compare
-from recipes import artefact
-from recipes.config import ROOT, Recipe, Rl
-from recipes.loader import load
+from recipes.artifacts import store
+from recipes.artifacts.stage_specs import EvaluateStage
+from recipes.artifacts.steps import Step, base_model, tasks
+from recipes.config.load import load
+from recipes.config.schema import ROOT, Recipe, Rl
 from recipes.pipeline import Job, make, run
 from recipes.report.load import Evaluation, load_evaluation
-from recipes.stage_specs import EvaluateStage
-from recipes.steps import Step, base_model, tasks
 
 ROLLOUTS, TUNING_ROLLOUTS = 10, 6
 RATES = (1e-4, 5e-4)
@@ -64,7 +64,7 @@ def evaluated(recipe: Recipe, done: dict[str, Path], runs: Path) -> Evaluation:
     """One evaluation of all models of a seed."""
     job, spec = Job(recipe, runs), EvaluateStage(model=recipe.model, eval=recipe.eval, seed=recipe.seed)
     step = Step("evaluate", spec, tuple(done), watched=base_model(recipe.model) | tasks(recipe.eval))
-    with artefact.lock(job.home):
+    with store.lock(job.home):
         return load_evaluation(make(job, step, done, fresh=False))
 
 
@@ -102,7 +102,7 @@ def compared(recipes: dict[int, Recipe], runs: Path) -> None:
             print("\n" + "\n".join(compare(task.name, answers, against)))
     print("\nthe last stage of each arm, and KL to the base in nats a token on gold replies; means over seeds")
     for arm in [arm for arm in answers if arm != "base"]:
-        print(f"  {arm} {described([(artefact.read_manifest(done[arm]), e.observed[arm]) for done, e in found])}")
+        print(f"  {arm} {described([(store.read_manifest(done[arm]), e.observed[arm]) for done, e in found])}")
 
 
 def described(arm: list[tuple[dict, dict]]) -> str:

@@ -16,8 +16,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from data_builders.corpus.repair import FOUND, GRAM, WINDOW, cut, difference, share_of
-from data_builders.quality.leaks import squeezed
+from data_builders.core.leaks import squeezed
+from data_builders.sources.repair import FOUND, GRAM, WINDOW, cut, difference, share_of
 
 CORPUS = Path(__file__).parents[1] / "data_builders" / "analogseeker" / "corpus"
 WORDS = 1024  # of a chapter, as one chunk has

@@ -22,14 +22,14 @@ from peft import LoraConfig, get_peft_model
 from transformers import set_seed
 from trl import SFTConfig, SFTTrainer
 
-from recipes import models, training
-from recipes.config import Model, Sft
-from recipes.stage_specs import SftStage
+from recipes.artifacts.stage_specs import SftStage
+from recipes.config.schema import Model, Sft
+from recipes.models import loader, training
 from recipes.stages import sft
 
 SEED = 42
 ROWS = 8  # of a step: the default of TRL's per_device_train_batch_size
-HEAD_CHOICE = trl.trainer.utils._use_triton  # as TRL has it, before recipes.training changes it
+HEAD_CHOICE = trl.trainer.utils._use_triton  # as TRL has it, before recipes.models.training changes it
 
 
 def tokens_of(tokenizer, row) -> tuple[list[int], int]:
@@ -77,7 +77,7 @@ def adapter(table: Sft) -> LoraConfig:
 
 def ours(stage, tokenizer, rows, examples, folder):
     mean = sum(len(ids) for ids, _ in examples) / len(examples)
-    base = models.load_base(stage.model, training=True)
+    base = loader.load_base(stage.model, training=True)
     return sft.make_trainer(stage, base, tokenizer, Dataset.from_list(rows), mean, folder)
 
 
@@ -92,11 +92,11 @@ def trl_defaults(stage, tokenizer, rows, examples, folder):
         report_to="none",
         save_strategy="no",
         disable_tqdm=True,
-        use_cpu=models.device() == "cpu",
+        use_cpu=loader.device() == "cpu",
     )
     return training.build(
         SFTTrainer,
-        models.load_base(stage.model),
+        loader.load_base(stage.model),
         args=arguments,
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
@@ -111,7 +111,7 @@ def bare_loop(stage, tokenizer, examples):
     alone, AdamW, a linear rate.
     """
     set_seed(SEED)
-    model = get_peft_model(models.load_base(stage.model, training=True), adapter(stage.sft))
+    model = get_peft_model(loader.load_base(stage.model, training=True), adapter(stage.sft))
     base = model.get_base_model()
     order = sorted(examples, key=lambda e: -len(e[0]))
     starts = list(range(0, len(order), ROWS))
@@ -125,7 +125,7 @@ def bare_loop(stage, tokenizer, examples):
     for start in starts:
         batch = {k: v.to(model.device) for k, v in pad(order[start : start + ROWS], tokenizer.pad_token_id).items()}
         target = batch.pop("labels")[:, 1:]
-        with torch.autocast(models.device(), torch.bfloat16, enabled=models.fast_bf16()):
+        with torch.autocast(loader.device(), torch.bfloat16, enabled=loader.fast_bf16()):
             hidden = base.model(**batch, use_cache=False).last_hidden_state[:, :-1]
             loss = F.cross_entropy(base.lm_head(hidden[target != -100]).float(), target[target != -100])
         loss.backward()
@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3, help="rounds of all arms; the median is printed")
     args = parser.parse_args()
-    tokenizer = models.load_tokenizer(Model())
+    tokenizer = loader.load_tokenizer(Model())
     with open(args.data / "sft.jsonl", encoding="utf-8") as lines:
         rows = [{k: r[k] for k in ("prompt", "completion")} for r in map(json.loads, lines)]
     rows, held = rows[: args.rows], rows[args.rows : args.rows + 256]
@@ -151,8 +151,8 @@ def main() -> None:
     table = Sft(epochs=1.0, batch_tokens=round(ROWS * real / len(rows)), scheduler="linear", warmup_ratio=0.0)
     stage = SftStage(model=Model(), sft=table, seed=SEED)
     print(
-        f"{len(rows)} rows, {real} real tokens, {torch.get_num_threads()} threads, device {models.device()}, "
-        f"loss before {held_out_loss(models.load_base(stage.model), held, tokenizer.pad_token_id):.4f}"
+        f"{len(rows)} rows, {real} real tokens, {torch.get_num_threads()} threads, device {loader.device()}, "
+        f"loss before {held_out_loss(loader.load_base(stage.model), held, tokenizer.pad_token_id):.4f}"
     )
     speeds, losses = {}, {}
     for _ in range(args.rounds):

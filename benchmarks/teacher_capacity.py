@@ -35,11 +35,11 @@ from pathlib import Path
 import openai
 from pydantic import BaseModel, ConfigDict
 
-from data_builders.teacher.asking import open_teacher
-from data_builders.teacher.chat import Chat
-from data_builders.teacher.table import Teacher
+from data_builders.llm.asking import open_teacher
+from data_builders.llm.chat import Chat
+from data_builders.llm.table import Teacher
 
-SERVER = Path(__file__).parents[1] / "tests" / "teacher_server.py"
+SERVER = Path(__file__).parents[1] / "tests" / "helpers" / "teacher_server.py"
 ROOM = 64
 SETTINGS = {"known": (64, 0.0), "unknown": (128, 0.0), "faults": (64, 0.02)}
 

@@ -23,10 +23,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from data_builders.quality.ledger import prove
+from data_builders.core.ledger import prove
 
 ROOT = Path(__file__).parents[1]
-SERVER = ROOT / "tests" / "teacher_server.py"
+SERVER = ROOT / "tests" / "helpers" / "teacher_server.py"
 BUILD = """
 import json, sys
 from contextlib import contextmanager

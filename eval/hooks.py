@@ -15,13 +15,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from eval.choices import LETTERS
+from eval.benchmarks.sciriff import DATASET as SCIRIFF
+from eval.benchmarks.sciriff import rows as sciriff_rows
 from eval.graders import grade, is_readable, majority
-from eval.reply import extract_answer, format_score
-from eval.sciriff import DATASET as SCIRIFF
-from eval.sciriff import rows as sciriff_rows
+from eval.graders.choices import LETTERS
+from eval.graders.reply import extract_answer, format_score
 
-GENERAL = Path(__file__).resolve().parents[1] / "recipes" / "embedded" / "model" / "general_test.jsonl"
+GENERAL = Path(__file__).resolve().parents[1] / "recipes" / "lab" / "model" / "general_test.jsonl"
 AMSBENCH = "wwhhyy/AMSBench"
 AMSBENCH_ITEMS = 1257
 SHOTS = 256  # few-shot examples are drawn from this many training rows, spread evenly over the file

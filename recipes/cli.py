@@ -11,10 +11,10 @@ import traceback
 import warnings
 from pathlib import Path
 
-from recipes.errors import RecipeError
-from recipes.secret import mask, mask_argv
-from recipes.stage_list import STAGES
-from recipes.trained import TRAINED
+from recipes.artifacts.lineage import TRAINED
+from recipes.base.errors import RecipeError
+from recipes.base.redact import mask, mask_argv
+from recipes.config.stage_list import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 WRONG_USAGE = 2
@@ -156,7 +156,7 @@ def main(argv=None):
     except Exception as error:
         stated = any(
             kind.__name__ == "DataError" for kind in type(error).__mro__
-        )  # data_builders.schema's own RecipeError
+        )  # data_builders.core.schema's own RecipeError
         print(mask(str(error) if stated else traceback.format_exc()), file=sys.stderr)
     return 1
 
@@ -182,7 +182,7 @@ def quiet_libraries():
 
 
 def recipe_of(options, here=True):
-    from recipes.loader import load
+    from recipes.config.load import load
 
     return load(options.file, options.name, options.profile, options.set, here)
 
@@ -231,8 +231,8 @@ def run_check(options):
 
 def run_plan(options):
     from recipes import pipeline
-    from recipes.asked import warnings
-    from recipes.plan import table
+    from recipes.artifacts.forecasts import table
+    from recipes.config.request_counts import warnings
 
     job = job_of(options)
     print("\n".join(table(pipeline.survey(job))))
@@ -297,9 +297,9 @@ def run_embedded(options):
     if word not in ("build", "score"):
         print(EMBEDDED_HELP, file=sys.stdout if word in ("-h", "--help") else sys.stderr)
         return 0 if word in ("-h", "--help") else WRONG_USAGE
-    read = importlib.import_module("recipes.embedded.options").READ[word]
+    read = importlib.import_module("recipes.lab.options").READ[word]
     given = read(rest)  # wrong usage and --help end here, before anything heavy is imported
-    return importlib.import_module(f"recipes.embedded.{word}").main(given)
+    return importlib.import_module(f"recipes.lab.{word}").main(given)
 
 
 PRINTING = (list_recipes, show, run_plan, run_diff, run_doctor)  # whose output may be cut off and nothing is lost

@@ -15,17 +15,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recipes import artefact, plan, provenance
-from recipes.config import ROOT, Recipe
-from recipes.digest import Digests, fingerprint
-from recipes.errors import RecipeError
-from recipes.loader import as_toml
-from recipes.memory import PeakMemory
-from recipes.runtime import Runtime, duration
-from recipes.stage_list import STAGES
-from recipes.stage_specs import DataStage, spec_of
-from recipes.steps import Step, base_model, general, key_of, source, tasks, tests_outside
-from recipes.trained import TRAINED
+from recipes.artifacts import forecasts, provenance, store
+from recipes.artifacts.lineage import TRAINED
+from recipes.artifacts.stage_specs import DataStage, spec_of
+from recipes.artifacts.steps import Step, base_model, general, key_of, source, tasks, tests_outside
+from recipes.base.errors import RecipeError
+from recipes.base.hashing import Digests, fingerprint
+from recipes.base.memory import PeakMemory
+from recipes.base.runtime import Runtime, duration
+from recipes.config.load import as_toml
+from recipes.config.schema import ROOT, Recipe
+from recipes.config.stage_list import STAGES
 
 
 def wire(recipe):
@@ -85,13 +85,13 @@ def run(job, until="report", fresh=False):
     names = [*(step.name for step in steps), "report"]
     if until not in names:
         raise RecipeError(f"this recipe has no stage {until!r}", where="--until", allowed=", ".join(names))
-    with artefact.lock(job.home):
+    with store.lock(job.home):
         wanted = steps[: names.index(until) + 1]
         for step in wanted:
             done[step.name] = make(job, step, done, fresh, wanted)
             if step.name == "data":
                 check_rows(job.recipe, wanted, counted(done["data"]))
-        artefact.write_json(job.home / artefact.LATEST, {stage: folder.name for stage, folder in done.items()})
+        store.write_json(job.home / store.LATEST, {stage: folder.name for stage, folder in done.items()})
         if until == "report":
             report(job, done)
     return done
@@ -105,7 +105,7 @@ def make(job, step, done, fresh, steps):
     module = job.stages(step.module or step.name)
     key = key_of(step, module, done, job.digests)
     final, out = job.home / key.folder, job.home / f"{key.folder}.partial"
-    if not fresh and artefact.find(job.home, key, job.digests):
+    if not fresh and store.find(job.home, key, job.digests):
         job.say(step.name, f"cached {key.fingerprint[:8]}")
         return final
     if fresh:
@@ -114,24 +114,26 @@ def make(job, step, done, fresh, steps):
         job.say(step.name, f"finished earlier {key.fingerprint[:8]}")
         return final
     resumed = out.exists()
-    reason = "rebuild: --fresh" if fresh else artefact.why(job.home, key)
+    reason = "rebuild: --fresh" if fresh else store.why(job.home, key)
     job.say(step.name, reason + (", going on from where it stopped" if resumed else ""))
     with kept(job, step.name, out):
         out.mkdir(parents=True, exist_ok=True)
         inputs = step.given | {name: done[name] for name in step.reads}
         counts = (counted(done["data"]) if done else {}) | {"reads": step.reads}
-        expected = plan.forecast(module, step.name, step.spec, counts, inputs, reason, job.runs, job.runtime).predicted
+        expected = forecasts.forecast(
+            module, step.name, step.spec, counts, inputs, reason, job.runs, job.runtime
+        ).predicted
         if step.name == "data":
             foresee(job, steps, counts)
         job.runtime.predicted, job.runtime.runs = expected, job.runs
-        started, clock, cpu = artefact.now(), time.monotonic(), time.process_time()
+        started, clock, cpu = store.now(), time.monotonic(), time.process_time()
         with PeakMemory() as memory:
             metrics = module.run(step.spec, inputs, out, job.runtime)
         seconds, cpu_seconds = time.monotonic() - clock, time.process_time() - cpu
         manifest = key.described() | {
             "recipe": job.recipe.name,
             "profile": job.recipe.profile,
-            "outputs": artefact.outputs(out, job.digests),
+            "outputs": store.outputs(out, job.digests),
             "metrics": finite(metrics),
             "seconds": seconds,
             "cpu_seconds": cpu_seconds,
@@ -139,27 +141,27 @@ def make(job, step, done, fresh, steps):
             "peak_memory_bytes": memory.bytes,
             **({"peak_gpu_bytes": memory.gpu_bytes} if memory.gpu_bytes else {}),
             "predicted": expected,
-            "provenance": provenance.record(job.argv, started, artefact.now()),
+            "provenance": provenance.record(job.argv, started, store.now()),
         }
-        artefact.write_json(out / artefact.MANIFEST, manifest)
-        artefact.publish(out, final)
+        store.write_json(out / store.MANIFEST, manifest)
+        store.publish(out, final)
     job.say(step.name, f"done in {duration(seconds)} {key.fingerprint[:8]}")
     return final
 
 
 def adopt(out, final, key, digests):
     """Finish an artefact whose writer was killed between its manifest and the rename; whether it could."""
-    if not (out / artefact.MANIFEST).exists():
+    if not (out / store.MANIFEST).exists():
         return False
     try:
-        manifest = artefact.read_manifest(out)
-        artefact.verify(out, manifest, digests)
+        manifest = store.read_manifest(out)
+        store.verify(out, manifest, digests)
     except RecipeError:
         manifest = {"fingerprint": None}
     if manifest["fingerprint"] != key.fingerprint:
-        (out / artefact.MANIFEST).unlink()  # the stage goes on in the folder and writes another
+        (out / store.MANIFEST).unlink()  # the stage goes on in the folder and writes another
         return False
-    artefact.publish(out, final)
+    store.publish(out, final)
     return True
 
 
@@ -197,7 +199,7 @@ def kept(job, stage, out):
         job.say(stage, f"stopped; what is done is kept in {out}")
         raise
     except Exception as error:
-        if artefact.disk_full(error):
+        if store.disk_full(error):
             raise RecipeError(
                 "the disk is full; what was written so far is kept",
                 where=out,
@@ -229,18 +231,18 @@ def survey(job):
         state = f"after {', '.join(waits)}"
         if not waits:
             key = key_of(step, module, done, job.digests)
-            if folder := artefact.find(job.home, key, job.digests):
+            if folder := store.find(job.home, key, job.digests):
                 done[step.name] = folder
                 if step.name == "data":
                     counts = counted(folder)
                     check_rows(job.recipe, steps, counts)
-                lines.append(plan.Forecast(step.name, f"cached {key.fingerprint[:8]}"))
+                lines.append(forecasts.Forecast(step.name, f"cached {key.fingerprint[:8]}"))
                 continue
             begun = ", begun" if (job.home / f"{key.folder}.partial").exists() else ""
-            state = artefact.why(job.home, key) + begun
+            state = store.why(job.home, key) + begun
         inputs = step.given | {name: done[name] for name in step.reads if name in done}
         counts["reads"] = step.reads
-        lines.append(plan.forecast(module, step.name, step.spec, counts, inputs, state, job.runs, job.runtime))
+        lines.append(forecasts.forecast(module, step.name, step.spec, counts, inputs, state, job.runs, job.runtime))
         if step.name == "data":
             check_rows(job.recipe, steps, counts)
     return lines
@@ -248,7 +250,7 @@ def survey(job):
 
 def counted(data):
     """What a data artefact tells later stages: its metrics, and the rows of every JSONL file under the file's stem."""
-    counts = dict(artefact.read_manifest(data)["metrics"])
+    counts = dict(store.read_manifest(data)["metrics"])
     for file in sorted(data.glob("*.jsonl")):
         with open(file, "rb") as lines:
             counts[file.stem] = sum(1 for _ in lines)
@@ -259,7 +261,7 @@ def report(job, done, always=False):
     """Write `report/` from the artefacts, where what it is made of has changed or `always`; its folder."""
     out = job.home / "report"
     context = {"summary": job.recipe.summary, "command": job.command}
-    manifests = {stage: (folder / artefact.MANIFEST).read_text(encoding="utf-8") for stage, folder in done.items()}
+    manifests = {stage: (folder / store.MANIFEST).read_text(encoding="utf-8") for stage, folder in done.items()}
     code = job.digests.tree(ROOT / "recipes" / "report")
     reviewed = {path.parent.name: job.digests.of(path) for path in job.home.glob("review-*/answers.json")}
     made_of = fingerprint([context, as_toml(job.recipe), manifests, code, reviewed])

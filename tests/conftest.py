@@ -18,7 +18,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # processes with as many threads each a
 @pytest.fixture
 def place(tmp_path):
     """A folder with a recipe whose stages only write small files."""
-    from tests.fake_pipeline import Place
+    from tests.helpers.fake_pipeline import Place
 
     return Place(tmp_path / "place")
 

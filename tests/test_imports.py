@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.config import ROOT
+from recipes.config.schema import ROOT
 
 SLOW = {"torch", "transformers", "trl", "peft", "lm_eval", "datasets", "accelerate", "scipy", "numpy", "pint"}
 SLOW |= {"openai", "asyncio", "jinja2", "sqlite3", "multiprocessing"}  # from 20 to 70 ms each, of a command's 200
@@ -51,13 +51,13 @@ def test_quick_commands_load_nothing_heavy(words):
 
 
 def test_check_of_the_configuration_loads_nothing_heavy():
-    assert loaded_by("from recipes.loader import load; load('recipes.toml', 'analogseeker', here=False)") == set()
+    assert loaded_by("from recipes.config.load import load; load('recipes.toml', 'analogseeker', here=False)") == set()
 
 
 def test_the_pipeline_and_the_stages_load_nothing_heavy_before_a_stage_runs():
     names = [f"recipes.stages.{file.stem}" for file in sorted((ROOT / "recipes" / "stages").glob("[a-z]*.py"))]
     assert {"recipes.stages.data", "recipes.stages.sft", "recipes.stages.rl", "recipes.stages.evaluate"} <= set(names)
-    modules = ["recipes.pipeline", "recipes.plan", *names]
+    modules = ["recipes.pipeline", "recipes.artifacts.forecasts", *names]
     assert (
         loaded_by("; ".join(f"import {name}" for name in modules)) & {"torch", "transformers", "trl", "peft", "lm_eval"}
         == set()

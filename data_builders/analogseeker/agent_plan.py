@@ -8,10 +8,10 @@ import math
 from collections import defaultdict
 
 from data_builders.analogseeker import agents
-from data_builders.schema import STANCES, order, stable_id
-from data_builders.teacher.bill import bill, together
-from data_builders.teacher.prompts import prompt
-from data_builders.teacher.protocol import Request
+from data_builders.analogseeker.protocol import Request
+from data_builders.core.schema import STANCES, order, stable_id
+from data_builders.llm.bill import bill, together
+from data_builders.llm.prompts import prompt
 
 SPARE = 1.2  # test questions asked for each one wanted: some are dropped by the gates
 QUESTION_TOKENS = {"open": 60, "mcq": 130}  # of the question agent's reply, for the bill; the post-processor's is

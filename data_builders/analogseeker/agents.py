@@ -10,11 +10,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from data_builders.schema import order
-from data_builders.teacher.chat import Chat, Unusable
-from data_builders.teacher.choices import letter_of, shown
-from data_builders.teacher.prompts import prompt, quoted
-from data_builders.teacher.protocol import Reply
+from data_builders.analogseeker.protocol import Reply
+from data_builders.core.schema import order
+from data_builders.llm.chat import Chat, Unusable
+from data_builders.llm.choices import letter_of, shown
+from data_builders.llm.prompts import prompt, quoted
 
 PROMPTS = Path(__file__).parent / "prompts"
 FORMS = {"mcq": "the letter of the right option alone", "open": "the final answer, at most 20 words"}

@@ -25,24 +25,24 @@ from pathlib import Path
 from data_builders.analogseeker.agent_plan import AgentPlanner, prompt_versions
 from data_builders.analogseeker.card import told
 from data_builders.analogseeker.checks import bills_of, mended, without_weak
+from data_builders.analogseeker.duplicates import without_duplicates
+from data_builders.analogseeker.extractive import mine_facts
 from data_builders.analogseeker.forms import with_statements
 from data_builders.analogseeker.plan import Planner
+from data_builders.analogseeker.protocol import PROMPT_VERSION
 from data_builders.analogseeker.rows import graded_row, sft_row
 from data_builders.analogseeker.teach import taught
-from data_builders.corpus.reader import read_corpus
-from data_builders.finish import Leaks, Made, finish
-from data_builders.quality.benchmarks import outside
-from data_builders.quality.duplicates import without_duplicates
-from data_builders.quality.gates import first_failed
-from data_builders.quality.leaks import KINDS
-from data_builders.quality.ledger import CHOSEN, Ledger, prove
-from data_builders.quality.selection import first, in_turns
-from data_builders.schema import DataError, Qtsa, order, stable_id
-from data_builders.teacher.arithmetic import operations, parse
-from data_builders.teacher.bill import Lengths, together
-from data_builders.teacher.extractive import mine_facts
-from data_builders.teacher.protocol import PROMPT_VERSION
-from data_builders.teacher.store import FILE
+from data_builders.core.arithmetic import operations, parse
+from data_builders.core.benchmarks import outside
+from data_builders.core.build import Leaks, Made, finish
+from data_builders.core.gates import first_failed
+from data_builders.core.leaks import KINDS
+from data_builders.core.ledger import CHOSEN, Ledger, prove
+from data_builders.core.schema import DataError, Qtsa, order, stable_id
+from data_builders.core.selection import first, in_turns
+from data_builders.llm.bill import Lengths, together
+from data_builders.llm.store import FILE
+from data_builders.sources.reader import read_corpus
 
 VERSION = 3
 SHIPPED = Path(__file__).parent / "corpus"

@@ -5,9 +5,9 @@ from collections import Counter
 from data_builders.analogseeker.agent_plan import prompt_versions
 from data_builders.analogseeker.agents import Agents
 from data_builders.analogseeker.checks import RUBRIC
-from data_builders.quality.judge import read_rubric
-from data_builders.teacher.expert import Expert
-from data_builders.teacher.protocol import PROMPT_VERSION
+from data_builders.analogseeker.expert import Expert
+from data_builders.analogseeker.protocol import PROMPT_VERSION
+from data_builders.core.judge import read_rubric
 
 
 def _teacher_card(table):

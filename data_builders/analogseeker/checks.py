@@ -7,9 +7,9 @@ from pathlib import Path
 
 from data_builders.analogseeker.agent_plan import bill_of
 from data_builders.analogseeker.rows import prompt_text, reply_text
-from data_builders.corpus.reader import count_tokens
-from data_builders.corpus.repair import repair_bill, repaired, statuses
-from data_builders.quality.judge import Item, judge_bill, judged, read_rubric
+from data_builders.core.judge import Item, judge_bill, judged, read_rubric
+from data_builders.sources.reader import count_tokens
+from data_builders.sources.repair import repair_bill, repaired, statuses
 
 RUBRIC = Path(__file__).with_name("rubric.toml")
 

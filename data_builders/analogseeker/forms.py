@@ -7,9 +7,9 @@ its options and its key. arXiv 2503.07065, section 3.
 from collections import Counter
 from dataclasses import replace
 
-from data_builders.quality.gates import first_failed
-from data_builders.schema import order, stable_id
-from data_builders.teacher.choices import LETTERS
+from data_builders.core.gates import first_failed
+from data_builders.core.schema import order, stable_id
+from data_builders.llm.choices import LETTERS
 
 FORMS = 3
 

@@ -5,9 +5,9 @@ from collections import defaultdict
 from dataclasses import replace
 
 from data_builders.analogseeker.forms import FORMS
-from data_builders.schema import order
-from data_builders.teacher import arithmetic
-from data_builders.teacher.protocol import Request
+from data_builders.analogseeker.protocol import Request
+from data_builders.core import arithmetic
+from data_builders.core.schema import order
 
 
 def held_out(nodes, material, share, seed):

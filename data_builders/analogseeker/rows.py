@@ -2,8 +2,8 @@
 
 import re
 
-from data_builders.schema import GradedRow, SftRow, stable_id
-from data_builders.teacher.choices import LETTERS
+from data_builders.core.schema import GradedRow, SftRow, stable_id
+from data_builders.llm.choices import LETTERS
 
 FILTERS = ["gates", "exact duplicates", "near duplicates"]  # what every record has passed
 GRADERS = {"mcq": "choice", "calc": "numeric", "open": "text"}

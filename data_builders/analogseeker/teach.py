@@ -3,10 +3,10 @@
 from collections import Counter
 
 from data_builders.analogseeker.agents import Agents
-from data_builders.corpus.reader import count_tokens
-from data_builders.teacher.asking import open_teacher
-from data_builders.teacher.expert import Expert
-from data_builders.teacher.protocol import in_order
+from data_builders.analogseeker.expert import Expert
+from data_builders.analogseeker.protocol import in_order
+from data_builders.llm.asking import open_teacher
+from data_builders.sources.reader import count_tokens
 
 
 def taught(table, requests, path, bar, say):

@@ -12,12 +12,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from data_builders.core.schema import stable_id
 from data_builders.glan.outline import Outline, Syllabus, read_subjects
 from data_builders.glan.sampling import Sample
-from data_builders.schema import stable_id
-from data_builders.teacher.chat import Chat, Unusable, said
-from data_builders.teacher.choices import shown
-from data_builders.teacher.prompts import prompt, quoted
+from data_builders.llm.chat import Chat, Unusable, said
+from data_builders.llm.choices import shown
+from data_builders.llm.prompts import prompt, quoted
 
 PROMPTS = Path(__file__).parent / "prompts"
 PLAN = {"temperature": 1.0, "top_p": 0.95, "max_tokens": 8000}

@@ -2,11 +2,11 @@
 
 from collections import Counter
 
+from data_builders.core.schema import order
+from data_builders.core.selection import SURPLUS
 from data_builders.glan import coverage
 from data_builders.glan.filters import filtered, in_use
 from data_builders.glan.rows import concept_id, graded_row, sft_row
-from data_builders.quality.selection import SURPLUS
-from data_builders.schema import order
 
 
 def trained(written, spec, ledger, seed):

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from data_builders.corpus.facts import Formula, Given
-from data_builders.schema import DataError, stable_id
-from data_builders.teacher import arithmetic
+from data_builders.core import arithmetic
+from data_builders.core.schema import DataError, stable_id
+from data_builders.sources.facts import Formula, Given
 
 FOLDER = "bank"
 LEAST = 8  # combinations of values that a formula needs

@@ -24,19 +24,19 @@ being defensible too.
 from collections import Counter
 from pathlib import Path
 
-from data_builders.finish import Leaks, Made, finish
+from data_builders.core.benchmarks import outside
+from data_builders.core.build import Leaks, Made, finish
+from data_builders.core.leaks import KINDS
+from data_builders.core.ledger import Ledger
 from data_builders.glan import agents, assembly, planning, sampling
 from data_builders.glan.bank import read_bank
 from data_builders.glan.expert import open_expert
 from data_builders.glan.outline import folded, held_out
 from data_builders.glan.taxonomy import FILE as TAXONOMY
 from data_builders.glan.taxonomy import chosen, read_taxonomy
-from data_builders.quality.benchmarks import outside
-from data_builders.quality.leaks import KINDS
-from data_builders.quality.ledger import Ledger
-from data_builders.teacher.asking import open_teacher
-from data_builders.teacher.bill import Lengths, bill, together
-from data_builders.teacher.store import FILE
+from data_builders.llm.asking import open_teacher
+from data_builders.llm.bill import Lengths, bill, together
+from data_builders.llm.store import FILE
 
 VERSION = 2
 SHIPPED = Path(__file__).parent / "corpus"

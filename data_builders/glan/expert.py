@@ -10,16 +10,16 @@ import random
 import re
 from functools import cache
 
+from data_builders.analogseeker.expert import givens
+from data_builders.core import arithmetic
 from data_builders.glan import wordings
 from data_builders.glan.agents import ASK
 from data_builders.glan.solving import Solver
-from data_builders.teacher import arithmetic
-from data_builders.teacher.asking import Asker
-from data_builders.teacher.chat import Raw
-from data_builders.teacher.choices import LETTERS, shown
-from data_builders.teacher.endpoint import Rejected
-from data_builders.teacher.expert import givens
-from data_builders.teacher.store import Store
+from data_builders.llm.asking import Asker
+from data_builders.llm.chat import Raw
+from data_builders.llm.choices import LETTERS, shown
+from data_builders.llm.endpoint import Rejected
+from data_builders.llm.store import Store
 
 VERSION = 1  # raise it when a question gets another reply: replies are stored under it
 OPTIONS = len(LETTERS)

@@ -2,10 +2,10 @@
 
 from collections import Counter
 
+from data_builders.core.gates import words
+from data_builders.core.selection import SURPLUS
+from data_builders.core.similar import near_duplicates
 from data_builders.glan.coverage import ALIKE, repeats
-from data_builders.quality.gates import words
-from data_builders.quality.selection import SURPLUS
-from data_builders.quality.similar import near_duplicates
 
 REFUSALS = tuple(
     f" {phrase} "

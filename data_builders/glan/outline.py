@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from data_builders.schema import order
-from data_builders.teacher.chat import Unusable, json_object
+from data_builders.core.schema import order
+from data_builders.llm.chat import Unusable, json_object
 
 Name = Annotated[str, BeforeValidator(lambda text: " ".join(str(text).split())), Field(min_length=1, max_length=200)]
 Text = Annotated[str, BeforeValidator(lambda text: " ".join(str(text).split())), Field(max_length=2000)]

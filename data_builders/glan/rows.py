@@ -3,10 +3,10 @@
 import re
 from dataclasses import dataclass
 
+from data_builders.core.schema import GradedRow, SftRow, stable_id
 from data_builders.glan.agents import prompt_versions
 from data_builders.glan.outline import folded
-from data_builders.schema import GradedRow, SftRow, stable_id
-from data_builders.teacher.choices import letter_of
+from data_builders.llm.choices import letter_of
 
 QUANTITY = re.compile(r"-?\d+(?:\.\d+)?(?: ([A-Za-z%]+[\w/*^]*))?")
 

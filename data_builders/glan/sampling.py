@@ -8,7 +8,7 @@ import math
 import random
 from dataclasses import dataclass
 
-from data_builders.schema import order, stable_id
+from data_builders.core.schema import order, stable_id
 
 MOST = 5
 

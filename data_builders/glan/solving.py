@@ -3,10 +3,10 @@
 import re
 from fractions import Fraction
 
+from data_builders.analogseeker.expert import quantity
+from data_builders.core import arithmetic
 from data_builders.glan import wordings
-from data_builders.teacher import arithmetic
-from data_builders.teacher.choices import LETTERS
-from data_builders.teacher.expert import quantity
+from data_builders.llm.choices import LETTERS
 
 GIVEN = re.compile(r"(\w+) = (-?\d+(?:\.\d+)?)")
 

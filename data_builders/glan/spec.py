@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from data_builders.table import Count, KeptApart, Share, Table
-from data_builders.teacher.table import Teacher
+from data_builders.core.table import Count, KeptApart, Share, Table
+from data_builders.llm.table import Teacher
 
 
 class Tests(Table):

@@ -3,7 +3,7 @@
 import tomllib
 from dataclasses import dataclass
 
-from data_builders.schema import DataError
+from data_builders.core.schema import DataError
 
 FILE = "taxonomy.toml"
 KINDS = ("academic", "vocational")

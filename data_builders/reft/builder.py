@@ -20,13 +20,13 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from data_builders.corpus.reader import count_tokens
-from data_builders.finish import Leaks, Made, finish
-from data_builders.quality.benchmarks import outside
-from data_builders.quality.ledger import Ledger
+from data_builders.core.benchmarks import outside
+from data_builders.core.build import Leaks, Made, finish
+from data_builders.core.ledger import Ledger
+from data_builders.core.schema import DataError
 from data_builders.reft import generated, published
 from data_builders.reft.worked import graded_row, sft_row
-from data_builders.schema import DataError
+from data_builders.sources.reader import count_tokens
 
 VERSION = 1
 FLOW = [(("rows",), ("records",)), (("records",), ("decontaminate", "test"))]  # of published files

@@ -11,10 +11,10 @@ import string
 import tomllib
 from dataclasses import dataclass
 
-from data_builders.quality.selection import first, in_turns
+from data_builders.core import arithmetic
+from data_builders.core.schema import DataError, order
+from data_builders.core.selection import first, in_turns
 from data_builders.reft.worked import Worked
-from data_builders.schema import DataError, order
-from data_builders.teacher import arithmetic
 
 FILE = "families.toml"
 LEVELS = {1: "one", 2: "two", 3: "three", 4: "four"}

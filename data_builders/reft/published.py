@@ -9,12 +9,12 @@ import json
 import re
 from fractions import Fraction
 
-from data_builders.quality.gates import TAGS
-from data_builders.quality.leaks import find_leaks
-from data_builders.quality.selection import SURPLUS
+from data_builders.core import arithmetic
+from data_builders.core.gates import TAGS
+from data_builders.core.leaks import find_leaks
+from data_builders.core.schema import DataError, order, stable_id
+from data_builders.core.selection import SURPLUS
 from data_builders.reft.worked import Worked, graded_row, sft_row
-from data_builders.schema import DataError, order, stable_id
-from data_builders.teacher import arithmetic
 
 MARK = re.compile(r"<<([^<>]*)=([^<>=]*)>>")
 NUMBER = re.compile(r"-?(?:\d+(?:\.\d*)?|\.\d+)")
@@ -224,7 +224,7 @@ def _cut(records, size, step, ledger):
 
 
 def _clean(training, tests, spec, ledger):
-    """The training records of which no row holds a test item (data_builders/quality/leaks.py)."""
+    """The training records of which no row holds a test item (data_builders/core/leaks.py)."""
     items = [graded_row(worked, worked.family, spec.chain, spec.tolerance) for worked in tests]
     rows = {sft_row(worked, spec.chain).id: worked for worked in training}
     hits = {hit["row"]: hit for hit in find_leaks([sft_row(worked, spec.chain) for worked in training], items)}

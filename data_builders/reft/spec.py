@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from data_builders.table import Count, KeptApart, Share, Shares, Table
+from data_builders.core.table import Count, KeptApart, Share, Shares, Table
 
 
 class Tests(Table):

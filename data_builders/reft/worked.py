@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from data_builders.schema import GradedRow, SftRow, stable_id
+from data_builders.core.schema import GradedRow, SftRow, stable_id
 
 ASK = {
     "natural": "Give the final answer in <answer> tags.",

@@ -22,16 +22,17 @@ nobody has checked it, tests included. Without RDKit only the form of a SMILES s
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from data_builders.corpus.reader import count_tokens
-from data_builders.corpus.repair import repair_bill, repaired, statuses
-from data_builders.finish import Leaks, Made, finish
-from data_builders.quality.benchmarks import outside, without_items
-from data_builders.quality.judge import judge_bill
-from data_builders.quality.leaks import KINDS
-from data_builders.quality.ledger import Ledger
-from data_builders.quality.selection import SURPLUS, in_turns
-from data_builders.quality.text_quality import label_bill
-from data_builders.schema import DataError, order, read_jsonl
+from data_builders.core.benchmarks import outside, without_items
+from data_builders.core.build import Leaks, Made, finish
+from data_builders.core.judge import judge_bill
+from data_builders.core.leaks import KINDS
+from data_builders.core.ledger import Ledger
+from data_builders.core.schema import DataError, order, read_jsonl
+from data_builders.core.selection import SURPLUS, in_turns
+from data_builders.core.table import general_rows
+from data_builders.core.text_quality import label_bill
+from data_builders.llm.bill import Lengths, bill, together
+from data_builders.llm.store import FILE
 from data_builders.scilitllm import published, synthesis, texts
 from data_builders.scilitllm.expert import Expert
 from data_builders.scilitllm.facts import fact_rows
@@ -40,9 +41,8 @@ from data_builders.scilitllm.molecules import checker
 from data_builders.scilitllm.reports import FOLDER
 from data_builders.scilitllm.rows import graded_row, sft_row
 from data_builders.scilitllm.tasks import TASKS
-from data_builders.table import general_rows
-from data_builders.teacher.bill import Lengths, bill, together
-from data_builders.teacher.store import FILE
+from data_builders.sources.reader import count_tokens
+from data_builders.sources.repair import repair_bill, repaired, statuses
 
 VERSION = 2
 FLOW = [(("synthesis",), ("similar",)), (("similar",), ("judge",)), (("judge",), ("sft", "test"))]

@@ -7,7 +7,7 @@ remark. It knows nothing of the corpus.
 
 import random
 
-from data_builders.schema import order
+from data_builders.core.schema import order
 from data_builders.scilitllm.reports import templates
 
 GROUPS = ("O", "N", "S", "F", "I", "Cl", "Br")

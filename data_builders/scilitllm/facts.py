@@ -6,7 +6,7 @@ document that states every fact of its substance; a substance without one is not
 
 import re
 
-from data_builders.schema import GradedRow, SftRow, order, stable_id
+from data_builders.core.schema import GradedRow, SftRow, order, stable_id
 from data_builders.scilitllm.reports import templates
 from data_builders.scilitllm.tasks import ASK
 

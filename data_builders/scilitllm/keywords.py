@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from data_builders.teacher.sentences import STOP
+from data_builders.core.sentences import STOP
 
 ELEMENTS = frozenset(
     re.findall(

@@ -9,7 +9,7 @@ one-sentence summaries; of a test item each counts as right.
 import json
 from dataclasses import dataclass
 
-from data_builders.schema import DataError, GradedRow, SftRow, order, read_jsonl, stable_id
+from data_builders.core.schema import DataError, GradedRow, SftRow, order, read_jsonl, stable_id
 from data_builders.scilitllm.tasks import ASK
 
 SETS = ("pubmedqa", "scitldr")

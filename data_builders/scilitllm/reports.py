@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from data_builders.schema import encode, stable_id
+from data_builders.core.schema import encode, stable_id
 
 FOLDER = Path(__file__).parent / "world"
 REPORTS = "reports.toml"

@@ -1,6 +1,6 @@
 """Records to rows."""
 
-from data_builders.schema import GradedRow, SftRow, stable_id
+from data_builders.core.schema import GradedRow, SftRow, stable_id
 from data_builders.scilitllm.tasks import TASKS
 
 FILTERS = ["form", "near duplicates"]  # what every record has passed in synthesis.records; the judge sees not all

@@ -4,11 +4,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from data_builders.corpus.repair import Repair
-from data_builders.quality.judge import Judge
-from data_builders.quality.text_quality import TextQuality
-from data_builders.table import Count, KeptApart, Need, Share, Table, extra
-from data_builders.teacher.table import Teacher, how
+from data_builders.core.judge import Judge
+from data_builders.core.table import Count, KeptApart, Need, Share, Table, extra
+from data_builders.core.text_quality import TextQuality
+from data_builders.llm.table import Teacher, how
+from data_builders.sources.repair import Repair
 
 
 class World(Table):

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from data_builders.quality.judge import Item, judged, read_rubric
-from data_builders.quality.similar import near_duplicates
-from data_builders.schema import stable_id
+from data_builders.core.judge import Item, judged, read_rubric
+from data_builders.core.schema import stable_id
+from data_builders.core.similar import near_duplicates
+from data_builders.llm.chat import Chat
+from data_builders.llm.prompts import prompt
+from data_builders.llm.survey import survey
 from data_builders.scilitllm.keywords import jobs_rng
 from data_builders.scilitllm.tasks import TASKS, Molecule, record
-from data_builders.teacher.chat import Chat
-from data_builders.teacher.prompts import prompt
-from data_builders.teacher.survey import survey
 
 PROMPTS = Path(__file__).parent / "prompts"
 RUBRIC = Path(__file__).with_name("rubric.toml")

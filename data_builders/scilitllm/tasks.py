@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from data_builders.quality.gates import ASSISTANT, SOURCE, TAGS
-from data_builders.schema import order
+from data_builders.core.gates import ASSISTANT, SOURCE, TAGS
+from data_builders.core.schema import order
+from data_builders.llm.choices import LETTERS
 from data_builders.scilitllm import molecules
-from data_builders.teacher.choices import LETTERS
 
 ASK = "Give the final answer in <answer> tags."
 ASK_OPTION = "Give the right option in <answer> tags."

@@ -5,11 +5,11 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from data_builders.corpus.reader import count_tokens, read_corpus
-from data_builders.quality.text_quality import quality_cut
-from data_builders.schema import Node, order
+from data_builders.core.schema import Node, order
+from data_builders.core.text_quality import quality_cut
 from data_builders.scilitllm import published
 from data_builders.scilitllm.reports import reports, substances, write
+from data_builders.sources.reader import count_tokens, read_corpus
 
 DOCUMENTS = "documents"  # the folder of documents where published sets lie beside it
 

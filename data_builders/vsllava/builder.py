@@ -29,11 +29,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data_builders.corpus.reader import count_tokens
-from data_builders.finish import Leaks, Made, finish
-from data_builders.quality.benchmarks import outside
-from data_builders.quality.ledger import Ledger
-from data_builders.schema import DataError, order
+from data_builders.core.benchmarks import outside
+from data_builders.core.build import Leaks, Made, finish
+from data_builders.core.ledger import Ledger
+from data_builders.core.schema import DataError, order
+from data_builders.sources.reader import count_tokens
 from data_builders.vsllava import questions
 from data_builders.vsllava.features import describe, heading, measure, quantise
 from data_builders.vsllava.image import illustrated

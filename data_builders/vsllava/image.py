@@ -14,7 +14,7 @@ from io import BytesIO
 import numpy as np
 from scipy.signal import hilbert
 
-from data_builders.schema import DataError, GradedRow, SftRow, store_image
+from data_builders.core.schema import DataError, GradedRow, SftRow, store_image
 from data_builders.vsllava.features import amplitudes
 from data_builders.vsllava.signals import METRIC
 

@@ -4,7 +4,7 @@ import string
 import tomllib
 from dataclasses import dataclass
 
-from data_builders.schema import DataError, GradedRow, SftRow, order, stable_id
+from data_builders.core.schema import DataError, GradedRow, SftRow, order, stable_id
 from data_builders.vsllava.bearing import BEARINGS
 from data_builders.vsllava.signals import RECORDED, SIMULATED, SPECS, Asked, Signal, text
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_builders.schema import DataError
+from data_builders.core.schema import DataError
 from data_builders.vsllava.bearing import BEARINGS
 from data_builders.vsllava.signals import METRIC, RECORDED, Signal
 

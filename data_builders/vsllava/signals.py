@@ -11,7 +11,7 @@ from itertools import product
 
 import numpy as np
 
-from data_builders.schema import order
+from data_builders.core.schema import order
 from data_builders.vsllava import waves
 from data_builders.vsllava.bearing import BEARINGS
 

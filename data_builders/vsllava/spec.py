@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from data_builders.table import Count, KeptApart, Need, Share, Shares, Table, extra
+from data_builders.core.table import Count, KeptApart, Need, Share, Shares, Table, extra
 
 
 class Tests(Table):

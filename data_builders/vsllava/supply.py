@@ -4,8 +4,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from data_builders.quality.selection import in_turns
-from data_builders.schema import order
+from data_builders.core.schema import order
+from data_builders.core.selection import in_turns
 from data_builders.vsllava import questions
 from data_builders.vsllava.recordings import read_recordings, split
 from data_builders.vsllava.signals import HELD_OUT, SPECS, TAUGHT, simulate

@@ -1,6 +1,6 @@
 """`chat`: talk to the newest result of a recipe."""
 
-from recipes import results
+from recipes.models import checkpoints
 
 
 def run(job, *, model=None, question=None):
@@ -8,17 +8,17 @@ def run(job, *, model=None, question=None):
 
     `model` is base, a training stage, or None for the newest.
     """
-    recipe, (stage, done) = job.recipe, results.choose(job, model)
-    loaded, reader = results.load(recipe, done)
+    recipe, (stage, done) = job.recipe, checkpoints.choose(job, model)
+    loaded, reader = checkpoints.load(recipe, done)
     limit = recipe.eval.max_new_tokens
     if question is not None:
-        print(results.reply(loaded, reader, [{"prompt": [{"role": "user", "content": question}]}], limit)[0])
+        print(checkpoints.reply(loaded, reader, [{"prompt": [{"role": "user", "content": question}]}], limit)[0])
         return
     print(f"{recipe.name} {stage}: type a question; an empty line ends")
     messages = []
     while line := ask():
         messages.append({"role": "user", "content": line})
-        answer = results.reply(loaded, reader, [{"prompt": messages}], limit)[0]
+        answer = checkpoints.reply(loaded, reader, [{"prompt": messages}], limit)[0]
         messages.append({"role": "assistant", "content": answer})
         print(answer)
 

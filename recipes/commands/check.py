@@ -1,10 +1,10 @@
 """`check`: every recipe under every profile, and the gold answers of the data that is already built."""
 
-from recipes.artefact import latest
-from recipes.asked import warnings
-from recipes.config import DEFAULT_PROFILE
-from recipes.errors import ConfigErrors
-from recipes.loader import load, profiles, read_file
+from recipes.artifacts.store import latest
+from recipes.base.errors import ConfigErrors
+from recipes.config.load import load, profiles, read_file
+from recipes.config.request_counts import warnings
+from recipes.config.schema import DEFAULT_PROFILE
 
 
 def check(file, name, runs, profile=None, sets=(), more=""):

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from recipes.artefact import MANIFEST, Key, latest, read_manifest
-from recipes.config import DEFAULT_PROFILE
-from recipes.errors import RecipeError
+from recipes.artifacts.store import MANIFEST, Key, latest, read_manifest
+from recipes.base.errors import RecipeError
+from recipes.config.schema import DEFAULT_PROFILE
 
 
 def diff(a, b, runs):

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from data_builders.table import extra
+from data_builders.core.table import extra
 from eval import sandbox
-from recipes.asked import tasks_of
-from recipes.config import model_folder
-from recipes.errors import ConfigErrors, RecipeError
-from recipes.loader import load, profiles, read_file
-from recipes.provenance import device, gpus, versions
+from recipes.artifacts.provenance import device, gpus, versions
+from recipes.base.errors import ConfigErrors, RecipeError
+from recipes.config.load import load, profiles, read_file
+from recipes.config.request_counts import tasks_of
+from recipes.config.schema import model_folder
 
 CORE = (
     "torch",

@@ -7,10 +7,10 @@ import json
 import shutil
 from pathlib import Path
 
-from recipes import results
-from recipes.config import model_folder
-from recipes.errors import RecipeError
-from recipes.trained import start
+from recipes.artifacts.lineage import start
+from recipes.base.errors import RecipeError
+from recipes.config.schema import model_folder
+from recipes.models import checkpoints
 
 PARITY_PROMPTS = 64  # test prompts on which adapter and merged model have to give the same answers
 CARD = """---
@@ -46,7 +46,7 @@ The adapter's experts are mixed by a router for each token, so it cannot be merg
 loads it once this package is imported:
 
 ```python
-import recipes.adapters.loramoe
+import recipes.models.loramoe
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
@@ -74,22 +74,22 @@ def run(job, *, model=None, to, least=0.0):
             allowed="a folder that does not exist yet",
             fix="name another, or remove it",
         )
-    recipe, runs, (stage, done) = job.recipe, job.runs, results.choose(job, model)
+    recipe, runs, (stage, done) = job.recipe, job.runs, checkpoints.choose(job, model)
     whole, _ = start(recipe.model, done)
     rows = test_rows(job)
-    from recipes import models
+    from recipes.models import loader
 
-    loaded, reader = results.load(recipe, done, rows)
+    loaded, reader = checkpoints.load(recipe, done, rows)
     before = answers(loaded, reader, rows, recipe.eval)
     if least:
         drop_experts(loaded, job.home, stage, least)
     unfinished = to.with_name(to.name + ".partial")
     shutil.rmtree(unfinished, ignore_errors=True)
-    base = None if models.mergeable(loaded) else base_beside(whole, unfinished, to)
+    base = None if loader.mergeable(loaded) else base_beside(whole, unfinished, to)
     if base is None:
         write_merged(loaded, unfinished)
     else:
-        from recipes import training
+        from recipes.models import training
 
         if (unfinished / "base").is_dir():
             loaded.generation_config.save_pretrained(unfinished / "base")  # it may stop at one token more
@@ -126,10 +126,10 @@ def run(job, *, model=None, to, least=0.0):
 
 def drop_experts(model, home: Path, stage: str, least: float) -> None:
     """Take the experts out of `model` that the newest evaluation under `home` saw below the share `least`."""
-    from recipes import artefact
-    from recipes.adapters.loramoe.prune import prune, used_experts
+    from recipes.artifacts import store
+    from recipes.models.loramoe.prune import prune, used_experts
 
-    done = artefact.latest(home)
+    done = store.latest(home)
     observed = {}
     if "evaluate" in done:
         observed = json.loads((done["evaluate"] / "models.json").read_text(encoding="utf-8"))["observed"]
@@ -149,7 +149,7 @@ def drop_experts(model, home: Path, stage: str, least: float) -> None:
 
 
 def write_merged(model, folder: Path) -> None:
-    from recipes.rl.value_head import HEAD
+    from recipes.models.value_head import HEAD
 
     merged = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
     if hasattr(merged, HEAD):
@@ -170,9 +170,9 @@ def base_beside(model, folder: Path, to: Path) -> str:
 
 def test_rows(job) -> list[dict]:
     """An even choice of the newest test set's rows."""
-    from recipes import artefact
+    from recipes.artifacts import store
 
-    data = artefact.latest(job.home).get("data")
+    data = store.latest(job.home).get("data")
     if data is None:
         raise RecipeError(
             "there are no test prompts yet to compare replies on",
@@ -180,7 +180,7 @@ def test_rows(job) -> list[dict]:
             got="no data",
             fix=f"{job.command} --until data",
         )
-    from recipes import training
+    from recipes.models import training
 
     rows = training.read_rows(data / "test.jsonl")
     return rows[:: max(1, len(rows) // PARITY_PROMPTS)][:PARITY_PROMPTS]
@@ -190,13 +190,13 @@ def answers(model, reader, rows, table) -> list[str]:
     return [
         text
         for i in range(0, len(rows), table.batch_size)
-        for text in results.reply(model, reader, rows[i : i + table.batch_size], table.max_new_tokens)
+        for text in checkpoints.reply(model, reader, rows[i : i + table.batch_size], table.max_new_tokens)
     ]
 
 
 def reread(recipe, folder: Path, reader, rows) -> list[str]:
     """Replies of what lies on disk, loaded like any transformers folder, or as an adapter beside its base."""
-    from recipes import models
+    from recipes.models import loader
 
     adapter = (folder / "adapter_config.json").is_file()
     where = folder / "base" if adapter else folder
@@ -205,18 +205,18 @@ def reread(recipe, folder: Path, reader, rows) -> list[str]:
         plain = plain.model_copy(update={"name": str(where.resolve()), "revision": "main"})
     if not adapter:
         plain = plain.model_copy(update={"quantization": "none"})
-    model = models.load_reached(plain, folder if adapter else None)
+    model = loader.load_reached(plain, folder if adapter else None)
     return answers(model.eval(), reader, rows, recipe.eval)
 
 
 def score_command(recipe, runs: Path, to: Path, base: str | None) -> str:
     """The stock lm_eval command that gives the report's scores again; with LoRAMoE made known to peft before it, where
     the adapter lies beside its `base`."""
-    from recipes import artefact
+    from recipes.artifacts import store
 
-    data = artefact.latest(runs / recipe.name / recipe.profile)["data"]
+    data = store.latest(runs / recipe.name / recipe.profile)["data"]
     tasks = ",".join([*recipe.eval.tasks, *recipe.eval.general])
-    program = "lm_eval" if base is None else "python -m recipes.adapters.loramoe run"
+    program = "lm_eval" if base is None else "python -m recipes.models.loramoe run"
     weights = f"pretrained={to}" if base is None else f"pretrained={base},peft={to},tokenizer={to}"
     return (
         f"{program} --model hf --model_args {weights},dtype=auto --include_path eval/tasks --tasks {tasks} "
@@ -227,10 +227,10 @@ def score_command(recipe, runs: Path, to: Path, base: str | None) -> str:
 
 
 def write_card(recipe, runs, stage, folder, out, same, asked, loading):
-    from recipes import artefact
+    from recipes.artifacts import store
 
-    done = artefact.latest(runs / recipe.name / recipe.profile)
-    scores = artefact.read_manifest(done["evaluate"])["metrics"]["scores"] if "evaluate" in done else {}
+    done = store.latest(runs / recipe.name / recipe.profile)
+    scores = store.read_manifest(done["evaluate"])["metrics"]["scores"] if "evaluate" in done else {}
     tasks = sorted({task for row in scores.values() for task in row})
     table = "\n".join(
         f"| {name} | " + " | ".join(f"{row[t]:.3f}" if t in row else "" for t in tasks) + " |"
@@ -251,7 +251,7 @@ def write_card(recipe, runs, stage, folder, out, same, asked, loading):
             seed=recipe.seed,
             stage=stage,
             laboratory=laboratory,
-            fingerprint=artefact.read_manifest(folder)["fingerprint"] if folder else "none",
+            fingerprint=store.read_manifest(folder)["fingerprint"] if folder else "none",
             tasks=" | ".join(tasks),
             rule="---|" * len(tasks),
             scores=table,

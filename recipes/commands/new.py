@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from string import Template
 
-from recipes.config import ROOT
-from recipes.errors import RecipeError
-from recipes.loader import NAME, read_file
+from recipes.base.errors import RecipeError
+from recipes.config.load import NAME, read_file
+from recipes.config.schema import ROOT
 
 SKELETON = Path(__file__).parent / "skeleton"
 FILES = {  # template: what it becomes

@@ -1,12 +1,13 @@
 """`report`: the newest run's report again, or one leaderboard over all runs."""
 
-from recipes import artefact, pipeline
-from recipes.errors import RecipeError
+from recipes import pipeline
+from recipes.artifacts import store
+from recipes.base.errors import RecipeError
 
 
 def report(job):
     """Write the report of the newest finished run of the job's recipe and profile."""
-    done = artefact.latest(job.home)
+    done = store.latest(job.home)
     if "evaluate" not in done:
         raise RecipeError(
             "no evaluated run of this recipe yet",
@@ -14,7 +15,7 @@ def report(job):
             got=", ".join(done) or "nothing",
             fix=job.command,
         )
-    with artefact.lock(job.home):
+    with store.lock(job.home):
         pipeline.report(job, done, always=True)
 
 

@@ -1,7 +1,7 @@
 """`review`: a sheet on which an expert judges rows of the data, and what the expert's answers say."""
 
-from recipes import artefact
-from recipes.errors import RecipeError
+from recipes.artifacts import store
+from recipes.base.errors import RecipeError
 from recipes.report import review
 
 
@@ -10,8 +10,8 @@ def run(job, data, count, answers, again):
 
     `again` is this command without --items and --read.
     """
-    folder = data or artefact.latest(job.home).get("data")
-    if folder is None or not (folder / artefact.MANIFEST).is_file():
+    folder = data or store.latest(job.home).get("data")
+    if folder is None or not (folder / store.MANIFEST).is_file():
         raise RecipeError(
             "there are no data to review yet",
             where=folder or job.home,

@@ -1,8 +1,8 @@
 """`list`: the recipes of a file, one line each, from the raw TOML alone; `show`: one of them resolved."""
 
-from recipes.config import DEFAULT_PROFILE
-from recipes.loader import as_toml, profiles, read_file
-from recipes.stage_list import STAGES
+from recipes.config.load import as_toml, profiles, read_file
+from recipes.config.schema import DEFAULT_PROFILE
+from recipes.config.stage_list import STAGES
 
 ALWAYS = ("data", "evaluate")  # stages of every recipe, whatever its file says of them
 

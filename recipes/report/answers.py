@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from recipes.errors import RecipeError
+from recipes.base.errors import RecipeError
 from recipes.report.jsonfiles import read_json, read_rows
 
 

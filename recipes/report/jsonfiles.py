@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recipes.errors import RecipeError
-from recipes.jsonl import rows_of
+from recipes.base.errors import RecipeError
+from recipes.base.jsonl import rows_of
 
 
 def read_json(path: Path) -> dict[str, Any]:

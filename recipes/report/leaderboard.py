@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipes.errors import RecipeError
+from recipes.base.errors import RecipeError
 from recipes.report.answers import Model
 from recipes.report.frontier import frontiers
 from recipes.report.jsonfiles import read_json

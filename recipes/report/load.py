@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recipes.errors import RecipeError
+from recipes.base.errors import RecipeError
 from recipes.report.answers import Answers, Model, load_answers, load_results, together
 from recipes.report.jsonfiles import read_json
 
@@ -73,7 +73,7 @@ class Evaluation:
     tasks: tuple[Task, ...]
     prompt: str
     decoding: str
-    observed: dict[str, Any]  # model -> drift from the base and routing, see recipes/observe.py
+    observed: dict[str, Any]  # model -> drift from the base and routing, see recipes/methods/probe/observe.py
     versions: dict[str, str]
     date: float | None  # seconds since 1970
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipes.errors import RecipeError
+from recipes.base.errors import RecipeError
 from recipes.report import stats
 from recipes.report.formats import percent, span
 from recipes.report.jsonfiles import read_json, read_rows

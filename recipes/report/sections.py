@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_builders.quality.ledger import unbalanced
+from data_builders.core.ledger import unbalanced
+from recipes.config.stage_list import STAGES
 from recipes.report import stats
 from recipes.report.charts import Curve
 from recipes.report.jsonfiles import read_json, read_rows
 from recipes.report.load import Evaluation, Manifest
-from recipes.stage_list import STAGES
 
 TEXT = ("documents", "pages", "pieces", "nodes")  # steps of the ledger that count pieces of text, each of its own kind
 ROWS = ("replies", "records", "judge", "sft", "rl", "knowledge", "calculation", "transfer", "decontamination")

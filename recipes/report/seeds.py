@@ -13,7 +13,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from recipes.artefact import flat
+from recipes.artifacts.store import flat
 from recipes.report import stats
 from recipes.report.answers import Answers
 from recipes.report.jsonfiles import read_json

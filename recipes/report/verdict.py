@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+from recipes.config.stage_list import STAGES
 from recipes.report import stats
 from recipes.report.answers import Answers, Model
 from recipes.report.formats import plain_percent, points
 from recipes.report.load import Evaluation, Task
-from recipes.stage_list import STAGES
 
 BETTER, SAME, WORSE, OPEN = "better", "no worse", "worse", "cannot tell"
 STAGE_NAMES = {stage.name: stage.title.lower() for stage in STAGES if stage.measured}

@@ -11,11 +11,11 @@ import math
 import random
 from pathlib import Path
 
-from data_builders.corpus.reader import count_tokens
-from data_builders.table import general_rows
-from recipes.errors import RecipeError
-from recipes.jsonl import rows_of
-from recipes.plan import Work
+from data_builders.core.table import general_rows
+from data_builders.sources.reader import count_tokens
+from recipes.artifacts.forecasts import Work
+from recipes.base.errors import RecipeError
+from recipes.base.jsonl import rows_of
 
 VERSION = 1
 READS = {"data": ["cpt.jsonl"]}
@@ -69,14 +69,14 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     Raises:
         RecipeError: no text, too little general text for `cpt.general_share`, or a loss that is not a number.
     """
-    from recipes import models, tower, training
+    from recipes.models import loader, training, vision_tower
 
-    tokenizer = models.load_tokenizer(spec.model)
+    tokenizer = loader.load_tokenizer(spec.model)
     blocks, told = read_blocks(spec, tokenizer, inputs["data"])
     with runtime.bar("cpt", 0, "steps") as bar:
         trainer = make_trainer(spec, blocks, tokenizer, out)
         trainer.add_callback(training.Watch(bar, "cpt"))
-        with tower.untouched(trainer.model, spec.model.vision):
+        with vision_tower.untouched(trainer.model, spec.model.vision):
             seconds = training.train(trainer, out)
     save(spec, trainer.model, tokenizer, out)
     history = training.write_history(
@@ -99,7 +99,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
 
 def read_blocks(spec, tokenizer, data: Path) -> tuple[list[list[int]], dict]:
     """(blocks of token ids, {"rows": texts, "field_tokens", "general_tokens"}) of the field's and the general text."""
-    from recipes.training import read_rows
+    from recipes.models.training import read_rows
 
     file = data / "cpt.jsonl"
     own = tokenised(tokenizer, read_rows(file) if file.is_file() else [])
@@ -121,7 +121,7 @@ def read_blocks(spec, tokenizer, data: Path) -> tuple[list[list[int]], dict]:
 
 def general_text(spec, tokenizer, wanted: int) -> list[list[int]]:
     """General texts of `wanted` tokens in all, the last one cut; in an order drawn by the seed."""
-    from recipes.training import read_rows
+    from recipes.models.training import read_rows
 
     file, taken = general_rows(spec.cpt), []
     texts = tokenised(tokenizer, read_rows(file))
@@ -166,20 +166,20 @@ def make_trainer(spec, blocks: list[list[int]], tokenizer, out: Path):
     from transformers import set_seed
     from trl import SFTConfig, SFTTrainer
 
-    from recipes import models, tower, training
+    from recipes.models import loader, training, vision_tower
 
     cpt = spec.cpt
-    base = models.load_base(spec.model, training=True)
-    tower.freeze(base, spec.model.vision)
+    base = loader.load_base(spec.model, training=True)
+    vision_tower.freeze(base, spec.model.vision)
     if cpt.method == "full":
-        base = models.every_weight(base, spec.model)
+        base = loader.every_weight(base, spec.model)
     per_step = max(1, min(len(blocks), round(cpt.batch_tokens / cpt.max_length)))
     set_seed(spec.seed)
     arguments = SFTConfig(**training.text_arguments(cpt, per_step, cpt.max_length, spec.seed, out))
     lora = LoraConfig(
         r=cpt.rank,
         lora_alpha=cpt.alpha,
-        target_modules=tower.adapter_targets(base, cpt.target, spec.model.vision),
+        target_modules=vision_tower.adapter_targets(base, cpt.target, spec.model.vision),
         task_type="CAUSAL_LM",
     )
     return training.build(
@@ -194,14 +194,14 @@ def make_trainer(spec, blocks: list[list[int]], tokenizer, out: Path):
 
 def save(spec, model, tokenizer, out: Path) -> None:
     """Write model/: the trained weights, or the unquantised base with the adapter merged into it."""
-    from recipes import models, training
+    from recipes.models import loader, training
 
     if spec.cpt.method == "lora":
         adapter = out / training.CHECKPOINTS / "adapter"
         model.save_pretrained(str(adapter))
         plain = spec.model.model_copy(update={"quantization": "none"})
-        model = models.load_reached(plain, adapter).merge_and_unload()
-    models.stop_with(tokenizer, model)
+        model = loader.load_reached(plain, adapter).merge_and_unload()
+    loader.stop_with(tokenizer, model)
     training.save_result(model, out / "model")
     tokenizer.save_pretrained(str(out / "model"))
 
@@ -212,9 +212,9 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     import tempfile
     import time
 
-    from recipes import models
+    from recipes.models import loader
 
-    tokenizer = models.load_tokenizer(spec.model)
+    tokenizer = loader.load_tokenizer(spec.model)
     if "data" in inputs:
         blocks, _ = read_blocks(spec, tokenizer, inputs["data"])
     else:

@@ -6,15 +6,15 @@ import random
 from pathlib import Path
 from types import SimpleNamespace
 
-from data_builders.corpus.texts import documents
-from data_builders.quality.benchmarks import outside, without_items
-from data_builders.quality.ledger import Ledger
-from data_builders.schema import image_name, read_jsonl, write_json, write_jsonl
-from data_builders.table import general_rows
-from data_builders.teacher.store import FILE
-from recipes.config import WORLD
-from recipes.errors import RecipeError
-from recipes.plan import Work
+from data_builders.core.benchmarks import outside, without_items
+from data_builders.core.ledger import Ledger
+from data_builders.core.schema import image_name, read_jsonl, write_json, write_jsonl
+from data_builders.core.table import general_rows
+from data_builders.llm.store import FILE
+from data_builders.sources.texts import documents
+from recipes.artifacts.forecasts import Work
+from recipes.base.errors import RecipeError
+from recipes.config.schema import WORLD
 
 VERSION = 1
 READS = {"corpus": ["*"], "texts": ["*"]}
@@ -177,6 +177,6 @@ def prove_images(data: Path) -> None:
             "images of the rows are not what their names say",
             where=str(data),
             got=f"{len(faults)} of {len(named)}, such as {faults[0]}",
-            allowed="files written by data_builders.schema.store_image",
+            allowed="files written by data_builders.core.schema.store_image",
             fix="correct the builder; nothing has been trained",
         )

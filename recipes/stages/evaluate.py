@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
-from recipes.asked import replies_to, tasks_of
-from recipes.config import ROOT
-from recipes.errors import RecipeError
-from recipes.plan import Work
-from recipes.stage_list import STAGES
-from recipes.trained import TRAINED, reads_models, start
+from recipes.artifacts.forecasts import Work
+from recipes.artifacts.lineage import TRAINED, reads_models, start
+from recipes.base.errors import RecipeError
+from recipes.config.request_counts import replies_to, tasks_of
+from recipes.config.schema import ROOT
+from recipes.config.stage_list import STAGES
 
 VERSION = 4
 READS = {"data": ["test.jsonl", "sft.jsonl", "rules.jsonl"], "rerank": ["adapter/*"]} | reads_models("evaluate")
@@ -48,8 +48,8 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     """
     from lm_eval.tasks import TaskManager
 
-    from recipes import vision
-    from recipes.training import read_rows
+    from recipes.models import vision
+    from recipes.models.training import read_rows
 
     rows = read_rows(inputs["data"] / "test.jsonl")
     if spec.eval.fewshot and vision.shown(rows):
@@ -74,7 +74,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         runtime.say(f"evaluate: {warning}")
     judge = None
     if any(name.endswith("_rerank") for name in domain):
-        from recipes import models, reranker
+        from recipes.models import loader, reranker
 
         judge = reranker.load_reranker(spec.model, inputs)
     variants = plan_variants(spec, inputs, manager, domain, general)
@@ -83,7 +83,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         if variant["stage"] in inputs:
             watch(spec, variant, scorer, base, inputs["data"], out)
         if judge is not None and "generate_until" not in vars(scorer):  # one scorer serves several variants
-            reranker.picking(scorer, judge, models.load_tokenizer(spec.model))
+            reranker.picking(scorer, judge, loader.load_tokenizer(spec.model))
         tokens += evaluate_variant(spec, variant, scorer, manager, out, runtime)
     index = {
         "models": [
@@ -117,9 +117,9 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
 def too_short(spec, learnt: list[dict]) -> str | None:
     """A warning where more than one in twenty of the replies that were learnt are longer than a reply may be: a model
     that learnt them is cut off before its answer."""
-    from recipes import models
+    from recipes.models import loader
 
-    tokenizer, most = models.load_tokenizer(spec.model), spec.eval.max_new_tokens
+    tokenizer, most = loader.load_tokenizer(spec.model), spec.eval.max_new_tokens
     replies = [row["completion"][-1]["content"] for row in learnt]
     lengths = sorted(len(ids) for ids in tokenizer(replies, add_special_tokens=False)["input_ids"])
     longer = sum(length > most for length in lengths)
@@ -186,7 +186,7 @@ def tuned(inputs: Iterable[str]) -> list[str]:
 
 def rules(data: Path) -> dict[str, str]:
     """{id of a test row: reply} that the builder's rules gave without a language model; empty where it has none."""
-    from recipes.training import read_rows
+    from recipes.models.training import read_rows
 
     file = data / "rules.jsonl"
     return {row["id"]: row["reply"] for row in read_rows(file)} if file.is_file() else {}
@@ -208,8 +208,8 @@ def watch(spec, variant: dict, scorer, base, data: Path, out: Path) -> None:
     """Write how far the model drifted from the base on the gold replies of the test and of this repository's general
     test, and how its routers work where it has some."""
     from eval.hooks import GENERAL
-    from recipes.observe import observe
-    from recipes.training import read_rows
+    from recipes.methods.probe.observe import observe
+    from recipes.models.training import read_rows
 
     texts = {"domain": read_rows(data / "test.jsonl"), "general": read_rows(GENERAL)}
     found = observe(scorer.model, getattr(scorer, "processor", scorer.tokenizer), texts, base)
@@ -227,10 +227,10 @@ def loaded(spec, variants: list[dict], inputs: dict[str, Path], out: Path):
 
     Adapters of the base sit on it and are switched; models whose every weight was trained are loaded one at a time.
     """
-    from recipes import models
-    from recipes.scorer import make_scorer
-    from recipes.training import read_rows
-    from recipes.vision import load_reader
+    from recipes.models import loader
+    from recipes.models.lm_eval_model import make_scorer
+    from recipes.models.training import read_rows
+    from recipes.models.vision import load_reader
 
     todo = [v for v in variants if results_file(out, v) is None]
     if not todo:
@@ -242,8 +242,8 @@ def loaded(spec, variants: list[dict], inputs: dict[str, Path], out: Path):
         for name in tuned(inputs)
     }
     adapters = {stage: adapter for stage, (whole, adapter) in reached.items() if whole == spec.model}
-    base = models.load_base(spec.model)
-    model = models.load_adapters(base, adapters) if adapters else base
+    base = loader.load_base(spec.model)
+    model = loader.load_adapters(base, adapters) if adapters else base
     scorer = make_scorer(model.eval(), reader, spec.eval.batch_size, data)
     for variant in todo:
         if variant["stage"] in adapters:
@@ -255,7 +255,7 @@ def loaded(spec, variants: list[dict], inputs: dict[str, Path], out: Path):
             with model.disable_adapter() if adapters else nullcontext():
                 yield variant, scorer, None
         else:
-            trained = models.load_reached(*reached[variant["stage"]])
+            trained = loader.load_reached(*reached[variant["stage"]])
             yield variant, make_scorer(trained.eval(), reader, spec.eval.batch_size, data), base
 
 
@@ -311,13 +311,13 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     """Tokens per second read and written by the base model here, over one batch of the test's prompts."""
     import time
 
-    from recipes import models, vision
-    from recipes.training import read_rows
+    from recipes.models import loader, vision
+    from recipes.models.training import read_rows
 
     rows = [{"prompt": [{"role": "user", "content": "How far is it from here to there? " * 8}]}] * spec.eval.batch_size
     if "data" in inputs:
         rows = read_rows(inputs["data"] / "test.jsonl")[: spec.eval.batch_size]
-    model = models.load_base(spec.model).eval()
+    model = loader.load_base(spec.model).eval()
     batch = vision.prompts_of(vision.load_reader(spec.model, rows), rows, model)
     model.generate(**batch, max_new_tokens=2, do_sample=False)  # the first call of a process sets up kernels
     began = time.monotonic()

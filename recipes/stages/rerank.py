@@ -1,14 +1,14 @@
 """A reranker: sampled replies of the supervised model, graded, train a judge that later picks one of several.
 
-rl.jsonl ──► sampled replies ──► grade(row, reply) ──► right or wrong ──► adapter/ (head and LoRA, recipes/reranker.py)
+rl.jsonl ──► sampled replies ──► grade(row, reply) ──► right or wrong ──► adapter/ (head and LoRA)
 """
 
 import math
 from pathlib import Path
 
-from recipes.errors import RecipeError
-from recipes.plan import Work
-from recipes.trained import reads_models, start
+from recipes.artifacts.forecasts import Work
+from recipes.artifacts.lineage import reads_models, start
+from recipes.base.errors import RecipeError
 
 VERSION = 2
 READS = {"data": ["rl.jsonl"]} | reads_models("rerank")
@@ -40,9 +40,9 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, set_seed
 
     from eval.graders import grade_all
-    from recipes import models, reranker, training, vision
+    from recipes.models import loader, reranker, training, vision
 
-    table, tokenizer = spec.rerank, models.load_tokenizer(spec.model)
+    table, tokenizer = spec.rerank, loader.load_tokenizer(spec.model)
     rows = training.read_rows(inputs["data"] / "rl.jsonl")[: table.prompts]
     vision.refuse(rows, "[rerank]", "a judge that reads text", "a recipe without this table")
     replies = sampled(spec, inputs, tokenizer, rows, out, runtime)
@@ -107,8 +107,8 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
 
 def sampled(spec, inputs: dict[str, Path], tokenizer, rows: list[dict], out: Path, runtime) -> list[dict]:
     """`rerank.samples` replies of the supervised model to each row's prompt, kept in replies.jsonl."""
-    from recipes import models
-    from recipes.rl.self_training import sample_replies
+    from recipes.models import loader
+    from recipes.models.sampling import sample_replies
 
     table = spec.rerank
     if not rows:
@@ -119,7 +119,7 @@ def sampled(spec, inputs: dict[str, Path], tokenizer, rows: list[dict], out: Pat
             allowed="at least one",
             fix="drop the [rerank] table, or ask the builder for rl rows",
         )
-    policy = models.load_reached(*start(spec.model, inputs, "sft"))
+    policy = loader.load_reached(*start(spec.model, inputs, "sft"))
     with runtime.bar("replies", len(rows) * table.samples, "replies") as bar:
         return sample_replies(
             policy,
@@ -138,7 +138,7 @@ def sampled(spec, inputs: dict[str, Path], tokenizer, rows: list[dict], out: Pat
 def worth(judge, tokenizer, rows: list[dict], replies: list[dict]) -> dict:
     """What picking is worth on prompts that were not trained on, as shares of 1."""
     from eval.graders import grade_all
-    from recipes import reranker
+    from recipes.models import reranker
 
     texts = [[entry["reply"] for entry in replies if entry["id"] == row["id"]] for row in rows]
     flat = [(row, text) for row, some in zip(rows, texts, strict=True) for text in some]

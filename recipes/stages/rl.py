@@ -7,10 +7,10 @@ rl.jsonl ──► sampled replies ──► reward = grade(row, reply) + format
 import math
 from pathlib import Path
 
-from recipes.combinations import SEEING
-from recipes.errors import RecipeError
-from recipes.plan import Work
-from recipes.trained import reads_models, start
+from recipes.artifacts.forecasts import Work
+from recipes.artifacts.lineage import reads_models, start
+from recipes.base.errors import RecipeError
+from recipes.config.combinations import SEEING
 
 VERSION = 2
 READS = {"data": ["rl.jsonl"]} | reads_models("rl")
@@ -93,7 +93,7 @@ def partial_reward(completions, **columns) -> list[float]:
 
 def format_reward(completions, **_) -> list[float]:
     """1.0 for a reply of one think block and one answer block."""
-    from eval.reply import format_score
+    from eval.graders.reply import format_score
 
     return [format_score(text_of(completion)) for completion in completions]
 
@@ -105,9 +105,9 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         RecipeError: no rl rows, rows that `rl.order` cannot put in order, images that this algorithm, model or machine
             cannot read, or a loss that is not a number.
     """
-    from recipes import tower, training
-    from recipes.rl.curriculum import check_order
-    from recipes.rl.value_head import forget_reference
+    from recipes.models import training, vision_tower
+    from recipes.models.curriculum import check_order
+    from recipes.models.value_head import forget_reference
 
     rows = training.read_rows(inputs["data"] / "rl.jsonl")
     if not rows:
@@ -122,13 +122,13 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     reader = load_reader(spec, rows)
     policy, found = load_policy(spec, inputs), {}
     if spec.rl.algorithm == "offline_self_training":
-        from recipes.rl.offline import self_trained
+        from recipes.methods.rl.offline_self_training import self_trained
 
         rows, found = self_trained(spec, policy, reader, rows, out, runtime)
     with runtime.bar("rl", spec.rl.steps, "steps") as bar:
         trainer = make_trainer(spec, policy, reader, rows, out)
         trainer.add_callback(training.Watch(bar, "rl"))
-        with tower.untouched(trainer.model, spec.model.vision):
+        with vision_tower.untouched(trainer.model, spec.model.vision):
             seconds = training.train(trainer, out)
     forget_reference(trainer.model)
     target = out / ("adapter" if (inputs["sft"] / "adapter").is_dir() else "model")
@@ -163,7 +163,7 @@ def load_reader(spec, rows: list[dict]):
         RecipeError: rows have images and `rl.algorithm` is not one of TRL's own two, which alone pass them on; or only
             some rows have, and TRL hands a rollout to the processor as a whole.
     """
-    from recipes import vision
+    from recipes.models import vision
 
     if spec.rl.algorithm not in SEEING:
         vision.refuse(rows, "rl.algorithm", spec.rl.algorithm, " or ".join(SEEING))
@@ -181,24 +181,24 @@ def load_reader(spec, rows: list[dict]):
 
 def load_policy(spec, done: dict[str, Path]):
     """The model that supervised fine-tuning left, ready to learn on; for PPO with a value head."""
-    from recipes import models
-    from recipes.rl.value_head import policy_with_value_head
+    from recipes.models import loader
+    from recipes.models.value_head import policy_with_value_head
 
     whole, adapter = start(spec.model, done)
     if adapter is None:
-        return models.every_weight(models.load_base(whole), spec.model)
+        return loader.every_weight(loader.load_base(whole), spec.model)
     if spec.rl.algorithm == "ppo":
-        return policy_with_value_head(models.load_base(whole), adapter)
-    return models.load_reached(whole, adapter, trainable=True)
+        return policy_with_value_head(loader.load_base(whole), adapter)
+    return loader.load_reached(whole, adapter, trainable=True)
 
 
 def untrained(model):
     """The base, with a small new adapter where its weights are 4-bit ones, which cannot learn themselves."""
     from peft import LoraConfig, get_peft_model
 
-    from recipes import models
+    from recipes.models import loader
 
-    base = models.load_base(model)
+    base = loader.load_base(model)
     if model.quantization == "none":
         return base
     return get_peft_model(base, LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM"))
@@ -217,15 +217,15 @@ def make_trainer(spec, policy, reader, rows: list[dict], out: Path):
     from transformers import set_seed
 
     from eval.graders import ROW_KEYS
-    from recipes import tower, training, vision
-    from recipes.rl.algorithms import trainer_and_arguments
-    from recipes.rl.curriculum import drawn
+    from recipes.methods.rl.algorithms import trainer_and_arguments
+    from recipes.models import training, vision, vision_tower
+    from recipes.models.curriculum import drawn
 
     rl, iterations = spec.rl, iterations_of(spec.rl)
     batch = rl.prompts_per_step * rl.group_size
     micro = next(n for n in range(min(rl.micro_batch, batch), 0, -1) if batch % n == 0)
     if rl.algorithm == "offline_self_training":
-        from recipes.rl.offline import offline_trainer
+        from recipes.methods.rl.offline_self_training import offline_trainer
 
         return offline_trainer(spec, policy, reader, rows, out, micro, batch // micro)
     if rl.order != "random":
@@ -235,7 +235,7 @@ def make_trainer(spec, policy, reader, rows: list[dict], out: Path):
     rewards = [(accuracy_reward, 1.0), (format_reward, rl.format_weight)]
     if rl.partial:
         rewards.append((partial_reward, rl.partial))
-    tower.freeze(policy, spec.model.vision)
+    vision_tower.freeze(policy, spec.model.vision)
     set_seed(spec.seed)
     vllm = rl.use_vllm and importlib.util.find_spec("vllm") is not None
     end = getattr(reader, "tokenizer", reader).eos_token_id
@@ -274,7 +274,7 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     import tempfile
     import time
 
-    from recipes import training
+    from recipes.models import training
 
     made_up = [
         {

@@ -6,10 +6,10 @@ sft.jsonl ──► chat template ──► micro-batches of like length (CPU) o
 import math
 from pathlib import Path
 
-from recipes.config import WORLD
-from recipes.errors import RecipeError
-from recipes.plan import Work
-from recipes.trained import reads_models, start
+from recipes.artifacts.forecasts import Work
+from recipes.artifacts.lineage import reads_models, start
+from recipes.base.errors import RecipeError
+from recipes.config.schema import WORLD
 
 VERSION = 2
 READS = {"data": ["{rows}.jsonl"]} | reads_models("sft")  # {rows}: sft, or sft_general for that stage
@@ -54,7 +54,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     """
     from datasets import Dataset
 
-    from recipes import models, tower, training, vision
+    from recipes.models import loader, training, vision, vision_tower
 
     file = inputs["data"] / f"{spec.rows}.jsonl"
     rows = training.read_rows(file) if file.is_file() else []
@@ -83,7 +83,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         trainer = make_trainer(spec, base, reader, dataset, sum(lengths) / len(lengths), out, max(lengths))
         trainer.add_callback(training.Watch(bar, spec.rows))
         start = training.keep_start(trainer.model, out) if spec.sft.init == "pissa" else None
-        with tower.untouched(trainer.model, spec.model.vision):
+        with vision_tower.untouched(trainer.model, spec.model.vision):
             seconds = training.train(trainer, out)
     target = out / ("model" if spec.sft.method == "full" else "adapter")
     training.save_result(trainer.model, target, start)
@@ -116,16 +116,16 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         "tokens_per_second": round(tokens / seconds),
         "final_loss": history[-1]["loss"] if history else None,
         "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-        "attention": models.choose_attention(spec.model, training=True),
-        "bf16": models.fast_bf16(),
+        "attention": loader.choose_attention(spec.model, training=True),
+        "bf16": loader.fast_bf16(),
     }
 
 
 def load_start(spec, inputs: dict[str, Path]):
     """What training starts from: the base, what `cpt` made of it, or the adapter of a first supervised stage."""
-    from recipes import models
+    from recipes.models import loader
 
-    return models.load_reached(*start(spec.model, inputs), training=True, trainable=True)
+    return loader.load_reached(*start(spec.model, inputs), training=True, trainable=True)
 
 
 def make_trainer(spec, base, reader, dataset, mean_tokens: float, out: Path, longest: int | None = None):
@@ -140,15 +140,15 @@ def make_trainer(spec, base, reader, dataset, mean_tokens: float, out: Path, lon
     from transformers import set_seed
     from trl import SFTConfig
 
-    from recipes import models, tower, training
-    from recipes.objectives.trainer import TermTrainer
+    from recipes.models import loader, training, vision_tower
+    from recipes.models.loss_trainer import TermTrainer
 
     sft = spec.sft
     packed = (
         sft.packing
         and sft.balance.weight == 0
         and "images" not in dataset.column_names
-        and models.choose_attention(spec.model, training=True) == "flash_attention_2"
+        and loader.choose_attention(spec.model, training=True) == "flash_attention_2"
     )
     per_step, _ = steps_of(len(dataset), mean_tokens, sft)
     learning = training.text_arguments(sft, per_step, longest or sft.max_length, spec.seed, out)
@@ -156,9 +156,9 @@ def make_trainer(spec, base, reader, dataset, mean_tokens: float, out: Path, lon
         steps = max(1, round(sft.batch_tokens / sft.max_length))
         learning |= {"per_device_train_batch_size": 1, "gradient_accumulation_steps": steps}
     if sft.method == "full":
-        base = models.every_weight(base, spec.model)
-    tower.freeze(base, spec.model.vision)
-    target = tower.adapter_targets(base, sft.target, spec.model.vision)
+        base = loader.every_weight(base, spec.model)
+    vision_tower.freeze(base, spec.model.vision)
+    target = vision_tower.adapter_targets(base, sft.target, spec.model.vision)
     set_seed(spec.seed)
     arguments = SFTConfig(
         **learning,
@@ -186,7 +186,7 @@ def adapter_config(sft, target: str | list[str]):
     if sft.method == "full":
         return None
     if sft.method == "loramoe":
-        from recipes.adapters.loramoe.config import LoraMoeConfig
+        from recipes.models.loramoe.config import LoraMoeConfig
 
         return LoraMoeConfig(
             r=sft.rank,
@@ -216,12 +216,12 @@ def terms(sft, base) -> list:
     if sft.kl_weight > 0:
         from copy import deepcopy
 
-        from recipes.objectives.neighbourhood import Neighbourhood, check_head
+        from recipes.methods.losses.kl_to_reference import Neighbourhood, check_head
 
         check_head(base)
         added.append(Neighbourhood(sft.kl_weight, sft.kl_direction, deepcopy(base) if sft.method == "full" else None))
     if sft.balance.weight > 0:
-        from recipes.objectives.balance import Balance
+        from recipes.methods.losses.expert_balance import Balance
 
         added.append(Balance(expert_types=expert_types(sft.experts), **sft.balance.model_dump()))
     return added
@@ -249,7 +249,7 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
 
     from datasets import Dataset
 
-    from recipes import training, vision
+    from recipes.models import training, vision
 
     made_up = {
         "prompt": [{"role": "user", "content": "How far is it from here to there? " * 5}],
@@ -273,7 +273,7 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
 
 def lengths_of(reader, rows: list[dict]) -> list[int]:
     """Tokens of every row, as the chat template writes it, those of its images included."""
-    from recipes import vision
+    from recipes.models import vision
 
     if vision.shown(rows):
         return vision.lengths_of(reader, rows)

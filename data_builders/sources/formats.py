@@ -1,0 +1,190 @@
+"""The documents of one unit as parts, whatever their format; includes and inputs put in."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_builders.core.ledger import Ledger
+from data_builders.core.schema import DataError
+from data_builders.sources import latex, markdown
+from data_builders.sources.document import (
+    Document,
+    Part,
+    Settings,
+    Shared,
+    clean_controls,
+    read_text,
+    too_large,
+    without_long_lines,
+)
+from data_builders.sources.sources import HTML, TEXT, Unit, tex_target
+
+INCLUDE = re.compile(r"^[ \t]*\{\{<\s*include\s+(\S+)\s*>\}\}[ \t]*$")
+ROW = 16 * 2**20  # bytes of a JSONL line
+
+
+@dataclass
+class Reader:
+    """Reads the documents of one unit."""
+
+    folder: Path
+    unit: Unit
+    settings: Settings
+    shared: Shared
+    renderer: latex.Renderer
+    ledger: Ledger
+    included: int = 0
+
+    @property
+    def path(self):
+        return self.folder / self.unit.name
+
+    def drop(self, reason, detail, count=1):
+        self.ledger.drop("pieces", reason, self.unit.name, detail[:120], count)
+
+    def documents(self):
+        """Yields the unit's documents."""
+        suffix = self.path.suffix.lower()
+        if suffix in TEXT:
+            yield self.text()
+        elif suffix in HTML:
+            from data_builders.sources import html
+
+            text = read_text(self.path, self.settings.limits)
+            title, parts = html.parts_of(text, self.renderer, self.drop, str(self.path))
+            yield Document(self.unit.name, parts, title)
+        elif suffix == ".tex":
+            from data_builders.sources import tex
+
+            text = self.tex(self.path, (self.path.resolve(),))
+            title, parts = tex.parts_of(text, self.renderer, self.drop, str(self.path))
+            yield Document(self.unit.name, parts, title)
+        elif suffix == ".jsonl":
+            yield from self.rows()
+        else:
+            yield self.pdf()
+
+    def text(self):
+        limits = self.settings.limits
+        lines = self.lines(self.path, (self.path.resolve(),))
+        plain = self.path.suffix.lower() == ".txt"
+        parts = self.parts(markdown.sections(lines, plain, self.drop), limits)
+        return Document(self.unit.name, parts)
+
+    def parts(self, sections, limits):
+        """Markdown sections as parts."""
+        parts = []
+        for section in sections:
+            paragraphs, terms = markdown.prose(
+                section.lines, self.renderer, self.shared.titles, self.drop, limits.paragraph
+            )
+            inline = [markdown.inline(t, self.renderer, self.shared.titles, self.drop) for t in section.parents]
+            title = markdown.inline(section.title, self.renderer, self.shared.titles, self.drop)
+            span = (section.start, section.end)
+            parts.append(Part(section.level, title, section.number, tuple(inline), paragraphs, terms, None, span))
+        return parts
+
+    def lines(self, path, chain, place=None):
+        """(place, line) of a Markdown file with its Quarto includes put in at the place of the directive.
+
+        An include that is not there, or includes itself, is left out and counted. Raises DataError where includes come
+        to more text than one document may have.
+        """
+        text = markdown.without_code(read_text(path, self.settings.limits), self.drop)
+        text = without_long_lines(text, self.settings.limits, self.drop)
+        self.count(len(text), path)
+        _, text = latex.definitions(text)
+        for start, line in markdown.lines_of(text):
+            here, match = start if place is None else place, INCLUDE.match(line)
+            if match is None:
+                yield here, line
+                continue
+            name = match.group(1)
+            target = (self.folder / name.lstrip("/") if name.startswith("/") else path.parent / name).resolve()
+            if target.is_file() and target not in chain and target.is_relative_to(self.folder.resolve()):
+                yield from self.lines(target, (*chain, target), here)
+            else:
+                self.drop("include not found", name)
+                yield here, ""
+
+    def tex(self, path, chain):
+        """A LaTeX file with its inputs put in."""
+        from data_builders.sources import tex
+
+        text = read_text(path, self.settings.limits)
+        text = without_long_lines(
+            text, self.settings.limits, self.drop, fill="%"
+        )  # the rest of a line after % is no text
+        self.count(len(text), path)
+
+        def put_in(match):
+            target = tex_target(path, match.group(1).strip(), self.folder)
+            if target is None or target in chain:
+                self.drop("include not found", match.group(1))
+                return ""
+            return self.tex(target, (*chain, target))
+
+        return tex.INPUT.sub(put_in, text)
+
+    def count(self, characters, path):
+        self.included += characters
+        if self.included > self.settings.limits.characters:
+            raise too_large(
+                self.path, f"{self.included:,} characters with {path.name}", f"{self.settings.limits.characters:,}"
+            )
+
+    def rows(self):
+        """The rows of a JSONL unit, each a document. Raises DataError for a line that is no object with the field."""
+        with self.path.open("rb") as stream:
+            stream.seek(self.unit.start)
+            number, left = self.unit.line - 1, self.unit.end - self.unit.start
+            while left > 0 and (line := stream.readline(min(left, ROW))):
+                left -= len(line)
+                number += 1
+                if not line.endswith(b"\n") and left > 0:
+                    self.drop(f"line of more than {ROW:,} bytes", f"line {number}")
+                    while left > 0 and not line.endswith(b"\n"):
+                        line = stream.readline(min(left, ROW))
+                        left -= len(line)
+                    continue
+                if line.strip():
+                    yield self.row(line, f"{self.unit.name}:{number}")
+
+    def row(self, line, name):
+        try:
+            row = json.loads(line)
+            text = row[self.settings.text_field]
+            if not isinstance(text, str):
+                raise TypeError(f"{self.settings.text_field} is not a string")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DataError(
+                "A line of a JSONL corpus has no text.",
+                where=str(self.folder / name),
+                got=f"{type(error).__name__}: {error}; {line[:60]!r}",
+                allowed=f'an object with the text in "{self.settings.text_field}"',
+                fix="mend the line, or name the field with data.text_field",
+            ) from None
+        limits = self.settings.limits
+        text = without_long_lines(markdown.without_code(clean_controls(text), self.drop), limits, self.drop)
+        _, text = latex.definitions(text)
+        sections = markdown.sections(markdown.lines_of(text), False, self.drop)
+        title = row.get("title")
+        return Document(name, self.parts(sections, limits), title if isinstance(title, str) else "")
+
+    def pdf(self):
+        from data_builders.sources import layout, pdf
+
+        pages = []
+
+        def drop(reason, detail):
+            if reason == pdf.NO_TEXT or reason.startswith("page that"):
+                self.ledger.drop("pages", reason, self.unit.name, detail)
+            else:
+                self.drop(reason, detail)
+
+        for number, page in enumerate(pdf.read_pages(self.path, self.settings.limits, drop), 1):
+            if page[2]:
+                self.ledger.keep("pages")
+            pages.append((number, page))
+        return Document(self.unit.name, layout.parts_of(pages, self.drop))

@@ -1,0 +1,144 @@
+"""Which files of a folder are documents, and the units in which they are read."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_builders.core.schema import DataError
+from data_builders.sources import tex
+
+TEXT = (".md", ".qmd", ".markdown", ".txt")
+HTML = (".html", ".htm", ".xhtml")
+SUFFIXES = (*TEXT, *HTML, ".tex", ".jsonl", ".pdf")
+BLOCK = 4 * 2**20  # bytes of a JSONL file that are read as one unit
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one process reads at once: a file, or bytes [start, end) of a JSONL file that begin with line `line`."""
+
+    name: str  # path in the corpus
+    start: int = 0
+    end: int = 0
+    line: int = 1
+
+
+def find(folder, ledger):
+    """The documents of a corpus, sorted. Raises DataError where there is no folder or nothing to read in it.
+
+    Hidden files and those that begin with "_" are no documents. Links that lead out of the folder are left out and
+    counted: what they lead to is not part of the corpus.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            "The corpus is a file, not a folder." if folder.exists() else "The corpus folder does not exist.",
+            where="data.corpus",
+            got=str(folder),
+            allowed='"shipped" or a folder of documents: ' + ", ".join(SUFFIXES),
+            fix="set data.corpus to such a folder",
+        )
+    home, found = folder.resolve(), []
+    for path in _files(folder):
+        name = path.relative_to(folder).as_posix()
+        if any(part.startswith((".", "_")) for part in Path(name).parts):
+            continue
+        if path.is_dir():
+            ledger.drop("documents", "link to a folder", name, "not followed")
+        elif path.suffix.lower() not in SUFFIXES:
+            continue
+        elif path.is_symlink() and not path.resolve().is_relative_to(home):
+            ledger.drop("documents", "link out of the corpus", name, "not followed")
+        elif path.is_file():
+            found.append(path)
+    found = [path for path in found if path.suffix.lower() != ".tex" or _is_document(path)]
+    taken = {part for path in found if path.suffix.lower() == ".tex" for part in tex_inputs(path, folder)}
+    found = [path for path in found if path.resolve() not in taken]
+    if not found:
+        raise DataError(
+            "The corpus holds no text.",
+            where="data.corpus",
+            got=f"{folder} without a document",
+            allowed="files that end in " + ", ".join(SUFFIXES),
+            fix="set data.corpus to a folder with chapters",
+        )
+    return found
+
+
+def _files(folder):
+    """Every file below a folder, sorted; links to folders stand for themselves, they are not followed."""
+    found = []
+    for top, folders, names in os.walk(folder, followlinks=False):
+        folders.sort()
+        found += [Path(top) / name for name in [*names, *(name for name in folders if (Path(top) / name).is_symlink())]]
+    return sorted(found)
+
+
+def macro_files(folder):
+    """Files that only define macros: LaTeX without text, styles, and includes of Quarto."""
+    home = folder.resolve()
+    return [
+        path
+        for path in _files(folder)
+        if (path.suffix.lower() in (".tex", ".sty") or (path.suffix.lower() in TEXT and path.name.startswith("_")))
+        and path.resolve().is_relative_to(home)
+        and path.is_file()
+    ]
+
+
+def _is_document(path):
+    with path.open("rb") as stream:
+        return tex.is_document(stream.read(2**20).decode("utf-8", "replace"))
+
+
+def tex_inputs(path, folder):
+    """The files inside the corpus that a LaTeX file puts in."""
+    with path.open("rb") as stream:
+        names = tex.inputs(stream.read(2**22).decode("utf-8", "replace"))
+    return {target for name in names if (target := tex_target(path, name, folder)) is not None}
+
+
+def tex_target(path, name, folder):
+    """The file that `\\input{name}` means, beside `path` or in the folder; None where there is none inside it."""
+    for home in (path.parent, folder):
+        for candidate in (home / name, home / f"{name}.tex"):
+            target = candidate.resolve()
+            if target.is_file() and target.is_relative_to(folder.resolve()):
+                return target
+    return None
+
+
+def books(folder, paths):
+    """{path in the corpus: book id}: the path without suffix, or with it where documents differ only in that."""
+    names, taken = {}, set()
+    for path in paths:
+        relative = path.relative_to(folder)
+        book = relative.with_suffix("").as_posix()
+        names[relative.as_posix()] = relative.as_posix() if book in taken else book
+        taken.add(book)
+    return names
+
+
+def units(folder, paths):
+    """Yields (unit, bytes) for all documents in order."""
+    for path in paths:
+        name, size = path.relative_to(folder).as_posix(), path.stat().st_size
+        if path.suffix.lower() == ".jsonl":
+            yield from _blocks(path, name)
+        else:
+            yield Unit(name, 0, size), size
+
+
+def _blocks(path, name):
+    """Units of about BLOCK bytes that end with a line."""
+    with path.open("rb") as stream:
+        start, line, place, lines = 0, 1, 0, 0
+        while block := stream.read(BLOCK):
+            last = block.rfind(b"\n") if len(block) == BLOCK else len(block) - 1
+            if last >= 0:
+                end = place + last + 1
+                lines += block.count(b"\n")
+                yield Unit(name, start, end, line), end - start
+                start, line, lines = end, line + lines, 0
+            place += len(block)
+        if place > start:
+            yield Unit(name, start, place, line), place - start

@@ -1,1 +1,0 @@
-"""Adapters that peft does not have, one package each; importing a package registers its method with peft."""

@@ -1,0 +1,163 @@
+"""What a stage will cost, before it is spent: from earlier runs of the same kind, else from a short pilot."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from recipes.artifacts.provenance import device
+from recipes.artifacts.store import manifests
+from recipes.base.errors import RecipeError
+from recipes.base.runtime import duration
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage says it will do. `tokens` is what its metrics will count, `cost` the teacher's bill in dollars."""
+
+    rows: int = 0
+    steps: int = 0
+    tokens: int = 0
+    memory_bytes: int = 0
+    cost: float = 0.0
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One line of the plan.
+
+    `state` is `cached ab12cd34`, `new`, `rebuild: …` or what the stage waits for; `source` says where the rate is from.
+    """
+
+    stage: str
+    state: str
+    work: Work | None = None
+    seconds: float | None = None
+    memory_bytes: int | None = None
+    source: str = ""
+    gpu_bytes: int | None = None
+
+    @property
+    def predicted(self):
+        """What the manifest keeps, to be set beside the actual figures; None where nothing could be said."""
+        if self.seconds is None:
+            return None
+        gpu = {"gpu_bytes": self.gpu_bytes} if self.gpu_bytes else {}
+        return {"seconds": self.seconds, "memory_bytes": self.memory_bytes, **gpu}
+
+
+def forecast(module, stage, spec, counts, inputs, state, runs, runtime):
+    """The `Forecast` of a stage that has to run; `runs` is the folder of all results.
+
+    `counts` are the row counts known so far, and under `reads` the names of the stages before; the stage's own forecast
+    may add to them. The rate (tokens per second) is
+    the median of earlier uninterrupted runs of this stage with this model on this hardware, else the stage's pilot.
+    """
+    work = module.forecast(spec, counts, Path(runs))
+    earlier = earlier_runs(Path(runs), stage, spec)
+    rates = [m["metrics"]["tokens"] / m["seconds"] for m in earlier if m["metrics"].get("tokens") and m["seconds"] > 0]
+    if rates:
+        rate, source = median(rates), f"{len(rates)} earlier {'run' if len(rates) == 1 else 'runs'}"
+    else:
+        rate, source = pilot(module, spec, inputs, runtime)
+    memory, gpu = (
+        max((m[key] for m in earlier if m.get(key)), default=None) for key in ("peak_memory_bytes", "peak_gpu_bytes")
+    )
+    seconds = work.tokens / rate if rate else None
+    return Forecast(stage, state, work, seconds, memory or work.memory_bytes or None, source, gpu)
+
+
+def earlier_runs(runs, stage, spec):
+    """Manifests of finished, uninterrupted runs of `stage` with the same model (or builder) on the same hardware."""
+    wanted = what_runs(spec.model_dump(mode="json"))
+    homes = [home for home in runs.glob("*/*") if home.is_dir()]
+    found = [manifest for home in homes for manifest in manifests(home, stage)]
+    return [
+        m
+        for m in found
+        if what_runs(m["spec"]) == wanted and not m.get("resumed") and m.get("provenance", {}).get("device") == device()
+    ]
+
+
+def what_runs(spec):
+    """What decides how many tokens a second a stage makes: the model, or the builder and whom it asks; the way it
+    learns; and what is computed beside: experts, the start's replies for a divergence, another model's for a reward."""
+    data, learnt, rl = (spec.get(name) or {} for name in ("data", "sft", "rl"))
+    learnt = learnt or spec.get("cpt") or {}
+    asked = [data.get(name) or {} for name in ("teacher", "judge", "repair", "quality")]
+    return [
+        spec.get("model"),
+        spec.get("builder"),
+        [[table.get(key) for key in ("kind", "model", "reasoner", "batch", "use_vllm")] for table in asked],
+        [learnt.get(key) for key in ("method", "packing")],
+        learnt.get("experts") if learnt.get("method") == "loramoe" else None,
+        [bool(weight) for weight in (learnt.get("kl_weight"), (learnt.get("balance") or {}).get("weight"))],
+        [rl.get(key) for key in ("algorithm", "use_vllm")],  # an algorithm has a value head, a reference, neither
+        bool(rl.get("beta")),  # the start's replies again, for the divergence
+    ]
+
+
+def pilot(module, spec, inputs, runtime):
+    """(tokens per second, `pilot`), or (None, why not). A `RecipeError` is passed on: it would stop the stage too.
+
+    A stage without a pilot is foreseen from earlier runs alone.
+    """
+    if not hasattr(module, "pilot"):
+        return None, "no earlier run"
+    try:
+        return module.pilot(spec, inputs, runtime), "pilot"
+    except RecipeError:
+        raise
+    except Exception as error:  # a forecast must never be what stops a run
+        return None, f"no pilot: {type(error).__name__}: {error}"
+
+
+def table(forecasts):
+    """The plan as aligned text lines, one for each stage and a total."""
+    rows = [("stage", "rows", "steps", "tokens", "time", "memory", "teacher", "state")]
+    for f in forecasts:
+        work = f.work or Work()
+        rows.append(
+            (
+                f.stage,
+                count(work.rows),
+                count(work.steps),
+                count(work.tokens),
+                duration(f.seconds) if f.seconds is not None else "-",
+                size(f.memory_bytes) + (f", GPU {size(f.gpu_bytes)}" if f.gpu_bytes else ""),
+                f"${work.cost:.2f}" if work.cost else "-",
+                f.state + (f" ({f.source})" if f.source else "") + (f" · {work.notes}" if work.notes else ""),
+            )
+        )
+    known = [f.seconds for f in forecasts if f.seconds is not None]
+    open_ = [f.stage for f in forecasts if f.work and f.seconds is None]
+    total = duration(sum(known)) if known or not open_ else "-"
+    bill = sum(f.work.cost for f in forecasts if f.work)
+    rows.append(
+        (
+            "total",
+            "",
+            "",
+            "",
+            total,
+            "",
+            f"${bill:.2f}" if bill else "-",
+            f"without {', '.join(open_)}" if open_ else "",
+        )
+    )
+    widths = [max(len(row[column]) for row in rows) for column in range(7)]
+    aligned = [
+        [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:7], widths[1:])] + [row[7]]
+        for row in rows
+    ]
+    return ["  ".join(cells).rstrip() for cells in aligned]
+
+
+def count(number):
+    """A count with thousands separators; `-` for none."""
+    return f"{number:,}" if number else "-"
+
+
+def size(number):
+    """Bytes in GB with one decimal; `-` where not known."""
+    return f"{number / 1e9:.1f} GB" if number else "-"

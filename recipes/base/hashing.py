@@ -1,0 +1,99 @@
+"""What a thing is, as a hash: values through strict JSON, files through their bytes."""
+
+import fnmatch
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+
+from recipes.base.errors import RecipeError
+
+LARGE = 64 * 2**20  # bytes; the digest of a larger file is remembered by inode, size and time of change
+
+
+def canonical(value, where="value"):
+    """`value` as JSON text, the same for the same value. Raises `RecipeError` for anything but JSON's own types."""
+    check_json(value, where)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def check_json(value, where):
+    """Refuse what has no one JSON form: paths, sets, dates, NaN, keys that are not strings …"""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise RecipeError("only string keys can be hashed", where=where, got=repr(key))
+            check_json(item, f"{where}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            check_json(item, f"{where}[{number}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise RecipeError("only finite numbers can be hashed", where=where, got=value)
+    elif type(value) not in (str, int, float, bool, type(None)):
+        raise RecipeError(
+            "this kind of value cannot be hashed",
+            where=where,
+            got=f"{type(value).__name__} {value!r}",
+            allowed="string, number, true/false, null, list, table",
+        )
+
+
+def fingerprint(value):
+    """SHA-256 (hex, 64 digits) of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def files_under(folder, patterns=("*",)):
+    """{path relative to `folder`: Path} of its files, sorted, hidden ones and `__pycache__` left out.
+
+    `patterns` are shell patterns in which `*` also matches `/`. A `folder` that is a file stands for itself.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        return {folder.name: folder}
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        hidden = any(part.startswith(".") or part == "__pycache__" for part in relative.parts)
+        if (
+            not hidden
+            and path.is_file()
+            and any(fnmatch.fnmatchcase(relative.as_posix(), pattern) for pattern in patterns)
+        ):
+            found[relative.as_posix()] = path
+    return found
+
+
+class Digests:
+    """SHA-256 of files. Small files are read every time; large ones are remembered in the file `memory`."""
+
+    def __init__(self, memory):
+        self.memory = Path(memory)
+        try:
+            self.known = json.loads(self.memory.read_text())
+        except (OSError, ValueError):
+            self.known = {}  # only a memory of work done: without it the files are read again
+
+    def of(self, file):
+        """SHA-256 (hex) of one file's bytes."""
+        stat = os.stat(file)
+        key = f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}"  # survives the rename that ends a stage
+        if stat.st_size <= LARGE or key not in self.known:
+            with open(file, "rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            if stat.st_size <= LARGE:
+                return digest
+            self.known[key] = digest
+            self._remember()
+        return self.known[key]
+
+    def tree(self, folder, patterns=("*",)):
+        """{relative path: SHA-256} of the files that `files_under` finds."""
+        return {name: self.of(path) for name, path in files_under(folder, patterns).items()}
+
+    def _remember(self):
+        self.memory.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.memory.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(self.known))
+        temporary.replace(self.memory)

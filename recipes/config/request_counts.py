@@ -1,0 +1,104 @@
+"""What an evaluation asks, from the files of its tasks and the counts of rows: nothing is fetched for it."""
+
+from collections import Counter
+from functools import cache
+
+from recipes.base.jsonl import rows_of
+from recipes.config.validate import known_tasks
+
+# Items of tasks whose rows lie outside, in the split that is asked, by the data set's card on the hub. A question with
+# options counts once, though lm-eval scores every option of its own tasks.
+SIZES = {
+    "mmlu": 14_042,  # cais/mmlu, test; its four parts below
+    "mmlu_stem": 3_153,
+    "gsm8k": 1_319,  # openai/gsm8k, test
+    "hellaswag": 10_042,  # Rowan/hellaswag, validation: the test has no answers
+    "sciq": 1_000,  # allenai/sciq, test
+    "arc_challenge": 1_172,  # allenai/ai2_arc, test
+    "ifeval": 541,  # google/IFEval, train, its only split
+    "glan_gsm8k": 1_319,
+    "glan_bbh": 6_511,  # lukaemon/bbh, test
+    "glan_humaneval": 164,  # openai/openai_humaneval, test
+    "glan_mbpp": 500,  # google-research-datasets/mbpp, test
+    "glan_arc_easy": 2_376,
+    "glan_arc_challenge": 1_172,
+    "glan_mmlu_stem": 3_153,
+    "glan_mmlu_humanities": 4_705,
+    "glan_mmlu_social_sciences": 3_077,
+    "glan_mmlu_other": 3_107,
+    "glan_math": 5_000,  # EleutherAI/hendrycks_math, test
+    "amsbench_tqa": 1_257,  # eval.hooks.AMSBENCH_ITEMS
+}
+
+
+def replies_to(names, counts):
+    """({task: replies}, names of tasks whose size is not known) of tasks and groups.
+
+    `counts` are those of the data: test_KIND for every kind of test row once they are built; before that `test` alone,
+    of which each kind that the tasks ask for is taken to be an equal part.
+    """
+    tables = tasks_of(names)
+    own = [given for given in map(given_of, tables.values()) if given["source"] == "recipe"]
+    kinds = {given["kind"] for given in own if given.get("kind")}
+    sizes = {task: size(task, table, counts, len(kinds)) for task, table in tables.items()}
+    return {task: known or 0 for task, known in sizes.items()}, [task for task, known in sizes.items() if known is None]
+
+
+def tasks_of(names):
+    """{task: its table} of tasks and of groups of ours, which are taken apart; {} is the table of lm-eval's own."""
+    found = {}
+    for name in names:
+        table = read(known_tasks()[name]) if name in known_tasks() else {}
+        found |= tasks_of(table["task"]) if "group" in table else {name: table}
+    return found
+
+
+def warnings(recipe):
+    """What may stand, but ought to be known before a run: published items that no row has been compared with."""
+    found = tasks_of((*recipe.eval.tasks, *recipe.eval.general))
+    public = [task for task, table in found.items() if given_of(table)["source"] not in ("recipe", "general")]
+    if public and getattr(recipe.data, "benchmarks", None) == ():
+        yield (
+            f"{', '.join(public[:3])}{' …' if len(public) > 3 else ''} are evaluated and data.benchmarks is empty: "
+            "no row is compared with their items, so a score may be remembered"
+        )
+
+
+def given_of(table):
+    """What a task of this repository says about its rows."""
+    return {"source": None} | table.get("dataset_kwargs", {})
+
+
+def size(name, table, counts, kinds):
+    """Replies that one model gives to a task; None where that is not known."""
+    given = given_of(table)
+    kind, items = given.get("kind"), SIZES.get(name)
+    if given["source"] == "recipe":
+        built = any(key.startswith("test_") for key in counts)
+        items = counts["test"] if kind is None else counts.get(f"test_{kind}", 0) if built else counts["test"] // kinds
+    elif given["source"] == "general":
+        items = sum(count for of, count in general_kinds().items() if kind in (None, of))
+    if items is None:
+        return None
+    return min(items, given.get("sample") or items) * table.get("repeats", 1)
+
+
+def general_kinds():
+    """Items of each kind in the general test."""
+    from eval.hooks import GENERAL
+
+    return Counter(row["kind"] for row in rows_of(GENERAL))
+
+
+@cache
+def read(file):
+    """The table of a task file, laid over those of the files that it includes; functions that it names are left out."""
+    import yaml
+
+    class Reader(yaml.SafeLoader):
+        """Plain YAML."""
+
+    Reader.add_multi_constructor("!", lambda loader, suffix, node: None)
+    table = yaml.load(file.read_text(encoding="utf-8"), Reader)
+    below = file.parent / table["include"] if "include" in table else None
+    return (read(below.resolve()) if below else {}) | table

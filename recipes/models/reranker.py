@@ -1,0 +1,128 @@
+"""A judge of finished replies: the supervised model with one more output on its last token, the logit of being right.
+
+ReFT (arXiv 2401.08967, section 4.3) picks the likeliest right one of many sampled replies with such a model, made from
+its supervised checkpoint. Here the head and a LoRA adapter are trained; the weights below stay as supervised tuning
+left them. A LoRA adapter of that tuning is merged into them first, LoRAMoE's experts, which cannot be, stay at work.
+"""
+
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from transformers import AutoModelForSequenceClassification
+
+from recipes.artifacts.lineage import start
+from recipes.models import loader
+from recipes.models.loramoe.layer import LoraMoeLinear
+from recipes.models.sampling import key_of
+
+BATCH = 64
+RERANKED = "_rerank"  # ends the name of a task in which the judge's pick counts
+
+
+def judge_of(model, done: dict[str, Path]):
+    """The supervised model in `done` as a classifier of one output, its head untrained, weights in float32.
+
+    Args:
+        model: the recipe's `[model]` table.
+        done: stage -> artefact folder, of which those up to sft count.
+    """
+    whole, adapter = start(model, done, "sft")
+    policy = loader.load_reached(whole, adapter)
+    if adapter is not None:
+        policy = policy.merge_and_unload() if loader.mergeable(policy) else policy.get_base_model()
+    config = policy.config
+    config.num_labels, config.problem_type = 1, "multi_label_classification"  # of one label: binary cross-entropy
+    if config.pad_token_id is None:
+        config.pad_token_id = loader.load_tokenizer(model).pad_token_id  # what tells the last token
+    judge = AutoModelForSequenceClassification.from_config(config)
+    setattr(judge, judge.base_model_prefix, getattr(policy, policy.base_model_prefix))
+    return judge.to(policy.device).float()
+
+
+def trainable(judge, rank: int, alpha: float):
+    """`judge` with a fresh adapter on every linear layer; the head is trained whole and saved with it.
+
+    Where LoRAMoE's experts are at work it stands beside them, on each layer that has some as a whole; peft by itself
+    passes such layers by.
+    """
+    target = "all-linear"
+    routed = [name for name, module in judge.named_modules() if isinstance(module, LoraMoeLinear)]
+    if routed:
+        backbone = getattr(judge, judge.base_model_prefix)
+        linear = {module for module in backbone.modules() if isinstance(module, torch.nn.Linear)}
+        inside = tuple(f"{name}." for name in routed)
+        plain = [n for n, module in judge.named_modules() if module in linear and not n.startswith(inside)]
+        target = routed + plain
+    below = list(judge.parameters())
+    lora = LoraConfig(r=rank, lora_alpha=alpha, task_type=TaskType.SEQ_CLS, target_modules=target)
+    wrapped = get_peft_model(judge, lora)
+    for weight in below:
+        weight.requires_grad_(False)  # peft would let the experts learn too
+    return wrapped
+
+
+def load_reranker(model, done: dict[str, Path]):
+    """The judge that the stage rerank left, ready to score."""
+    return PeftModel.from_pretrained(judge_of(model, done), str(done["rerank"] / "adapter")).eval()
+
+
+def text_of(tokenizer, prompt: list[dict], reply: str) -> str:
+    """What the judge reads."""
+    return tokenizer.apply_chat_template([*prompt, {"role": "assistant", "content": reply}], tokenize=False)
+
+
+def logits_of(judge, tokenizer, texts: list[str]) -> list[float]:
+    """The logit of being right for each text, in order."""
+    order, found = sorted(range(len(texts)), key=lambda n: len(texts[n])), {}
+    for begin in range(0, len(order), BATCH):
+        some = order[begin : begin + BATCH]
+        batch = tokenizer([texts[n] for n in some], return_tensors="pt", padding=True, add_special_tokens=False)
+        batch.pop("token_type_ids", None)
+        with torch.no_grad():
+            logits = judge(**batch.to(judge.device)).logits[:, 0]
+        found |= dict(zip(some, logits.float().tolist(), strict=True))
+    return [found[n] for n in range(len(texts))]
+
+
+def pick(judge, tokenizer, prompts: list[list[dict]], replies: list[list[str]]) -> list[int]:
+    """Of the replies to each prompt the place of the one that the judge finds likeliest to be right; of equals the
+    first."""
+    texts = [text_of(tokenizer, prompt, reply) for prompt, some in zip(prompts, replies, strict=True) for reply in some]
+    logits = iter(logits_of(judge, tokenizer, texts))
+    scored = [[next(logits) for _ in some] for some in replies]
+    return [max(range(len(some)), key=some.__getitem__) for some in scored]
+
+
+def picking(scorer, judge, tokenizer):
+    """lm-eval's model `scorer`, changed so that all replies to a document of a RERANKED task are the one picked."""
+    generate = scorer.generate_until
+
+    def generate_until(requests, disable_tqdm=True):
+        replies, places = generate(requests, disable_tqdm), defaultdict(list)
+        for place, request in enumerate(requests):
+            if request.task_name.endswith(RERANKED):
+                places[request.task_name, request.doc_id].append(place)
+        groups = list(places.values())
+        prompts = [requests[group[0]].doc["prompt"] for group in groups]
+        chosen = pick(judge, tokenizer, prompts, [[replies[place] for place in group] for group in groups])
+        for group, best in zip(groups, chosen, strict=True):
+            best_reply = replies[group[best]]
+            for place in group:
+                replies[place] = best_reply
+        return replies
+
+    scorer.generate_until = generate_until
+    return scorer
+
+
+def distinct(rows: list[dict], replies: list[dict]) -> list[dict]:
+    """The replies of `sample_replies` to `rows`, each text to a prompt once."""
+    by_id, seen, kept = {row["id"]: row for row in rows}, set(), []
+    for entry in replies:
+        key = key_of(by_id[entry["id"]]["prompt"], entry["reply"])
+        if key not in seen:
+            seen.add(key)
+            kept.append(entry)
+    return kept

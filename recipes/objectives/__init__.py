@@ -1,1 +1,0 @@
-"""Terms that a training loss may get beside the cross-entropy."""

@@ -1,0 +1,104 @@
+"""What a stage is foreseen to read and write: an evaluation the replies that its tasks hold, training the words of its
+rows."""
+
+import re
+
+import pytest
+
+from eval import hooks
+from recipes import pipeline
+from recipes.config.load import load
+from recipes.config.request_counts import SIZES, general_kinds, read, replies_to
+from recipes.config.schema import ROOT
+from recipes.config.validate import known_tasks
+from recipes.stages import data, evaluate, sft
+
+BUILT = {"test": 700, "test_knowledge": 300, "test_calculation": 350, "test_transfer": 50, "test_problem": 80}
+
+
+def replies(name, counts):
+    asked, unknown = replies_to([name], counts)
+    assert unknown == []
+    return sum(asked.values())
+
+
+def test_a_task_asks_for_the_items_of_its_own_kind_and_so_does_the_one_that_samples_them():
+    assert replies("analogseeker_transfer", BUILT) == 50
+    assert replies("analogseeker_calculation", BUILT) == replies("analogseeker_calculation_sampled", BUILT) == 350
+    assert replies("analogseeker_format", BUILT) == 60, "an even choice of all kinds"
+    assert replies("reft_vote", BUILT) == 60 * 8
+    assert replies("reft_gsm8k", BUILT) == 0, "no rows of that kind were built"
+    parts = ["knowledge", "calculation", "transfer", "format", "calculation_sampled"]
+    assert replies("analogseeker", BUILT) == sum(replies(f"analogseeker_{part}", BUILT) for part in parts)
+
+
+def test_before_the_data_are_built_every_kind_is_an_equal_part():
+    names = ["analogseeker_knowledge", "analogseeker_calculation", "analogseeker_calculation_sampled"]
+    assert replies_to(names, {"test": 700}) == (dict.fromkeys(names, 350), [])
+
+
+def test_general_tasks_count_the_items_of_the_general_test_and_known_sets_on_the_hub():
+    assert sum(replies(f"general_{kind}", {}) for kind in general_kinds()) == sum(general_kinds().values()) > 400
+    assert replies("general_hub", {}) == 14_042 + 1_319 + 10_042
+    assert replies("glan_mmlu", {}) == replies("mmlu", {}) == 14_042
+    assert replies("amsbench_tqa", {}) == hooks.AMSBENCH_ITEMS
+    assert replies_to(["sciassess_parts"], {})[1] == ["mmlu_pro_biology", "mmlu_pro_chemistry", "mmlu_pro_health"]
+
+
+def test_every_task_file_can_be_read_and_a_size_is_of_a_task_that_there_is():
+    files = {name: file for name, file in known_tasks().items() if not file.name.startswith("_")}
+    for name, file in files.items():
+        table = read(file)
+        assert table.get("group") == name or (table["task"] == name and table["dataset_kwargs"]), name
+    members = {word for file in files.values() for word in re.findall(r"\w+", file.read_text())}
+    assert members >= SIZES.keys()
+
+
+@pytest.mark.parametrize("recipe", ["analogseeker", "reft", "scilitllm", "glan", "loramoe"])
+def test_every_model_that_a_run_leaves_is_counted(recipe):
+    step = pipeline.wire(load(ROOT / "recipes.toml", recipe, here=False))[-1]
+    counts = {"test": 600, "reads": step.reads}
+    trained = [name for name in step.reads if name in ("cpt", "sft", "rl")]
+    few = step.spec.model_copy(update={"eval": step.spec.eval.model_copy(update={"fewshot": 0, "general": ()})})
+    asked, _ = replies_to(step.spec.eval.tasks, counts)
+    greedy = sum(number for name, number in asked.items() if evaluate.kind_of(name) != "sampled")
+    sampled = sum(asked.values()) - greedy
+    assert evaluate.forecast(few, counts, None).rows == greedy * (1 + len(trained)) + sampled * len(trained)
+    whole = evaluate.forecast(step.spec, counts, None).rows
+    general = sum(replies_to(step.spec.eval.general, counts)[0].values())
+    shots = greedy if step.spec.eval.fewshot else 0
+    assert whole == evaluate.forecast(few, counts, None).rows + general * (1 + len(trained)) + shots
+
+
+def test_the_plan_tells_an_evaluation_which_models_there_will_be(place):
+    seen, stages = [], place.stages
+
+    def find(name):
+        module = stages(name)
+        real = module.forecast
+        module.forecast = lambda spec, counts, runs: (seen.append((name, counts["reads"])), real(spec, counts, runs))[1]
+        return module
+
+    job = place.job()
+    pipeline.survey(type(job)(job.recipe, job.runs, job.runtime, stages=find))
+    assert dict(seen) == {"data": (), "sft": ("data",), "rl": ("data", "sft"), "evaluate": ("data", "sft", "rl")}
+
+
+def test_training_is_foreseen_from_the_words_of_the_rows_and_guessed_where_they_are_not_known():
+    step = pipeline.wire(load(ROOT / "recipes.toml", "analogseeker", None, ["sft.epochs=2"], here=False))[1]
+    long = sft.forecast(step.spec, {"sft": 1000, "tokens": 300_000}, None)
+    assert long.tokens == round(sft.SUBWORDS * 300_000 * 2)
+    short = sft.forecast(step.spec, {"sft": 1000, "tokens": 100_000}, None)
+    assert short.tokens == pytest.approx(long.tokens / 3, abs=1) and short.steps < long.steps
+    mixed = sft.forecast(step.spec, {"sft": 1500, "general_rows": 500, "tokens": 300_000}, None)
+    assert mixed.tokens == pytest.approx(1.5 * long.tokens), "general rows are not in the card's words"
+    first = step.spec.model_copy(update={"rows": "sft_general"})
+    assert sft.forecast(first, {"sft": 1000, "sft_general": 10, "tokens": 300_000}, None).tokens == 20 * sft.ROW_TOKENS
+
+
+def test_the_general_rows_of_a_mix_are_foreseen_before_there_are_any():
+    step = pipeline.wire(load(ROOT / "recipes.toml", "reft", None, ["mix.share=0.25"], here=False))[0]
+    counts = {}
+    work = data.forecast(step.spec, counts, ROOT / "no-such-runs")
+    assert counts["general_rows"] == round((counts["sft"] - counts["general_rows"]) / 3) > 0
+    assert work.rows == counts["sft"] + counts["rl"] + counts["test"]

@@ -1,0 +1,152 @@
+"""A whole pipeline whose stages only write small files: for tests, and as a program that a test can kill.
+
+python -m tests.helpers.fake_pipeline FOLDER SECONDS_PER_STEP WORDS_OF_THE_COMMAND_LINE...
+"""
+
+import hashlib
+import io
+import json
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+from recipes import cli, pipeline
+from recipes.artifacts.forecasts import Work
+from recipes.base.runtime import Runtime
+from recipes.config.load import load
+from recipes.pipeline import Job
+
+TABLE = """
+[demo]
+summary = "a demonstration"
+builder = "analogseeker"
+data.corpus = "{folder}/corpus"
+model.name = "{folder}/model"
+sft.learning_rate = 1e-4
+rl.steps = 5
+rl.micro_batch = 16
+eval.tasks = ["analogseeker_knowledge"]
+"""
+
+
+def set_up(folder):
+    """The recipe file, corpus and model folder that the fake stages read."""
+    (folder / "corpus").mkdir(parents=True)
+    (folder / "corpus" / "one.md").write_text("first\nsecond\n")
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text("{}")
+    (folder / "model" / "model.safetensors").write_bytes(b"weights")
+    (folder / "recipes.toml").write_text(TABLE.format(folder=folder))
+    return folder
+
+
+class Stages:
+    """Finds the fake stage modules; `calls` and `pilots` list what ran. Training takes `steps` of `pause` seconds."""
+
+    def __init__(self, pause=0.0, steps=6):
+        self.pause, self.steps, self.calls, self.pilots = pause, steps, [], []
+        self.versions = dict.fromkeys(("data", "sft", "rl", "evaluate"), 1)
+        self.trouble = {}  # stage -> what to call at half of its steps
+        self.metrics = {}
+
+    def __call__(self, name):
+        reads = {
+            "data": {"corpus": ["*"]},
+            "sft": {"data": ["sft.jsonl"]},
+            "rl": {"data": ["rl.jsonl"], "sft": ["adapter/*"]},
+            "evaluate": {"data": ["test.jsonl"], "sft": ["adapter/*"], "rl": ["adapter/*"]},
+        }[name]
+
+        def run(spec, inputs, out, runtime):
+            self.calls.append(name)
+            (self.write_data if name == "data" else self.train)(name, spec, inputs, out, runtime)
+            return {"tokens": 1000, **self.metrics}
+
+        def forecast(spec, counts, runs):
+            if name == "data":
+                counts |= {"sft": 2, "rl": 2, "test": 2}
+            return Work(rows=counts["sft"], steps=self.steps, tokens=2000, memory_bytes=10**9)
+
+        def pilot(spec, inputs, runtime):
+            self.pilots.append(name)
+            return 100.0
+
+        return SimpleNamespace(VERSION=self.versions[name], READS=reads, run=run, forecast=forecast, pilot=pilot)
+
+    def write_data(self, name, spec, inputs, out, runtime):
+        text = "".join(file.read_text() for file in sorted(inputs["corpus"].glob("*.md")))
+        rows = [json.dumps({"text": line, "draws": spec.data.draws}) for line in text.split()]
+        self.meet_trouble(name)
+        for file in ("sft", "rl", "test"):
+            (out / f"{file}.jsonl").write_text("\n".join(rows) + "\n")
+        (out / "card.json").write_text(json.dumps({"source": text}))
+
+    def train(self, name, spec, inputs, out, runtime):
+        """Count steps in a checkpoint file, so that an interrupted run goes on; spec and inputs make the result."""
+        checkpoint = out / "checkpoints" / "steps.txt"
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        done = len(checkpoint.read_text()) if checkpoint.exists() else 0
+        with runtime.bar(name, self.steps, "steps") as bar, open(checkpoint, "a") as stream:
+            for step in range(done, self.steps):
+                time.sleep(self.pause)
+                stream.write("x")
+                stream.flush()
+                bar.advance()
+                if step == self.steps // 2:
+                    self.meet_trouble(name)
+        files = [
+            f
+            for _, path in sorted(inputs.items())
+            for f in sorted(path.rglob("*"))
+            if f.suffix in (".jsonl", ".bin") and f.name != "training.jsonl"
+        ]
+        content = b"".join(file.read_bytes() for file in files) + spec.model_dump_json(exclude={"model"}).encode()
+        (out / "adapter").mkdir(exist_ok=True)
+        (out / "adapter" / "weights.bin").write_bytes(hashlib.sha256(content).digest())
+        (out / "training.jsonl").write_text(
+            json.dumps({"seconds": time.monotonic()}) + "\n"
+        )  # another one each time; not read
+        checkpoint.unlink()
+        checkpoint.parent.rmdir()
+
+    def meet_trouble(self, name):
+        if name in self.trouble:
+            self.trouble.pop(name)()
+
+
+class Place:
+    """A folder with everything; `run()` runs the pipeline in it and keeps what it said in `said`."""
+
+    def __init__(self, folder, stages=None):
+        self.folder, self.stages, self.said = set_up(folder), stages or Stages(), ""
+        self.home = folder / "runs" / "demo" / "embedded"
+
+    def job(self, *sets, argv=()):
+        self.stream = io.StringIO()
+        recipe = load(self.folder / "recipes.toml", "demo", None, sets)
+        return Job(recipe, self.folder / "runs", Runtime(self.stream), argv, "python -m recipes run demo", self.stages)
+
+    def run(self, *sets, until="evaluate", fresh=False, argv=()):
+        job = self.job(*sets, argv=argv)
+        self.stages.calls.clear()
+        try:
+            return pipeline.run(job, until, fresh)
+        finally:
+            self.said = self.stream.getvalue()
+
+    def manifest(self, stage):
+        (file,) = self.home.glob(f"{stage}-????????/manifest.json")
+        return json.loads(file.read_text())
+
+
+def main(folder, pause, *words):
+    stages = Stages(float(pause))
+    if not Path(folder).exists():
+        set_up(Path(folder))
+    cli.job_of = lambda options: Job(cli.recipe_of(options), options.runs, argv=tuple(options.argv), stages=stages)
+    return cli.main(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,149 @@
+"""A base whose chat template ends a turn with another token than its tokenizer's end token stops at the turn's end."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from datasets import Dataset
+from lm_eval.api.instance import Instance
+from transformers import AutoTokenizer, GenerationConfig
+
+from recipes.artifacts.stage_specs import RlStage, SftStage
+from recipes.base.errors import RecipeError
+from recipes.commands import export
+from recipes.config.schema import EMBEDDED, Model, Rl, Sft
+from recipes.methods.rl import algorithms
+from recipes.models import checkpoints, loader
+from recipes.models.lm_eval_model import make_scorer
+from recipes.models.sampling import sample_replies
+from recipes.stages import rl, sft
+
+ROW = {"prompt": [{"role": "user", "content": "What is the capital of France?"}], "completion": []}
+ROW["completion"] = [{"role": "assistant", "content": "It is Paris."}]
+GRADED = {"id": "r", "grader": "text", "answer": "Paris", "options": None, "unit": None, "tolerance": None}
+LIMIT = 48
+
+
+def changed(folder, template=lambda text: text):
+    """The embedded base as it would be without tuning on turns: <|endoftext|> ends texts; its template is `template`
+    of its own."""
+    shutil.copytree(EMBEDDED, folder)
+    for name, change in {
+        "tokenizer_config.json": {"eos_token": "<|endoftext|>"},
+        "generation_config.json": {"eos_token_id": 0},
+        "config.json": {"eos_token_id": 0},
+    }.items():
+        file = folder / name
+        file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    file = folder / "chat_template.jinja"
+    file.write_text(template(file.read_text()))
+    return Model(name=str(folder))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return changed(tmp_path_factory.mktemp("other") / "base")
+
+
+@pytest.fixture(scope="module")
+def loaded(model):
+    """(model, tokenizer) as `chat` and `export` load them."""
+    return checkpoints.load(SimpleNamespace(model=model), {})
+
+
+def test_the_token_that_ends_a_turn_is_the_end_token(model):
+    assert AutoTokenizer.from_pretrained(model.name).eos_token == "<|endoftext|>"
+    tokenizer = loader.load_tokenizer(model)
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
+
+
+def test_a_template_that_closes_the_whole_conversation_too_is_read_at_the_turn(tmp_path):
+    closed = changed(tmp_path / "base", lambda text: text + "{{ eos_token }}")
+    assert loader.load_tokenizer(closed).eos_token == "<|im_end|>"
+
+
+def test_a_template_whose_turns_no_token_ends_is_refused(tmp_path):
+    plain = "{% for turn in messages %}{{ turn.role }}: {{ turn.content }}\n{% endfor %}"
+    with pytest.raises(RecipeError, match=r"never stop(.|\n)*eos_token"):
+        loader.load_tokenizer(changed(tmp_path / "base", lambda text: plain))
+
+
+def test_chat_stops_at_the_end_of_the_turn(loaded):
+    network, tokenizer = loaded
+    assert network.generation_config.eos_token_id == [tokenizer.eos_token_id, 0]
+    kept = network.generation_config.eos_token_id
+    short = checkpoints.reply(network, tokenizer, [ROW], LIMIT)
+    network.generation_config.eos_token_id = 0  # as it was loaded
+    long = checkpoints.reply(network, tokenizer, [ROW], LIMIT)
+    network.generation_config.eos_token_id = kept
+    assert len(tokenizer(short)["input_ids"][0]) < LIMIT and len(short[0]) < len(long[0])
+
+
+def test_sampling_for_self_training_and_the_reranker_stops_there(model, tmp_path):
+    base, tokenizer = loader.load_base(model), loader.load_tokenizer(model)
+    assert base.generation_config.eos_token_id == 0
+    settings = dict(temperature=0.1, max_new_tokens=LIMIT, batch_size=2, seed=1, advance=lambda count: None)
+    replies = sample_replies(base, tokenizer, [ROW | GRADED], tmp_path / "replies.jsonl", 2, **settings)
+    assert all(len(tokenizer(entry["reply"])["input_ids"]) < LIMIT for entry in replies)
+
+
+def test_the_evaluation_stops_there(model):
+    tokenizer = loader.load_tokenizer(model)
+    scorer = make_scorer(loader.load_base(model).eval(), tokenizer, 1)
+    scorer.bar = SimpleNamespace(advance=lambda count: None)
+    text = tokenizer.apply_chat_template(ROW["prompt"], tokenize=False, add_generation_prompt=True)
+    asked = Instance("generate_until", {}, (text, {"until": [], "max_gen_toks": LIMIT, "do_sample": False}), 0)
+    (reply,) = scorer.generate_until([asked])
+    assert scorer.tokens < len(tokenizer(text)["input_ids"]) + LIMIT and "<|" not in reply
+
+
+def test_supervised_tuning_learns_it(model, tmp_path):
+    tokenizer = loader.load_tokenizer(model)
+    spec = SftStage(model=model, sft=Sft(epochs=1, batch_tokens=64, max_length=64), seed=1)
+    rows = Dataset.from_list([ROW] * 2)
+    trainer = sft.make_trainer(spec, loader.load_base(model), tokenizer, rows, 30.0, tmp_path)
+    batch = next(iter(trainer.get_train_dataloader()))
+    learnt = tokenizer.decode([token for token in batch["labels"][0].tolist() if token != -100])
+    assert learnt.strip() == "It is Paris.<|im_end|>"
+
+
+@pytest.mark.parametrize("algorithm", [{}, {"algorithm": "rloo"}, {"algorithm": "ppo", "beta": 0.05}])
+def test_reinforcement_ends_replies_there(model, algorithm, tmp_path):
+    table = Rl(steps=1, prompts_per_step=2, group_size=2, max_completion_length=LIMIT, temperature=0.1, **algorithm)
+    spec = RlStage(model=model, rl=table, seed=1)
+    base = loader.load_base(model)
+    trainer = rl.make_trainer(spec, base, loader.load_tokenizer(model), [ROW | GRADED] * 4, tmp_path)
+    trainer.train()
+    log = trainer.state.log_history[0]
+    assert log["completions/clipped_ratio"] == 0.0 and log["completions/mean_length"] < LIMIT
+    assert base.generation_config.eos_token_id == [2, 0]  # what is saved with a model whose every weight learns
+
+
+def test_vllm_is_told_where_to_stop(model, tmp_path, monkeypatch):
+    class Told(Exception):
+        pass
+
+    def stop(table, shared):
+        raise Told(shared["use_vllm"], shared["generation_kwargs"])
+
+    monkeypatch.setattr(algorithms, "trainer_and_arguments", stop)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    spec = RlStage(model=model, rl=Rl(use_vllm=True), seed=1)
+    with pytest.raises(Told) as told:
+        rl.make_trainer(spec, loader.load_base(model), loader.load_tokenizer(model), [ROW | GRADED], tmp_path)
+    assert told.value.args == (True, {"stop_token_ids": [2]})
+
+
+def test_what_is_exported_stops_by_itself(loaded, tmp_path):
+    network, tokenizer = loaded
+    export.write_merged(network, tmp_path / "out")
+    tokenizer.save_pretrained(tmp_path / "out")
+    assert GenerationConfig.from_pretrained(tmp_path / "out").eos_token_id == [2, 0]
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").eos_token == "<|im_end|>"
+
+
+def test_the_embedded_base_is_left_as_it_is():
+    base = loader.load_base(Model())
+    loader.stop_with(loader.load_tokenizer(Model()), base)
+    assert base.generation_config.eos_token_id == 2

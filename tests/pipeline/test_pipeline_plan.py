@@ -1,0 +1,199 @@
+"""The plan: what stands, what it would cost, and where the figures are from."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from recipes import pipeline
+from recipes.artifacts import forecasts
+from recipes.artifacts.steps import key_of
+from recipes.base.errors import RecipeError
+from recipes.base.memory import PeakMemory
+from recipes.report.load import load_manifest
+from recipes.report.sections import costs
+from tests.helpers.fake_pipeline import Place
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path / "place")
+
+
+def survey(place, *sets):
+    return {line.stage: line for line in pipeline.survey(place.job(*sets))}
+
+
+def test_before_the_first_run_everything_is_new_or_waits_and_nothing_is_written(place):
+    lines = survey(place)
+    assert [line.state for line in lines.values()] == ["new", "after data", "after data, sft", "after data, sft, rl"]
+    assert place.stages.calls == [] and place.stages.pilots == ["data", "sft", "rl", "evaluate"]
+    assert lines["sft"].seconds == 20.0 and lines["sft"].source == "pilot" and lines["sft"].work.rows == 2
+    assert not place.home.exists()
+
+
+def test_after_a_run_the_plan_is_cached_and_asks_no_pilot(place):
+    done = place.run()
+    place.stages.pilots.clear()
+    assert [line.state for line in survey(place).values()] == [f"cached {folder.name[-8:]}" for folder in done.values()]
+    assert place.stages.pilots == []
+
+
+def test_a_change_shows_its_reason_and_the_rate_of_earlier_runs(place):
+    place.run()
+    place.stages.pilots.clear()
+    lines = survey(place, "sft.learning_rate=2e-4")
+    assert lines["data"].state.startswith("cached") and lines["sft"].state == "rebuild: sft.learning_rate 1e-4 -> 2e-4"
+    assert lines["rl"].state == "after sft"
+    manifest = place.manifest("sft")
+    assert lines["sft"].seconds == pytest.approx(2000 / (1000 / manifest["seconds"]))
+    assert lines["sft"].source == "1 earlier run" and lines["sft"].memory_bytes == manifest["peak_memory_bytes"]
+    assert place.stages.pilots == []
+
+
+def test_the_rate_is_the_median_of_runs_with_the_same_model_and_hardware(place):
+    place.run()
+    folder = next(place.home.glob("sft-????????"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for number, seconds in enumerate((1.0, 2.0, 100.0)):
+        other = place.home / f"sft-0000000{number}"
+        other.mkdir()
+        (other / "manifest.json").write_text(json.dumps(manifest | {"seconds": seconds}))
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"provenance": {"device": "another machine"}}))
+    lines = survey(place, "sft.rank=4")
+    assert lines["sft"].seconds == pytest.approx(2000 / (1000 / 2.0)) and lines["sft"].source == "3 earlier runs"
+
+
+def test_a_pilot_that_fails_leaves_the_time_open_but_a_stated_problem_is_raised(place):
+    class Failing:
+        @staticmethod
+        def forecast(spec, counts, runs):
+            return forecasts.Work(tokens=10)
+
+        @staticmethod
+        def pilot(spec, inputs, runtime):
+            raise OSError("no such device")
+
+    job = place.job()
+    step = pipeline.wire(job.recipe)[1]
+    line = forecasts.forecast(Failing, "sft", step.spec, {}, {}, "new", job.runs, job.runtime)
+    assert line.seconds is None and line.predicted is None and "no such device" in line.source
+    assert "without sft" in "\n".join(forecasts.table([line]))
+
+    class Stating(Failing):
+        @staticmethod
+        def pilot(spec, inputs, runtime):
+            raise RecipeError("the model has no chat template")
+
+    with pytest.raises(RecipeError, match="chat template"):
+        forecasts.forecast(Stating, "sft", step.spec, {}, {}, "new", job.runs, job.runtime)
+
+
+def test_the_table_lists_every_stage_with_its_figures_and_a_total():
+    work = forecasts.Work(rows=1200, steps=30, tokens=45_000, cost=1.5, notes="openai teacher")
+    lines = forecasts.table(
+        [
+            forecasts.Forecast("data", "new", work, 90.0, 2 * 10**9, "pilot"),
+            forecasts.Forecast("sft", "cached ab12cd34"),
+        ]
+    )
+    assert "1,200" in lines[1] and "45,000" in lines[1] and "1 min 30 s" in lines[1] and "2.0 GB" in lines[1]
+    assert "$1.50" in lines[1] and "new (pilot) · openai teacher" in lines[1]
+    assert "cached ab12cd34" in lines[2] and lines[-1].startswith("total") and "1 min 30 s" in lines[-1]
+
+
+def test_a_begun_stage_is_marked(place):
+    place.run(until="data")
+    key = (
+        "sft-"
+        + key_of(
+            pipeline.wire(place.job().recipe)[1],
+            place.stages("sft"),
+            {"data": next(place.home.glob("data-*"))},
+            place.job().digests,
+        ).fingerprint[:8]
+    )
+    (place.home / f"{key}.partial").mkdir()
+    assert survey(place)["sft"].state == "new, begun"
+
+
+def test_peak_memory_is_that_of_the_work_and_not_of_the_process():
+    with PeakMemory() as large:
+        block = bytearray(200 * 2**20)
+        for place in range(0, len(block), 4096):
+            block[place] = 1
+    del block
+    with PeakMemory() as small:
+        pass
+    assert large.bytes - small.bytes > 150 * 2**20
+
+
+class Gpu:
+    """torch.cuda of a process that has used a GPU."""
+
+    def __init__(self):
+        self.peak = 0
+
+    def is_initialized(self):
+        return True
+
+    def reset_peak_memory_stats(self):
+        self.peak = 0
+
+    def max_memory_allocated(self):
+        return self.peak
+
+
+def test_peak_memory_of_a_gpu_is_kept_by_stage_foreseen_and_shown(place, monkeypatch):
+    gpu = Gpu()
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=gpu))
+    place.stages.trouble["sft"] = lambda: setattr(gpu, "peak", 30 * 10**9)
+    place.stages.trouble["evaluate"] = lambda: setattr(gpu, "peak", 20 * 10**9)
+    place.run()
+    kept = [place.manifest(stage).get("peak_gpu_bytes") for stage in ("data", "sft", "rl", "evaluate")]
+    assert kept == [None, 30 * 10**9, None, 20 * 10**9]
+    lines = pipeline.survey(place.job("sft.rank=4"))
+    assert lines[1].predicted["gpu_bytes"] == 30 * 10**9 and ", GPU 30.0 GB" in forecasts.table(lines)[2]
+    (cost,) = costs([load_manifest(next(place.home.glob("sft-*")))])
+    assert cost.gpu == 30 * 10**9 and cost.predicted_gpu is None
+
+
+def test_no_gpu_leaves_no_figure_and_no_torch_is_loaded_for_it(place, monkeypatch):
+    for torch in (None, SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: False))):
+        monkeypatch.setitem(sys.modules, "torch", torch)
+        with PeakMemory() as memory:
+            pass
+        assert memory.bytes and memory.gpu_bytes is None
+    place.run(until="sft")
+    assert "peak_gpu_bytes" not in place.manifest("sft") and "gpu_bytes" not in place.manifest("sft")["predicted"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"rl": {"algorithm": "ppo", "beta": 0.05}},
+        {"rl": {"algorithm": "grpo", "beta": 0.05}},
+        {"sft": {"method": "lora", "kl_weight": 0.1}},
+        {"sft": {"method": "lora", "packing": False}},
+        {"sft": {"method": "loramoe", "experts": {"count": 8}}},
+        {"data": {"teacher": {"kind": "openai"}}},
+        {"data": {"judge": {"kind": "openai"}}},
+    ],
+    ids=str,
+)
+def test_the_rate_of_a_run_that_works_otherwise_is_not_taken(other):
+    first = {
+        "rl": {"algorithm": "grpo", "beta": 0.0},
+        "sft": {"method": "lora", "packing": True, "kl_weight": 0.0, "experts": {"count": 6}},
+        "data": {"teacher": {"kind": "expert", "max_cost": 0.0}, "judge": None},
+    }
+    assert forecasts.what_runs(first) != forecasts.what_runs(
+        first | {key: first[key] | part for key, part in other.items()}
+    )
+
+
+def test_a_setting_that_costs_no_time_lets_the_rate_of_an_earlier_run_stand():
+    first = {"sft": {"method": "lora", "learning_rate": 1e-4}, "data": {"teacher": {"kind": "openai", "max_cost": 0.0}}}
+    other = {"sft": {"method": "lora", "learning_rate": 2e-4}, "data": {"teacher": {"kind": "openai", "max_cost": 5.0}}}
+    assert forecasts.what_runs(first) == forecasts.what_runs(other)

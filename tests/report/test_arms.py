@@ -1,0 +1,58 @@
+"""The benchmarks that compare trained models: pooling over seeds, and arms that sample alike."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from benchmarks.arms import compare
+from benchmarks.reinforcement import METHODS, reinforced
+from recipes.artifacts.stage_specs import EvaluateStage
+from recipes.config.combinations import check_combinations, check_unread
+from recipes.config.load import load
+from recipes.config.schema import ROOT
+from recipes.report.seeds import pooled
+from recipes.stages import evaluate
+from recipes.stages.rl import completions_of
+
+
+def answers(scores, clusters):
+    return SimpleNamespace(scores=scores, clusters=clusters, mean=sum(scores) / len(scores))
+
+
+def test_a_node_is_one_cluster_over_seeds_and_an_item_without_one_a_cluster_of_its_seed():
+    scores, clusters = pooled([answers([1, 0], ["node a", "item 1"]), answers([0, 1], ["node a", "item 1"])])
+    assert scores == [1, 0, 0, 1]
+    assert clusters[0] == clusters[2] and len(set(clusters)) == 3
+
+
+def test_an_arm_is_compared_item_by_item_with_the_one_named():
+    nodes = [f"item {n}" for n in range(40)]
+    worse, better = answers([0] * 40, nodes), answers([1] * 20 + [0] * 20, nodes)
+    lines = compare("sums", {"sft": [worse, worse], "rl": [better, worse]}, "sft")
+    assert lines[0] == "sums, 80 items" and len(lines) == 3
+    assert "against sft +25.0 (" in lines[2] and lines[2].endswith("by seed +50.0 +0.0")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_samples_the_same_number_of_replies_under_settings_that_it_reads(method):
+    arm = reinforced(load(ROOT / "recipes.toml", "reft"), method, rollouts=5)
+    problems = []
+
+    def problem(*words, **_):
+        problems.append(words)
+
+    check_unread(arm.rl, problem)
+    tables = dict.fromkeys(("data", "mix", "cpt", "sft_general", "rerank"))
+    check_combinations(tables | {"model": arm.model, "sft": arm.sft, "rl": arm.rl}, problem)
+    assert completions_of(arm.rl) == 5 * 64 and problems == []
+
+
+def test_one_evaluation_asks_every_model_that_it_is_given(tmp_path):
+    recipe = load(ROOT / "recipes.toml", "reft")
+    spec = EvaluateStage(model=recipe.model, eval=recipe.eval.model_copy(update={"fewshot": 0}), seed=1)
+    inputs = dict.fromkeys(("data", "sft", "longer", "ppo"), tmp_path)
+    asked = evaluate.plan_variants(
+        spec, inputs, None, {name: [name] for name in ("reft_problems", "reft_problems_sampled")}, {}
+    )
+    assert [variant["name"] for variant in asked] == ["base", "sft", "longer", "ppo"]
+    assert all("reft_problems_sampled" in variant["tasks"] for variant in asked[1:])
