@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
-from eval.hooks import GENERAL
+from recipes.base.places import GENERAL_TEST, ROOT
 from recipes.config.load import load
-from recipes.config.schema import ROOT, Balance, Recipe
+from recipes.config.schema import Balance, Recipe
 from recipes.methods.probe.observe import observe
 from recipes.models.loader import load_adapters, load_base, load_tokenizer
 from recipes.models.routing import entropy
@@ -40,7 +40,7 @@ def routed(recipe: Recipe, runs: Path) -> dict[str, float]:
     done = run(Job(recipe, runs), until="sft")
     tokenizer = load_tokenizer(recipe.model)
     model = load_adapters(load_base(recipe.model), {"default": done["sft"] / "adapter"})
-    texts = {"domain": read_rows(done["data"] / "test.jsonl"), "general": read_rows(GENERAL)}
+    texts = {"domain": read_rows(done["data"] / "test.jsonl"), "general": read_rows(GENERAL_TEST)}
     found = observe(model.eval(), tokenizer, texts)
     types = expert_types(recipe.sft.experts)
     layers = found["routing"]["layers"].values()

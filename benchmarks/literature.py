@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.arms import scored
+from recipes.base.places import ROOT
 from recipes.config.load import load
-from recipes.config.schema import ROOT
 from recipes.pipeline import Job, run
 from recipes.report import stats
 from recipes.report.load import load_evaluation

@@ -13,10 +13,10 @@ import json
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from data_builders.core.schema import read_jsonl
 from data_builders.vsllava import builder
 from data_builders.vsllava.spec import Spec
 from eval.graders import grade
+from recipes.base.jsonl import read_jsonl
 from recipes.config.schema import Model
 from recipes.models import loader
 from recipes.report import stats

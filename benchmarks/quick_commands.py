@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 
-from recipes.config.schema import ROOT
+from recipes.base.places import ROOT
 
 BASELINE = "interpreter with pydantic"
 COMMANDS = {

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from data_builders.core.schema import read_jsonl, write_jsonl
 from data_builders.llm.asking import open_teacher
 from data_builders.llm.chat import Chat
 from data_builders.llm.prompts import quoted
 from data_builders.llm.table import Teacher
+from recipes.base.jsonl import read_jsonl, write_jsonl
 from recipes.report import stats
 
 VERSION = "referee/1"

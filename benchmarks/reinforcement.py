@@ -19,8 +19,9 @@ from benchmarks.arms import compare
 from recipes.artifacts import store
 from recipes.artifacts.stage_specs import EvaluateStage
 from recipes.artifacts.steps import Step, base_model, tasks
+from recipes.base.places import ROOT
 from recipes.config.load import load
-from recipes.config.schema import ROOT, Recipe, Rl
+from recipes.config.schema import Recipe, Rl
 from recipes.pipeline import Job, make, run
 from recipes.report.load import Evaluation, load_evaluation
 

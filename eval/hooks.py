@@ -20,8 +20,8 @@ from eval.benchmarks.sciriff import rows as sciriff_rows
 from eval.graders import grade, is_readable, majority
 from eval.graders.choices import LETTERS
 from eval.graders.reply import extract_answer, format_score
+from recipes.base.places import GENERAL_TEST
 
-GENERAL = Path(__file__).resolve().parents[1] / "recipes" / "lab" / "model" / "general_test.jsonl"
 AMSBENCH = "wwhhyy/AMSBench"
 AMSBENCH_ITEMS = 1257
 SHOTS = 256  # few-shot examples are drawn from this many training rows, spread evenly over the file
@@ -76,7 +76,7 @@ def load(
         path = _existing(folder and folder / "test.jsonl", "data", "a data artefact's folder, with test.jsonl")
         rows = _test_rows(path)
     elif source == "general":
-        path = _existing(Path(general) if general else GENERAL, "general", "a JSONL file of general test rows")
+        path = _existing(Path(general) if general else GENERAL_TEST, "general", "a JSONL file of general test rows")
         rows = _test_rows(path)
     elif source == "amsbench":
         path = Path(amsbench) if amsbench else _fetch_amsbench()

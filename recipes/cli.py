@@ -153,11 +153,8 @@ def main(argv=None):
         print(f"stopped: nobody reads the output any more; go on with:  {going_on(options)}", file=sys.stderr)
     except RecipeError as error:
         print(mask(str(error)), file=sys.stderr)
-    except Exception as error:
-        stated = any(
-            kind.__name__ == "DataError" for kind in type(error).__mro__
-        )  # data_builders.core.schema's own RecipeError
-        print(mask(str(error) if stated else traceback.format_exc()), file=sys.stderr)
+    except Exception:
+        print(mask(traceback.format_exc()), file=sys.stderr)
     return 1
 
 

@@ -22,9 +22,10 @@ from recipes.artifacts.steps import Step, base_model, general, key_of, source, t
 from recipes.base.errors import RecipeError
 from recipes.base.hashing import Digests, fingerprint
 from recipes.base.memory import PeakMemory
+from recipes.base.places import ROOT
 from recipes.base.runtime import Runtime, duration
 from recipes.config.load import as_toml
-from recipes.config.schema import ROOT, Recipe
+from recipes.config.schema import Recipe
 from recipes.config.stage_list import STAGES
 
 

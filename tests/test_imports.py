@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.config.schema import ROOT
+from recipes.base.places import ROOT
 
 SLOW = {"torch", "transformers", "trl", "peft", "lm_eval", "datasets", "accelerate", "scipy", "numpy", "pint"}
 SLOW |= {"openai", "asyncio", "jinja2", "sqlite3", "multiprocessing"}  # from 20 to 70 ms each, of a command's 200

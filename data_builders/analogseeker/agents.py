@@ -87,7 +87,7 @@ class Agents:
         self.table, self.asker, self.name = table, asker, f"{table.kind}:{table.model}"
 
     def ask(self, requests, arrived=lambda reply: None):
-        """One Reply a request, in their order. Raises DataError where the run has to end early."""
+        """One Reply a request, in their order. Raises RecipeError where the run has to end early."""
         return self.asker.each(requests, self._record, arrived)
 
     async def _record(self, request):

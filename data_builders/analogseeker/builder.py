@@ -38,11 +38,12 @@ from data_builders.core.build import Leaks, Made, finish
 from data_builders.core.gates import first_failed
 from data_builders.core.leaks import KINDS
 from data_builders.core.ledger import CHOSEN, Ledger, prove
-from data_builders.core.schema import DataError, Qtsa, order, stable_id
+from data_builders.core.schema import Qtsa, order, stable_id
 from data_builders.core.selection import first, in_turns
 from data_builders.llm.bill import Lengths, together
 from data_builders.llm.store import FILE
 from data_builders.sources.reader import read_corpus
+from recipes.base.errors import RecipeError
 
 VERSION = 3
 SHIPPED = Path(__file__).parent / "corpus"
@@ -105,7 +106,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
 
     `bar(title, total, unit)` is a context manager whose `.advance(n, note)` counts; `say(text)` tells a person one
     line. `replies` is the file of a model's stored replies (default: in `out`), from which an interrupted build goes
-    on. Raises DataError for a corpus that cannot be used, for test sizes that cannot be reached, for leaks above the
+    on. Raises RecipeError for a corpus that cannot be used, for test sizes that cannot be reached, for leaks above the
     threshold, and where a model's endpoint or budget ends the run.
     """
     ledger, store, tests_outside = Ledger(), replies or out / FILE, outside(spec.benchmarks)
@@ -224,7 +225,7 @@ def _records(requests, replies, teacher, ledger):
 
 
 def _test_items(kind, size, records, planner, spec, seed, ledger):
-    """`size` items of one test kind, spread over their facts. Raises DataError where there are too few."""
+    """`size` items of one test kind, spread over their facts. Raises RecipeError where there are too few."""
     if kind == "calculation" and not any(node.node_id not in planner.held for node, _, _ in planner.formulas):
         return []
     if kind == "transfer":
@@ -236,7 +237,7 @@ def _test_items(kind, size, records, planner, spec, seed, ledger):
     else:
         records = first(in_turns(records, lambda record: record.fact_id, seed), size, kind, ledger)
     if len(records) < size:
-        raise DataError(
+        raise RecipeError(
             f"The corpus gives too few {kind} test items.",
             where=f"data.tests.{kind}",
             got=f"{len(records)} items ({len(planner.facts)} facts, {len(planner.formulas)} formulas)",
@@ -264,7 +265,7 @@ def _mixed(records, spec, seed, ledger, real):
         members = in_turns([record for record in records if record.kind == kind], lambda record: record.fact_id, seed)
         chosen += first(members, counts.get(kind, 0), "sft", ledger)
     if not chosen:
-        raise DataError(
+        raise RecipeError(
             "The corpus gives no training row.",
             where="data.mix",
             got=str(spec.mix.model_dump()),

@@ -13,9 +13,10 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from data_builders.core.gates import GARBLED, words
-from data_builders.core.schema import DataError, order, stable_id
+from data_builders.core.schema import order, stable_id
 from data_builders.core.sentences import STOP, standalone, technical_terms
 from data_builders.sources.facts import Fact, SidecarNode
+from recipes.base.errors import RecipeError
 
 GAP = "____"
 VISIBLE = 11  # words of the source that a test wording shows on the two sides of the gap together
@@ -37,7 +38,7 @@ COMMAND = re.compile(r"^- (?:`([^`]{1,40})`)(?:\s*\([a-z][\w\s]{1,20}\))?\s+(.{1
 def mine_facts(nodes, marked, seed):
     """{node id: SidecarNode} of facts found in the nodes' sentences. `marked` holds the bold terms by node id.
 
-    Raises DataError where there are nodes but not one usable sentence among them.
+    Raises RecipeError where there are nodes but not one usable sentence among them.
     """
     if not nodes:
         return {}
@@ -56,7 +57,7 @@ def mine_facts(nodes, marked, seed):
             facts.sort(key=lambda fact: order(seed, fact.id))
             found[node.node_id] = SidecarNode(section=node.title, fact=tuple(facts[:PER_NODE]))
     if not found:
-        raise DataError(
+        raise RecipeError(
             "No question could be made from the corpus.",
             where="data.corpus",
             got=f"{len(nodes)} nodes without facts",

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_builders.core.schema import DataError, stable_id
+from data_builders.core.schema import stable_id
+from recipes.base.errors import RecipeError
 
 PROMPT_VERSION = 1
 
@@ -70,11 +71,11 @@ class Teacher(Protocol):
 
 
 def in_order(teacher, requests, arrived):
-    """The replies to `requests`, in order. Raises DataError for a teacher that breaks its protocol."""
+    """The replies to `requests`, in order. Raises RecipeError for a teacher that breaks its protocol."""
     replies = []
     for request, reply in zip(requests, teacher.ask(requests, arrived), strict=False):
         if reply.request != request.id:
-            raise DataError(
+            raise RecipeError(
                 "A teacher's reply does not belong to the request.",
                 where=f"teacher {teacher.name}",
                 got=reply.request,
@@ -83,7 +84,7 @@ def in_order(teacher, requests, arrived):
             )
         replies.append(reply)
     if len(replies) < len(requests):
-        raise DataError(
+        raise RecipeError(
             "A teacher gave too few replies.",
             where=f"teacher {teacher.name}",
             got=f"{len(replies)} replies",

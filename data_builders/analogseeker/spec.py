@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from data_builders.core.judge import Judge
 from data_builders.core.paraphrases import Paraphrases
-from data_builders.core.table import Count, KeptApart, Share, Shares, Table
+from data_builders.core.table import Count, DataTable, KeptApart, Share, Shares
 from data_builders.llm.table import Teacher
 from data_builders.sources.repair import Repair
 
@@ -15,7 +15,7 @@ class AnalogTeacher(Teacher):
     draws: int = Field(6, ge=1, le=100, description="training questions of each node that a model is asked for")
 
 
-class Tests(Table):
+class Tests(DataTable):
     knowledge: Count = Field(300, description="items: seen node, unseen wording, multiple choice")
     calculation: Count = Field(300, description="items: unseen values, numeric answer")
     transfer: Count = Field(100, description="items from nodes held out as a whole")

@@ -12,7 +12,7 @@ from data_builders.sources.reader import count_tokens
 def taught(table, requests, path, bar, say):
     """(teacher's name, replies in the order of the requests, what they cost).
 
-    `path` is the file of stored replies; the expert needs none and costs nothing. Raises DataError where a model's
+    `path` is the file of stored replies; the expert needs none and costs nothing. Raises RecipeError where a model's
     endpoint or budget ends the run.
     """
     if table.kind == "expert":

@@ -9,7 +9,7 @@ import math
 import random
 from fractions import Fraction
 
-from data_builders.core.schema import DataError
+from recipes.base.errors import RecipeError
 
 DIGITS = 4  # significant digits an intermediate result may have
 LENGTH = 5  # digits it may take to write it
@@ -23,10 +23,10 @@ class NotExact(ArithmeticError):
 
 
 def parse(expression, symbols, where):
-    """The syntax tree of an expression. Raises DataError for anything outside the language or an unknown symbol."""
+    """The syntax tree of an expression. Raises RecipeError for anything outside the language or an unknown symbol."""
 
     def refuse(got):
-        raise DataError(
+        raise RecipeError(
             "A formula expression is not allowed.",
             where=where,
             got=got,

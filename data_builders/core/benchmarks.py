@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data_builders.core.leaks import KINDS, Phrases, find_leaks
 from data_builders.core.paraphrases import find_paraphrases
-from data_builders.core.schema import DataError
+from recipes.base.errors import RecipeError
 
 QUESTIONS = ("question", "prompt", "problem", "query", "instruction", "input", "text", "Body")
 SUFFIXES = (".jsonl", ".json", ".csv")
@@ -30,7 +30,7 @@ def outside(names):
 
     The items of a test set are the rows of a .jsonl or .csv file, of the list in a .json file, or of a folder of such.
     A row's question is its first field of QUESTIONS that holds text (chat messages: the last user turn). Raises
-    DataError where there is no such file or a row has no question.
+    RecipeError where there is no such file or a row has no question.
     """
     return {
         name: [Item(f"{file.name}:{n}", question(row, file, n)) for file in files_of(name) for n, row in rows(file)]
@@ -39,11 +39,14 @@ def outside(names):
 
 
 def files_of(name):
-    """The files of a test set; a relative path starts from the current folder. Raises DataError where there is none."""
+    """The files of a test set; a relative path starts from the current folder.
+
+    Raises RecipeError where there is none.
+    """
     path = Path(name).expanduser()
     files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES) if path.is_dir() else [path]
     if not files or not all(file.is_file() and file.suffix in SUFFIXES for file in files):
-        raise DataError(
+        raise RecipeError(
             "A test set cannot be found.",
             where="data.benchmarks",
             got=str(path),
@@ -65,7 +68,7 @@ def rows(file):
             whole = json.loads(text)
             found = whole if isinstance(whole, list) else next(v for v in whole.values() if isinstance(v, list))
     except (ValueError, csv.Error, StopIteration, AttributeError) as error:
-        raise DataError(
+        raise RecipeError(
             "A test set cannot be read.",
             where=str(file),
             got=f"{type(error).__name__}: {error}",
@@ -81,7 +84,7 @@ def question(row, file, number):
     if isinstance(value, list) and value and isinstance(value[-1], dict):
         value = next((turn.get("content") for turn in reversed(value) if turn.get("role") == "user"), None)
     if not isinstance(value, str) or not value.strip():
-        raise DataError(
+        raise RecipeError(
             "A row of a test set has no question.",
             where=f"{file}, row {number}",
             got=str(row)[:80],

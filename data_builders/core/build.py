@@ -9,9 +9,11 @@ from data_builders.core.benchmarks import without_items, without_leaks
 from data_builders.core.leaks import leak_gate
 from data_builders.core.ledger import Ledger, unbalanced
 from data_builders.core.paraphrases import Paraphrases
-from data_builders.core.schema import DataError, GradedRow, SftRow, write_json, write_jsonl
+from data_builders.core.schema import GradedRow, SftRow, write_rows
 from data_builders.core.selection import SURPLUS
 from data_builders.sources.reader import count_tokens
+from recipes.base.errors import RecipeError
+from recipes.base.jsonl import write_json
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def finish(out, name, version, doc, made, ledger: Ledger, leaks, say, flow=(), *
 
     Files: sft, rl, test, nodes, ledger and `made.files` as JSONL, leaks.json, card.json. The card holds the builder's
     docstring `doc` (what stands behind "Limits: " apart), counts, and whatever else is `told`. `flow` says which steps
-    of the ledger hand on to which, [(steps, steps that take in what those keep)]. Raises DataError where a whole test
+    of the ledger hand on to which, [(steps, steps that take in what those keep)]. Raises RecipeError where a whole test
     item stands in training, or more than `leaks.threshold` of them in part, and where the ledger does not add up.
     """
     (sft, hit_sft), (rl, hit_rl) = (_cleaned(rows, made.test, leaks, ledger) for rows in (made.sft, made.rl))
@@ -74,7 +76,7 @@ def finish(out, name, version, doc, made, ledger: Ledger, leaks, say, flow=(), *
     found = leak_gate([*sft, *rl], made.test, leaks.threshold, out, leaks.phrases, removed)
     files = {"nodes": made.nodes, "sft": sft, "rl": rl, "test": made.test, **others, "ledger": ledger.rows}
     for stem, rows in files.items():
-        write_jsonl(out / f"{stem}.jsonl", rows)
+        write_rows(out / f"{stem}.jsonl", rows)
     rows = {stem: len(files[stem]) for stem in ("sft", "rl", "test", *made.files)}
     kinds = Counter(row.kind for row in made.test)
     nodes = [node if isinstance(node, dict) else asdict(node) for node in made.nodes]
@@ -99,7 +101,7 @@ def finish(out, name, version, doc, made, ledger: Ledger, leaks, say, flow=(), *
         "flow": [[list(steps) for steps in pair] for pair in flow],
     }
     if faults := unbalanced(card["ledger"], card["flow"]):
-        raise DataError(
+        raise RecipeError(
             "The ledger does not add up.",
             where=f"the builder {name}",
             got="\n".join(faults),

@@ -4,8 +4,8 @@ Without a model: hashed word and letter n-grams, by scikit-learn. They see share
 order, and nothing of meaning. With one: a sentence encoder by name, where the package sentence-transformers is there.
 """
 
-from data_builders.core.schema import DataError
 from data_builders.core.table import Need
+from recipes.base.errors import RecipeError
 
 FEATURES = 2**16  # of each of the two kinds of n-grams
 BATCH = 2_000  # texts at once: bounds the memory beside the vectors
@@ -19,7 +19,7 @@ def needs(name):
 def embedder(name=""):
     """A function from texts to vectors [n, d], float32: sparse rows (scipy) for "", else a dense array.
 
-    `name` is a folder or hub id of a sentence encoder. Raises DataError where it cannot be loaded.
+    `name` is a folder or hub id of a sentence encoder. Raises RecipeError where it cannot be loaded.
     """
     return _encoder(name) if name else _hashed()
 
@@ -44,7 +44,7 @@ def _encoder(name):
 
         model = SentenceTransformer(name)
     except (ImportError, OSError, ValueError) as error:
-        raise DataError(
+        raise RecipeError(
             "The sentence encoder cannot be loaded.",
             where="encoder",
             got=f"{name!r}: {str(error).splitlines()[0]}",

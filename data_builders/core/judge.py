@@ -19,13 +19,14 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict, Field, ValidationError, create_model, model_validator
 
 from data_builders.core.judge_rules import RULES
-from data_builders.core.schema import DataError
-from data_builders.core.table import Table
+from data_builders.core.table import DataTable
 from data_builders.llm.bill import bill
 from data_builders.llm.chat import Chat
 from data_builders.llm.prompts import prompt, quoted
 from data_builders.llm.survey import survey
-from data_builders.llm.table import Teacher, how
+from data_builders.llm.table import Teacher
+from recipes.base.errors import RecipeError
+from recipes.base.table import runtime_field
 
 PROMPT = Path(__file__).parent / "prompts" / "judge.md"
 ASKED = {"temperature": 0.0, "max_tokens": 800}
@@ -37,16 +38,16 @@ class Judge(Teacher):
     where: ClassVar = "data.judge"
 
     cut: float = Field(4.0, ge=0, description="least mean score of a record that stays, on the rubric's scale")
-    reply_tokens: int = how(120, "tokens of one judgement, for the bill of `plan`", ge=1)
+    reply_tokens: int = runtime_field(120, "tokens of one judgement, for the bill of `plan`", ge=1)
 
 
-class Aspect(Table):
+class Aspect(DataTable):
     meaning: str = Field(min_length=10, description="what is scored, as the model is told")
     least: int | None = Field(None, description="a record with a lower score goes, whatever its mean")
     rule: str = Field("", description="name of the rule that scores offline, of judge_rules.RULES")
 
 
-class Rubric(Table):
+class Rubric(DataTable):
     """What a judge looks at. One range for all aspects, since their scores are added."""
 
     name: str = Field(pattern=r"[a-z][a-z0-9_]*")
@@ -112,11 +113,11 @@ class Verdict:
 
 
 def read_rubric(path):
-    """The `Rubric` of a TOML file. Raises DataError with all that is wrong with it."""
+    """The `Rubric` of a TOML file. Raises RecipeError with all that is wrong with it."""
     try:
         return Rubric.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, ValidationError) as error:
-        raise DataError(
+        raise RecipeError(
             "A rubric has the wrong form.",
             where=str(path),
             got=str(error),
@@ -128,11 +129,11 @@ def read_rubric(path):
 def judged(table, rubric, items, path, bar, say):
     """([Verdict] in the order of the items, {"replies", "cost", …} of a model or {}).
 
-    `path` is the file of stored replies. Raises DataError where the endpoint or the budget ends the run, where the cut
-    lies outside the rubric's range, or where rules are to judge and an aspect names none.
+    `path` is the file of stored replies. Raises RecipeError where the endpoint or the budget ends the run, where the
+    cut lies outside the rubric's range, or where rules are to judge and an aspect names none.
     """
     if not rubric.low <= table.cut <= rubric.high:
-        raise DataError(
+        raise RecipeError(
             "The judge's cut lies outside the scores.",
             where="data.judge.cut",
             got=f"{table.cut:g}",
@@ -182,7 +183,8 @@ def judge_chat(rubric, item, model):
 
 
 def rule_scores(rubric):
-    """A function from an `Item` to its scores by the rules that the rubric names. Raises DataError where it lacks one.
+    """A function from an `Item` to its scores by the rules that the rubric names. Raises RecipeError where it lacks
+    one.
 
     A rule gives a share from 0 to 1, which becomes a whole number of the range.
     """
@@ -190,7 +192,7 @@ def rule_scores(rubric):
         f"{name}: {aspect.rule or 'none'}" for name, aspect in rubric.aspects.items() if aspect.rule not in RULES
     ]
     if lacking:
-        raise DataError(
+        raise RecipeError(
             "A rubric names no rule to judge by.",
             where=f"rubric {rubric.name}, data.judge.kind = expert",
             got="; ".join(lacking),

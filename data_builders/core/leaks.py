@@ -19,7 +19,9 @@ import re
 from dataclasses import dataclass
 
 from data_builders.core.gates import words
-from data_builders.core.schema import DataError, order, write_json
+from data_builders.core.schema import order
+from recipes.base.errors import RecipeError
+from recipes.base.jsonl import write_json
 
 N = 13
 PIECE, PIECES, SHORTEST = 50, 3, 25  # characters; pieces of an item; a shorter item has none
@@ -213,12 +215,12 @@ def leak_report(training, tests, threshold, phrases=()):
 def leak_gate(training, tests, threshold, out, phrases=(), removed=None):
     """Write leaks.json under `out` and return it; `removed` counts the rows that benchmarks took out before.
 
-    Raises DataError where the report does not pass.
+    Raises RecipeError where the report does not pass.
     """
     leaks = leak_report(training, tests, threshold, phrases) | {"benchmarks": removed or {}}
     write_json(out / "leaks.json", leaks)
     if not leaks["passed"]:
-        raise DataError(
+        raise RecipeError(
             "Training rows hold test items.",
             where=str(out / "leaks.json"),
             got=str(leaks["counts"]),

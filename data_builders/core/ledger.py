@@ -3,7 +3,8 @@
 import json
 from collections import Counter
 
-from data_builders.core.schema import DataError, read_jsonl
+from recipes.base.errors import RecipeError
+from recipes.base.jsonl import read_jsonl
 
 CHOSEN = ("sft", "rl", "knowledge", "calculation", "transfer")
 JUDGED = "judge"
@@ -63,7 +64,7 @@ def prove(folder):
     Read are card.json, ledger.jsonl, qtsa.jsonl and the three files of rows. It holds that (1) the drops of
     ledger.jsonl sum to the card's, step by step and reason by reason; (2) what steps keep is what the next ones take in
     (the card's `flow`); (3) the files hold exactly the rows that were kept; (4) every record is either one row of one
-    file or was dropped once, after it was made, and no row comes from anything else. Raises DataError with all that
+    file or was dropped once, after it was made, and no row comes from anything else. Raises RecipeError with all that
     fails.
     """
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
@@ -97,7 +98,7 @@ def prove(folder):
     faults += [f"record {record} has {fates[record]} fates" for record in records if fates[record] != 1]
     faults += [f"record {record} was never made" for record in sorted(set(map(str, fates)) - set(records))]
     if faults:
-        raise DataError(
+        raise RecipeError(
             "The ledger does not add up.",
             where=str(folder),
             got="\n".join(faults[:8]) + (f"\n… {len(faults)} in all" if len(faults) > 8 else ""),

@@ -9,13 +9,13 @@ from pydantic import Field
 
 from data_builders.core.embedding import embedder, needs
 from data_builders.core.leaks import CALCULATED, question_of, same_fact
-from data_builders.core.table import Table
+from data_builders.core.table import DataTable
 
 KIND = "paraphrase"
 BATCH = 500  # training rows whose products with all test items are in memory at once
 
 
-class Paraphrases(Table):
+class Paraphrases(DataTable):
     """The `[data.paraphrases]` table."""
 
     cosine: float = Field(0.8, gt=0, le=1, description="from which on a training question counts as a test item's own")

@@ -1,25 +1,14 @@
-"""What passes between the parts of a builder and what it leaves: typed rows, JSONL files, ids, one error type."""
+"""What passes between the parts of a builder and what it leaves: typed rows, ids, images."""
 
 import hashlib
-import json
 import os
 from dataclasses import asdict, dataclass, field
+
+from recipes.base.jsonl import encode_json, write_jsonl
 
 STANCES = ("concepts", "derivation", "design", "analysis", "limits")
 KINDS = ("mcq", "open", "calc")
 IMAGES = "images"  # folder of an artefact that holds the pictures of its rows
-
-
-class DataError(Exception):
-    """A problem with source data, stated so that the reader can act on it; `str()` gives one labelled line per part."""
-
-    def __init__(self, what, *, where=None, got=None, allowed=None, fix=None):
-        super().__init__(what)
-        self.what, self.where, self.got, self.allowed, self.fix = what, where, got, allowed, fix
-
-    def __str__(self):
-        parts = (("where", self.where), ("got", self.got), ("allowed", self.allowed), ("do", self.fix))
-        return "\n".join([str(self.what)] + [f"  {label:<8}{text}" for label, text in parts if text is not None])
 
 
 @dataclass(frozen=True)
@@ -127,28 +116,19 @@ class GradedRow:
     images: tuple[str, ...] = ()
 
 
-def encode(value):
-    """The one JSON text of a value: sorted keys, no spaces that carry no meaning, non-ASCII kept."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-
-
 def stable_id(*parts):
     """Sixteen hex digits that depend on the parts alone, the same on every machine and in every run."""
-    return hashlib.sha256(encode(parts).encode()).hexdigest()[:16]
+    return hashlib.sha256(encode_json(parts).encode()).hexdigest()[:16]
 
 
 def order(seed, *parts):
     """A number that shuffles: sorting by it gives an order that is fixed by seed and content."""
-    return int.from_bytes(hashlib.sha256(encode([seed, *parts]).encode()).digest()[:8], "big")
+    return int.from_bytes(hashlib.sha256(encode_json([seed, *parts]).encode()).digest()[:8], "big")
 
 
-def write_jsonl(path, rows):
-    """Write rows (dataclasses or dicts) as JSON lines under another name, then rename: nobody reads half a file."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as stream:
-        for row in rows:
-            stream.write(encode(row if isinstance(row, dict) else written(row)) + "\n")
-    os.replace(part, path)
+def write_rows(path, rows):
+    """Write rows (dataclasses or dicts) as JSON lines."""
+    write_jsonl(path, (row if isinstance(row, dict) else written(row) for row in rows))
 
 
 def written(row):
@@ -171,37 +151,3 @@ def store_image(out, content):
         part.write_bytes(content)
         os.replace(part, file)
     return name
-
-
-def write_json(path, value):
-    """Write one JSON document for people to read, in the same safe way."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, sort_keys=True, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
-
-
-def read_jsonl(path):
-    """The objects of a JSONL file, in order. Raises DataError with file and line for anything but a JSON object."""
-    rows = []
-    lines = path.read_text(encoding="utf-8").split("\n")  # splitlines() breaks at U+2028, which a string may hold
-    for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                "A line of a JSONL file does not parse.",
-                where=f"{path}:{number}",
-                got=str(error),
-                allowed="one JSON object a line",
-                fix="mend or delete that line",
-            ) from None
-        if not isinstance(row, dict):
-            raise DataError(
-                "A line of a JSONL file is not an object.",
-                where=f"{path}:{number}",
-                got=line[:80],
-                allowed="one JSON object a line",
-                fix="mend or delete that line",
-            )
-        rows.append(row)
-    return rows

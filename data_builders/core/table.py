@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from recipes.base.places import GENERAL_TRAIN
+from recipes.base.table import Table
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-GENERAL = Path(__file__).resolve().parents[2] / "recipes" / "lab" / "model" / "general_train.jsonl"
 
 
 @dataclass(frozen=True)
@@ -21,14 +23,8 @@ class Need:
     must: bool = True
 
 
-class Table(BaseModel):
-    """A frozen TOML table in which unknown keys and infinities are errors.
-
-    No value is converted either: `recipes.config.load` reads every table strictly. A test that makes one in Python may
-    give a list for a tuple.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class DataTable(Table):
+    """A table of a builder, which may need packages beside the core ones."""
 
     @property
     def needs(self):
@@ -36,7 +32,7 @@ class Table(BaseModel):
         return []
 
 
-class Shares(Table):
+class Shares(DataTable):
     """The share of each kind of rows; one at least is above 0."""
 
     @model_validator(mode="after")
@@ -51,7 +47,7 @@ def extra(name):
     return f"pip install -c constraints.txt -e '.[{name}]'"
 
 
-class KeptApart(Table):
+class KeptApart(DataTable):
     """A `[data]` table of rows that are kept apart from tests: the recipe's own, and test sets from outside."""
 
     leak_threshold: Share = Field(0.005, description="share of the recipe's test items found in part in training")
@@ -65,4 +61,4 @@ class KeptApart(Table):
 
 def general_rows(table):
     """The file that a builder's `[data]`, `[mix]` or `[cpt]` draws general text from, as its key `general` says."""
-    return GENERAL if table.general == "embedded" else Path(table.general).expanduser()
+    return GENERAL_TRAIN if table.general == "embedded" else Path(table.general).expanduser()

@@ -20,13 +20,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_builders.core.embedding import BATCH, embedder, needs
 from data_builders.core.gates import GARBLED, words
-from data_builders.core.schema import DataError, order
+from data_builders.core.schema import order
 from data_builders.core.table import Share
 from data_builders.llm.bill import bill
 from data_builders.llm.chat import Chat
 from data_builders.llm.prompts import prompt, quoted
 from data_builders.llm.survey import survey
-from data_builders.llm.table import Teacher, how
+from data_builders.llm.table import Teacher
+from recipes.base.errors import RecipeError
+from recipes.base.table import runtime_field
 
 PROMPT = Path(__file__).parent / "prompts" / "text_quality.md"
 EXCERPT = 400  # words of a text that teacher and head read, about 512 tokens
@@ -48,7 +50,7 @@ class TextQuality(Teacher):
         None, ge=0, le=5, description="instead of a share: the score from which on a text stays"
     )
     threshold: int = Field(3, ge=1, le=5, description="score from which on a text counts as good, for F1")
-    reply_tokens: int = how(60, "tokens of one label, for the bill of `plan`", ge=1)
+    reply_tokens: int = runtime_field(60, "tokens of one label, for the bill of `plan`", ge=1)
 
     @property
     def needs(self):
@@ -86,7 +88,7 @@ class Cut:
 def quality_cut(table, texts, seed, path, bar, say):
     """The `Cut` of `texts`, which are (id, text). `path` is the file of stored replies.
 
-    Raises DataError where the teacher ends the run, or gave too few labels or all the same.
+    Raises RecipeError where the teacher ends the run, or gave too few labels or all the same.
     """
     chosen = sorted(texts, key=lambda pair: order(seed, "label", pair[0]))[: table.labels]
     labels, unread, spent = labelled(table, chosen, path, bar, say)
@@ -153,7 +155,7 @@ def trained(texts, labels, embed, threshold, seed):
     from sklearn.model_selection import GridSearchCV, KFold
 
     if len(texts) < FEWEST or len(set(labels[id] for id, _ in texts)) < 2:
-        raise DataError(
+        raise RecipeError(
             "The teacher's labels are too few, or all the same, to learn from.",
             where="the text-quality table",
             got=f"{len(texts)} labels, scores {sorted({labels[id] for id, _ in texts})}",

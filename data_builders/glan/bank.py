@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_builders.core import arithmetic
-from data_builders.core.schema import DataError, stable_id
+from data_builders.core.schema import stable_id
 from data_builders.sources.facts import Formula, Given
+from recipes.base.errors import RecipeError
 
 FOLDER = "bank"
 LEAST = 8  # combinations of values that a formula needs
@@ -101,7 +102,7 @@ class Bank:
 
 
 def read_bank(folder):
-    """The Bank of a corpus folder. Raises DataError that lists what is wrong in which file."""
+    """The Bank of a corpus folder. Raises RecipeError that lists what is wrong in which file."""
     folder = Path(folder) / FOLDER
     chapters, faults, content = [], [], hashlib.sha256()
     for file in sorted(folder.glob("*.toml")):
@@ -115,7 +116,7 @@ def read_bank(folder):
             faults += [f"{file.name}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
     faults += list(_faults(chapters))
     if faults or not chapters:
-        raise DataError(
+        raise RecipeError(
             "The expert's bank cannot be used.",
             where=str(folder),
             got="\n".join(faults[:10]) or "no .toml file",

@@ -105,7 +105,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
 
     `bar(title, total, unit)` is a context manager whose `.advance(n, note)` counts; `say(text)` tells a person one
     line. `replies` is the file of stored replies (default: in `out`), from which an interrupted build goes on; a
-    discipline that is added later is asked about alone. Raises DataError for a taxonomy or bank that cannot be used,
+    discipline that is added later is asked about alone. Raises RecipeError for a taxonomy or bank that cannot be used,
     for leaks above the threshold, and where a model's endpoint or budget ends the run.
     """
     ledger, tests_outside = Ledger(), outside(spec.benchmarks)

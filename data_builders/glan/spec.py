@@ -4,16 +4,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from data_builders.core.table import Count, KeptApart, Share, Table
+from data_builders.core.table import Count, DataTable, KeptApart, Share
 from data_builders.llm.table import Teacher
 
 
-class Tests(Table):
+class Tests(DataTable):
     seen: Count = Field(20, description="items of each discipline, on concepts that training rows are about")
     heldout: Count = Field(8, description="items of each discipline, on concepts that no training row is about")
 
 
-class Filters(Table):
+class Filters(DataTable):
     """What may be taken out of the answered questions. The paper has none of these, so all are off."""
 
     near_duplicates: Share = Field(0.0, description="word-triple similarity from which a later question goes; 0: off")

@@ -3,7 +3,7 @@
 import tomllib
 from dataclasses import dataclass
 
-from data_builders.core.schema import DataError
+from recipes.base.errors import RecipeError
 
 FILE = "taxonomy.toml"
 KINDS = ("academic", "vocational")
@@ -30,7 +30,7 @@ def read_taxonomy(folder):
     """Every Discipline of a folder's taxonomy.toml, removed ones too, in its order.
 
     A node is removed where more people voted to remove it than to keep it (a tie keeps it), and with it all that lies
-    below. Raises DataError that lists all that is wrong with the file.
+    below. Raises RecipeError that lists all that is wrong with the file.
     """
     file = folder / FILE
     try:
@@ -44,7 +44,7 @@ def read_taxonomy(folder):
             for name in sub.get(kind, ())
         ]
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        raise DataError(
+        raise RecipeError(
             "The taxonomy cannot be read.",
             where=str(file),
             got=f"{type(error).__name__}: {error}",
@@ -63,7 +63,7 @@ def read_taxonomy(folder):
         or not all(isinstance(number, int) and number >= 0 for number in count.values())
     ]
     if faults or not paths:
-        raise DataError(
+        raise RecipeError(
             "The taxonomy is not usable.",
             where=str(file),
             got="\n".join(faults[:10]) or "no discipline",
@@ -82,12 +82,12 @@ def _status(path, votes):
 def chosen(disciplines, names, ledger):
     """The disciplines of those `names` (all for none), in the order of the taxonomy; removed ones are counted.
 
-    Raises DataError for a name that is not there, or was removed.
+    Raises RecipeError for a name that is not there, or was removed.
     """
     there = {entry.discipline: entry for entry in disciplines}
     wrong = [name for name in names if name not in there or there[name].removed]
     if wrong:
-        raise DataError(
+        raise RecipeError(
             "A discipline cannot be used.",
             where="data.disciplines",
             got=", ".join(

@@ -8,11 +8,11 @@ import asyncio
 import importlib.util
 from collections import Counter
 
-from data_builders.core.schema import DataError
 from data_builders.llm.chat import Answer, Chat, Unusable
 from data_builders.llm.endpoint import Endpoint, Passing, Rejected
 from data_builders.llm.pace import Budget, BudgetSpent, Pace, backoff
 from data_builders.llm.store import Store
+from recipes.base.errors import RecipeError
 
 MENDS = 2  # times that an unusable reply is asked for again
 TRIES = 8  # failures of one question after which it is given up, if the endpoint answers something else
@@ -61,7 +61,7 @@ class Asker:
     def each(self, items, work, arrived=lambda result: None):
         """[result of `await work(item)`] in the order of the items; `arrived(result)` as each one is there.
 
-        Raises DataError where the run has to end early: budget, endpoint down, key refused. Replies that are on their
+        Raises RecipeError where the run has to end early: budget, endpoint down, key refused. Replies that are on their
         way are waited for and kept.
         """
         return asyncio.run(self._each(list(items), work, arrived))
@@ -144,12 +144,12 @@ class Asker:
         if error is None:
             return
         self.ended = self.ended or error
-        if pending and not self.pace.down and isinstance(error, DataError):
+        if pending and not self.pace.down and isinstance(error, RecipeError):
             await asyncio.wait(pending, timeout=self.table.timeout)
         raise self.ended
 
     async def ask(self, chat):
-        """The `Answer` to a question, from the store where it is there. Raises DataError where the run must end."""
+        """The `Answer` to a question, from the store where it is there. Raises RecipeError where the run must end."""
         root, problem = chat.key, None
         for _ in range(1 + MENDS):
             try:
@@ -165,10 +165,10 @@ class Asker:
         return Answer(root, None, f"{chat.agent}: {problem.kind}, asked {1 + MENDS} times")
 
     def _rejected(self, error):
-        """Raises DataError where the endpoint has rejected the first questions and answered none."""
+        """Raises RecipeError where the endpoint has rejected the first questions and answered none."""
         self.counts["rejected"] += 1
         if not self.reached and self.counts["rejected"] >= REJECTED:
-            self.ended = self.ended or DataError(
+            self.ended = self.ended or RecipeError(
                 "The teacher rejects every question.",
                 where=f"data.teacher, model {self.table.model!r}",
                 got=str(error),
@@ -245,7 +245,7 @@ class Asker:
                 self.counts[failure.name] += 1
                 self.pace.bad(start, failure.name == "429", failure.retry_after)
                 wait, problem = max(failure.retry_after, backoff(attempt)), failure
-            except DataError as error:
+            except RecipeError as error:
                 self.ended = self.ended or error
                 raise
             finally:
@@ -254,7 +254,7 @@ class Asker:
             await asyncio.sleep(wait)
 
     async def _judge(self, chat, failure, attempt):
-        """After a failure: go on, or raise Rejected where it is this question, DataError where the endpoint is down."""
+        """After a failure: go on, or raise: Rejected for this question, RecipeError where the endpoint is down."""
         if self.ended:
             raise self.ended
         if self.counts[failure.name] == 1:
@@ -267,7 +267,7 @@ class Asker:
                 raise Rejected(f"no reply, {failure.name} {attempt} times")
         elif self.pace.down or hopeless:
             again = f", try again in {failure.retry_after:.0f} s" if failure.retry_after else ""
-            self.ended = self.ended or DataError(
+            self.ended = self.ended or RecipeError(
                 "The teacher's endpoint is down; every reply so far is kept.",
                 where=f"data.teacher.base_url, {self.table.base_url}",
                 got=f"{self.pace.failures} failures in a row, the last one: {failure}{again}",

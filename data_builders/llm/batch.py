@@ -15,11 +15,12 @@ import uuid
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from data_builders.core.schema import DataError, encode
 from data_builders.llm.chat import Raw, guess
 from data_builders.llm.endpoint import Endpoint, Passing, Rejected
 from data_builders.llm.table import BATCH
 from data_builders.llm.wire import lines_of
+from recipes.base.errors import RecipeError
+from recipes.base.jsonl import encode_json
 
 FILE_BYTES = 190 * 2**20  # of one file of questions; OpenAI takes 200 MB
 QUIET = 0.5  # seconds without a new question after which a batch is sent
@@ -57,7 +58,7 @@ class Batches(Endpoint):
         self.working, self.added, self.open = None, 0.0, {}  # open: token -> keys of the batches that are out
 
     async def complete(self, chat):
-        """The `Raw` reply. Raises Rejected, or DataError where the interface is down or refuses the batch."""
+        """The `Raw` reply. Raises Rejected, or RecipeError where the interface is down or refuses the batch."""
         place = asyncio.get_running_loop().create_future()
         self.waiting[chat.key], self.added = (chat, place), time.monotonic()
         if self.working is None or self.working.done():
@@ -126,7 +127,7 @@ class Batches(Endpoint):
                 continue
             body = self.payload(chat, self.traits | self.left_out.get(chat.key, set()))
             asked = {"custom_id": chat.key, "method": "POST", "url": "/v1/chat/completions", "body": body}
-            line = encode(asked).encode()
+            line = encode_json(asked).encode()
             if lines and (len(lines) == BATCH or size + len(line) > FILE_BYTES):
                 await self._send(lines)
                 lines, size = [], 0
@@ -182,7 +183,7 @@ class Batches(Endpoint):
         self.say(f"teacher: batch {id} {batch.status}")
         if batch.status in ("failed", "cancelled"):
             told = "; ".join(f"{e.code}: {e.message}" for e in (batch.errors.data or [] if batch.errors else [])[:5])
-            raise DataError(
+            raise RecipeError(
                 f"The provider's batch has {batch.status}.",
                 where=f"data.teacher.batch, {id}",
                 got=self.clean(told) or "no error told",
@@ -215,7 +216,7 @@ class Batches(Endpoint):
             self._keep(item, Raw("", "too large", item.sent, guess(most)))
         elif item and status == 200:
             with contextlib.suppress(Passing):  # no completion: what it was about is asked again
-                self._keep(item, self.read(encode(body), 0.0, item.free, item.sent))
+                self._keep(item, self.read(encode_json(body), 0.0, item.free, item.sent))
         elif item and status in (400, 422):
             self._refusal(item, body.get("error") if isinstance(body.get("error"), dict) else {}, status)
 

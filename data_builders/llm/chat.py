@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from data_builders.core.schema import encode
+from recipes.base.jsonl import encode_json
 
 CHARACTERS = 4.2  # per token of English prose, where nobody counts
 SHOWN = 2000  # characters of an unusable reply that are shown to the model again
@@ -112,7 +112,7 @@ class Chat:
         """SHA-256 of the question, the key of its reply in the store."""
         asked = [self.model, self.messages, self.json_schema, self.temperature, self.max_tokens, self.draw]
         asked += [self.prompt_version] if self.top_p == 1.0 else [self.prompt_version, self.top_p]
-        return hashlib.sha256(encode(asked).encode()).hexdigest()
+        return hashlib.sha256(encode_json(asked).encode()).hexdigest()
 
     def mend(self, raw, problem):
         """The same question asked again, with what was wrong about the reply."""

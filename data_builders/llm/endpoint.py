@@ -9,10 +9,11 @@ import os
 import re
 import time
 
-from data_builders.core.schema import DataError, encode
 from data_builders.llm.chat import Raw, Unusable, guess
 from data_builders.llm.pace import backoff
 from data_builders.llm.wire import bounded, caused_by, count, retry_after, wire_schema
+from recipes.base.errors import RecipeError
+from recipes.base.jsonl import encode_json
 
 OPTIONAL = ("seed", "temperature", "max_tokens")  # some servers refuse these by name
 TOO_SOON = (408, 409, 425)  # request timeout, conflict, too early: refusals of the moment, not of the question
@@ -34,7 +35,7 @@ class Rejected(Exception):
 class Endpoint:
     """`table` is the teacher's table, `store` remembers what this endpoint does not take.
 
-    Raises DataError where the client is not installed or the key's variable is empty.
+    Raises RecipeError where the client is not installed or the key's variable is empty.
     """
 
     def __init__(self, table, store):
@@ -42,7 +43,7 @@ class Endpoint:
             import httpx2
             import openai
         except ImportError:
-            raise DataError(
+            raise RecipeError(
                 "The teacher's client is not installed.",
                 where="data.teacher.kind",
                 got="openai",
@@ -52,7 +53,7 @@ class Endpoint:
         self.openai, self.http, self.table, self.store = openai, httpx2, table, store
         self.key = os.environ.get(table.api_key_env, "") if table.api_key_env else ""
         if table.api_key_env and not self.key:
-            raise DataError(
+            raise RecipeError(
                 "The teacher's key is not set.",
                 where="data.teacher.api_key_env",
                 got=f"no value in the environment variable {table.api_key_env}",
@@ -91,7 +92,7 @@ class Endpoint:
         return text.replace(self.key, "***") if self.key else text
 
     async def complete(self, chat):
-        """The `Raw` reply. Raises Passing, Rejected, or DataError where no later question can fare better."""
+        """The `Raw` reply. Raises Passing, Rejected, or RecipeError where no later question can fare better."""
         left_out = set(self.traits)
         while True:
             try:
@@ -159,9 +160,9 @@ class Endpoint:
                 if time.monotonic() + wait - began < self.table.patience:
                     await asyncio.sleep(wait)
                     continue
-            if isinstance(problem, DataError):
+            if isinstance(problem, RecipeError):
                 raise problem
-            raise DataError(
+            raise RecipeError(
                 "The teacher's endpoint does not answer.",
                 where=f"data.teacher.base_url, {self.table.base_url}",
                 got=str(problem),
@@ -170,7 +171,7 @@ class Endpoint:
             )
 
     def failure(self, error, started):
-        """What an error of the client is: Passing, Rejected, or a DataError. `started` is when the call began."""
+        """What an error of the client is: Passing, Rejected, or a RecipeError. `started` is when the call began."""
         api = self.openai
         if isinstance(error, TimeoutError | api.APITimeoutError):
             if time.monotonic() - started < 0.9 * self.table.timeout:  # aiohttp's refused connections come as this
@@ -209,7 +210,7 @@ class Endpoint:
             named = {"name": chat.agent, "strict": True, "schema": wire_schema(chat.json_schema)}
             payload["response_format"] = {"type": "json_schema", "json_schema": named}
         elif chat.schema:
-            asked = chat.system + IN_WORDS.format(schema=encode(wire_schema(chat.json_schema)))
+            asked = chat.system + IN_WORDS.format(schema=encode_json(wire_schema(chat.json_schema)))
             turns = [turn for turn in messages if turn["role"] != "system"]
             payload["messages"] = [{"role": "system", "content": asked}, *turns]
         return payload
@@ -248,7 +249,7 @@ class Endpoint:
         response.stream = bounded(response.stream, self.most_bytes)
 
     def fatal(self, what, error):
-        return DataError(
+        return RecipeError(
             what,
             where=f"data.teacher, {self.table.base_url}",
             got=f"HTTP {error.status_code}: {self.clean(str(error.message))[:300]}",

@@ -13,9 +13,9 @@ import time
 from functools import cache
 from pathlib import Path
 
-from data_builders.core.schema import DataError
 from data_builders.llm.chat import Raw
 from data_builders.llm.endpoint import Rejected
+from recipes.base.errors import RecipeError
 
 KINDS = (".safetensors", ".json", ".jinja", ".txt", ".model")  # weights, settings, chat template, tokenizer
 LARGE = 2**20  # bytes; a smaller file may change twice within one tick of the clock that marks changes
@@ -65,7 +65,7 @@ class Gathering:
 class Local(Gathering):
     """`table.model` is a folder or hub id. Questions that wait at the same time are answered as one batch.
 
-    Raises DataError where the packages or the model are missing.
+    Raises RecipeError where the packages or the model are missing.
     """
 
     def __init__(self, table):
@@ -75,7 +75,7 @@ class Local(Gathering):
             import llguidance.numpy
             import transformers
         except ImportError as error:
-            raise DataError(
+            raise RecipeError(
                 "A package of the local teacher is not installed.",
                 where="data.teacher.kind",
                 got=str(error),
@@ -90,7 +90,7 @@ class Local(Gathering):
                 table.model, device_map="auto", dtype="auto", use_safetensors=True
             ).eval()
         except (OSError, ValueError) as error:
-            raise DataError(
+            raise RecipeError(
                 "The local teacher's model cannot be loaded.",
                 where="data.teacher.model",
                 got=str(error).splitlines()[0],

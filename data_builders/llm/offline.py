@@ -3,14 +3,14 @@
 import hashlib
 import time
 
-from data_builders.core.schema import DataError
 from data_builders.llm.chat import Raw
 from data_builders.llm.endpoint import Rejected
 from data_builders.llm.local import Gathering
+from recipes.base.errors import RecipeError
 
 
 class Offline(Gathering):
-    """`table.model` is a folder or hub id. Raises DataError where the engine cannot load it."""
+    """`table.model` is a folder or hub id. Raises RecipeError where the engine cannot load it."""
 
     def __init__(self, table):
         import vllm
@@ -21,7 +21,7 @@ class Offline(Gathering):
         try:
             self.engine = vllm.LLM(model=table.model, max_num_seqs=table.concurrency)
         except (OSError, ValueError, RuntimeError) as error:
-            raise DataError(
+            raise RecipeError(
                 "vLLM cannot load the local teacher's model.",
                 where="data.teacher.model",
                 got=(str(error).splitlines() or [type(error).__name__])[0],

@@ -5,7 +5,7 @@ import random
 import time
 from collections import deque
 
-from data_builders.core.schema import DataError
+from recipes.base.errors import RecipeError
 
 SLOWER = 2.0  # times the usual latency of its kind from which on a reply is a reason not to grow
 STEP = 0.25  # by how much the number grows in the first round trip after overload
@@ -108,7 +108,7 @@ def backoff(attempt, rng=random):
     return min(LONGEST_BACKOFF, 0.5 * 2 ** (attempt - 1)) * rng.uniform(0.5, 1.0)
 
 
-class BudgetSpent(DataError):
+class BudgetSpent(RecipeError):
     """The budget is used up; every reply is kept."""
 
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from data_builders.core.schema import DataError
+from recipes.base.errors import RecipeError
 
 SLOT = re.compile(r"\{\{(\w+)\}\}")
 DOCUMENT = re.compile(r"<(?=[\s/]*(?:document|question|reply|syllabus)\b)", re.I)
@@ -29,11 +29,11 @@ class Prompt:
 
 @cache
 def prompt(path):
-    """The prompt of a file. Raises DataError where it has no version line or no part."""
+    """The prompt of a file. Raises RecipeError where it has no version line or no part."""
     head, *parts = re.split(r"^## (\w+)\n", path.read_text(encoding="utf-8"), flags=re.M)
     version = re.fullmatch(r"version: (\d+)\s*", head)
     if version is None or not parts:
-        raise DataError(
+        raise RecipeError(
             "A prompt file has the wrong form.",
             where=str(path),
             got=head[:80],

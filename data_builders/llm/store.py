@@ -13,8 +13,8 @@ import time
 import uuid
 from contextlib import contextmanager
 
-from data_builders.core.schema import DataError
 from data_builders.llm.chat import Raw
+from recipes.base.errors import RecipeError
 
 FILE = ".replies.sqlite"
 FORMAT = 1
@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS traits (endpoint TEXT, trait TEXT, PRIMARY KEY (endpo
 
 
 class Store:
-    """Opens or makes the file at `path`. Raises DataError where it is damaged or of another format."""
+    """Opens or makes the file at `path`. Raises RecipeError where it is damaged or of another format."""
 
     def __init__(self, path):
         self.path = path
@@ -45,7 +45,7 @@ class Store:
             self.db = sqlite3.connect(path, timeout=60, isolation_level=None)
             self._open()
         except sqlite3.DatabaseError as error:
-            raise DataError(
+            raise RecipeError(
                 "The store of replies cannot be used.",
                 where=str(path),
                 got=str(error),

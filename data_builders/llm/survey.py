@@ -5,7 +5,7 @@ def survey(table, path, items, work, bar, say, title, unit):
     """([result of `await work(asker, item)`] in the order of the items, what the replies cost).
 
     `table` is a Teacher of kind openai or transformers, `path` the file of stored replies; `title` and `unit` name the
-    round and its items on the bar. Raises DataError where the endpoint or the budget ends the run; what was answered
+    round and its items on the bar. Raises RecipeError where the endpoint or the budget ends the run; what was answered
     until then is kept.
     """
     from data_builders.llm.asking import open_teacher  # asyncio and SQLite: not for who reads a recipe's tables

@@ -5,19 +5,15 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from data_builders.core.table import Count, Need, Table, extra
+from data_builders.core.table import Count, DataTable, Need, extra
+from recipes.base.table import runtime_field
 
 BATCH = 50_000  # requests of one batch, by the limits of OpenAI
 BUDGET = "budget of this table alone, stored replies included; a data set's other tables have their own; 0: none"
 Price = Annotated[float, Field(ge=0)]
 
 
-def how(default, description, **limits):
-    """A field about execution, not identity: it never enters a fingerprint (see `recipes.config.schema.how`)."""
-    return Field(default, description=description, json_schema_extra={"identity": False}, **limits)
-
-
-class Teacher(Table):
+class Teacher(DataTable):
     """Who writes the records. What decides the records is `kind` and the models; all else may change on the way."""
 
     where: ClassVar = "data.teacher"  # its place in a recipe, for what is said of its budget
@@ -29,24 +25,30 @@ class Teacher(Table):
     )
     model: str = Field("", description="the endpoint's name of the model, or for transformers a folder or hub id")
     reasoner: str = Field("", description="model of the answer agent, a reasoning model; empty: the same model")
-    base_url: str = how("", "of the endpoint, as in http://localhost:8000/v1; without key or password")
-    api_key_env: str = how("", "NAME of the environment variable that holds the key; empty: the endpoint needs none")
-    batch: bool = how(False, "ask through the provider's batch interface: cheaper, hours late; give its prices below")
-    use_vllm: bool = how(False, "a local model answers through vLLM where that imports, else through transformers")
-    concurrency: int = how(64, "most requests at once; for transformers, prompts per batch", ge=1, le=4096)
-    concurrency_start: int = how(32, "requests at once to begin with, after the first one", ge=1)
-    timeout: float = how(600.0, "seconds for one request in all", gt=0)
-    patience: float = how(120.0, "seconds with nothing but failures until the endpoint counts as down", gt=0)
-    max_reply_bytes: int = how(4 * 2**20, "a longer reply is cut off and not used", ge=1024)
-    max_requests: Count = how(0, f"replies, {BUDGET}")
-    max_tokens: Count = how(0, f"tokens in and out together, {BUDGET}")
-    max_cost: Price = how(0.0, f"dollars, {BUDGET}")
-    price_in: Price = how(0.0, "dollars per million tokens read")
-    price_out: Price = how(0.0, "dollars per million tokens written")
-    reasoner_price_in: Price = how(0.0, "the same of the reasoner, where that is another model")
-    reasoner_price_out: Price = how(0.0, "the same of the reasoner, where that is another model")
-    price_date: str = how("", "the day of the prices, YYYY-MM-DD")
-    reply_tokens: int = how(1500, "tokens of one worked answer, for the bill of `plan`", ge=1)
+    base_url: str = runtime_field("", "of the endpoint, as in http://localhost:8000/v1; without key or password")
+    api_key_env: str = runtime_field(
+        "", "NAME of the environment variable that holds the key; empty: the endpoint needs none"
+    )
+    batch: bool = runtime_field(
+        False, "ask through the provider's batch interface: cheaper, hours late; give its prices below"
+    )
+    use_vllm: bool = runtime_field(
+        False, "a local model answers through vLLM where that imports, else through transformers"
+    )
+    concurrency: int = runtime_field(64, "most requests at once; for transformers, prompts per batch", ge=1, le=4096)
+    concurrency_start: int = runtime_field(32, "requests at once to begin with, after the first one", ge=1)
+    timeout: float = runtime_field(600.0, "seconds for one request in all", gt=0)
+    patience: float = runtime_field(120.0, "seconds with nothing but failures until the endpoint counts as down", gt=0)
+    max_reply_bytes: int = runtime_field(4 * 2**20, "a longer reply is cut off and not used", ge=1024)
+    max_requests: Count = runtime_field(0, f"replies, {BUDGET}")
+    max_tokens: Count = runtime_field(0, f"tokens in and out together, {BUDGET}")
+    max_cost: Price = runtime_field(0.0, f"dollars, {BUDGET}")
+    price_in: Price = runtime_field(0.0, "dollars per million tokens read")
+    price_out: Price = runtime_field(0.0, "dollars per million tokens written")
+    reasoner_price_in: Price = runtime_field(0.0, "the same of the reasoner, where that is another model")
+    reasoner_price_out: Price = runtime_field(0.0, "the same of the reasoner, where that is another model")
+    price_date: str = runtime_field("", "the day of the prices, YYYY-MM-DD")
+    reply_tokens: int = runtime_field(1500, "tokens of one worked answer, for the bill of `plan`", ge=1)
 
     @property
     def needs(self):

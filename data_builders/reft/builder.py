@@ -23,10 +23,10 @@ from pathlib import Path
 from data_builders.core.benchmarks import outside
 from data_builders.core.build import Leaks, Made, finish
 from data_builders.core.ledger import Ledger
-from data_builders.core.schema import DataError
 from data_builders.reft import generated, published
 from data_builders.reft.worked import graded_row, sft_row
 from data_builders.sources.reader import count_tokens
+from recipes.base.errors import RecipeError
 
 VERSION = 1
 FLOW = [(("rows",), ("records",)), (("records",), ("decontaminate", "test"))]  # of published files
@@ -37,7 +37,7 @@ HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 def corpus_dir(spec):
     """The folder or file that a spec's source stands for; a hub name is fetched (its files only, once).
 
-    A name "owner/name" that exists here is the folder. Raises DataError where there is nothing.
+    A name "owner/name" that exists here is the folder. Raises RecipeError where there is nothing.
     """
     if spec.source == "generated":
         return SHIPPED
@@ -45,7 +45,7 @@ def corpus_dir(spec):
     if path.exists():
         return path
     if not HUB.fullmatch(spec.source):
-        raise DataError(
+        raise RecipeError(
             "The source is not there.",
             where="data.source",
             got=f'"{spec.source}"',
@@ -59,7 +59,7 @@ def corpus_dir(spec):
             snapshot_download(spec.source, repo_type="dataset", allow_patterns=["*.json", "*.jsonl", "*.parquet"])
         )
     except Exception as error:  # the hub client raises errors of its own, of its HTTP library and of the system
-        raise DataError(
+        raise RecipeError(
             "The hub dataset could not be fetched.",
             where="data.source",
             got=f"{spec.source}: {type(error).__name__}: {error}",
@@ -124,7 +124,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     """Build all rows under `out`, the same bytes every time. Returns the metrics.
 
     `bar(title, total, unit)` is a context manager whose `.advance(n, note)` counts; `say(text)` tells a person one
-    line. No teacher is asked, so `replies` is not used. Raises DataError for a source that cannot be used, for test
+    line. No teacher is asked, so `replies` is not used. Raises RecipeError for a source that cannot be used, for test
     sizes that cannot be reached, and for leaks above the threshold.
     """
     ledger, tests_outside = Ledger(), outside(spec.benchmarks)

@@ -12,9 +12,10 @@ import tomllib
 from dataclasses import dataclass
 
 from data_builders.core import arithmetic
-from data_builders.core.schema import DataError, order
+from data_builders.core.schema import order
 from data_builders.core.selection import first, in_turns
 from data_builders.reft.worked import Worked
+from recipes.base.errors import RecipeError
 
 FILE = "families.toml"
 LEVELS = {1: "one", 2: "two", 3: "three", 4: "four"}
@@ -55,12 +56,12 @@ class Problem:
 
 
 def read_problems(folder):
-    """Every problem of a families.toml. Raises DataError that lists all that is wrong with the file."""
+    """Every problem of a families.toml. Raises RecipeError that lists all that is wrong with the file."""
     file = folder / FILE
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DataError("The word problems cannot be read.", where=str(file), got=str(error)) from None
+        raise RecipeError("The word problems cannot be read.", where=str(file), got=str(error)) from None
     found, faults = [], []
     for family in table.get("family", ()):
         words = table.get("words", {}) | {
@@ -85,7 +86,7 @@ def read_problems(folder):
             faults += _faults(problem)
             found.append(problem)
     if faults or not found:
-        raise DataError(
+        raise RecipeError(
             "The word problems are not usable.",
             where=str(file),
             got="\n".join(faults[:10]) or "no [[family.problem]]",
@@ -167,7 +168,7 @@ def shares(spec, size):
 
 
 def collect(spec, folder, seed, ledger):
-    """(problems, sft, rl, {kind: test items}); sft, rl and test items are Worked. Raises DataError for too few."""
+    """(problems, sft, rl, {kind: test items}); sft, rl and test items are Worked. Raises RecipeError for too few."""
     problems = read_problems(folder)
     tests, sft, rl = {"problems": [], "transfer": []}, [], []
     sizes = {name: shares(spec, size) for name, size in (("sft", spec.sft_rows), ("rl", spec.rl_rows))}
@@ -225,7 +226,7 @@ def _shuffled(records, seed):
 def _enough(items, size, where, level, seed, ledger):
     chosen = first(in_turns(items, _node, seed), size, where.split(".")[1], ledger)
     if len(chosen) < size:
-        raise DataError(
+        raise RecipeError(
             "The word problems give too few test items.",
             where=f"data.{where}",
             got=f"{len(chosen)} items of {level} operations",

@@ -12,9 +12,10 @@ from fractions import Fraction
 from data_builders.core import arithmetic
 from data_builders.core.gates import TAGS
 from data_builders.core.leaks import find_leaks
-from data_builders.core.schema import DataError, order, stable_id
+from data_builders.core.schema import order, stable_id
 from data_builders.core.selection import SURPLUS
 from data_builders.reft.worked import Worked, graded_row, sft_row
+from recipes.base.errors import RecipeError
 
 MARK = re.compile(r"<<([^<>]*)=([^<>=]*)>>")
 NUMBER = re.compile(r"-?(?:\d+(?:\.\d*)?|\.\d+)")
@@ -23,7 +24,7 @@ LONGEST = 4000  # characters of a question or chain
 
 
 def collect(spec, folder, seed, ledger):
-    """(sft, rl, {kind: test items}) of one file, or of all under a folder. Raises DataError where none is usable."""
+    """(sft, rl, {kind: test items}) of one file, or of all under a folder. Raises RecipeError where none is usable."""
     training, tests = [], []
     for file, place, row in _rows(folder, ledger):
         read = _gsm8k if {"question", "answer"} <= row.keys() else _svamp if {"Body", "Answer"} <= row.keys() else None
@@ -39,7 +40,7 @@ def collect(spec, folder, seed, ledger):
         (tests if held else training).append(worked)
     training, tests = _once(training, ledger), _once(tests, ledger)
     if not training or not tests:
-        raise DataError(
+        raise RecipeError(
             "The source gives no problems.",
             where=str(folder),
             got=f"{len(training)} to train on, {len(tests)} to test on; {ledger.totals().get('rows', 'no file read')}",
@@ -143,7 +144,7 @@ def _svamp(row):
         tree = arithmetic.parse(equation.strip(), [], "Equation")
         line = arithmetic.steps(tree, {})
         result = arithmetic.text(arithmetic.evaluate(tree, {}))
-    except (DataError, arithmetic.NotExact):
+    except (RecipeError, arithmetic.NotExact):
         return None, "the equation cannot be worked out exactly"
     if result != answer:
         return None, "the equation does not give the stated answer"
@@ -183,7 +184,7 @@ def _program(steps, answer):
         code = re.sub(r"\b0+(?=\d)", "", code.replace("x", "*").replace(" ", ""))
         try:
             value = arithmetic.evaluate(arithmetic.parse(code, [], "mark"), {})
-        except (DataError, arithmetic.NotExact, SyntaxError, OverflowError):
+        except (RecipeError, arithmetic.NotExact, SyntaxError, OverflowError):
             return None
         for name, earlier in values.items():
             code = re.sub(rf"(?<![\d.\w]){re.escape(earlier)}(?![\d.])", name, code)

@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from data_builders.core.table import Count, KeptApart, Share, Shares, Table
+from data_builders.core.table import Count, DataTable, KeptApart, Share, Shares
 
 
-class Tests(Table):
+class Tests(DataTable):
     problems: Count = Field(300, description="generated: items of taught families, with new values")
     transfer: Count = Field(120, description="generated: items of families that are held out whole")
     published: Count = Field(2000, description="published: most items of the official test")

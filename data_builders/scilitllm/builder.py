@@ -27,7 +27,7 @@ from data_builders.core.build import Leaks, Made, finish
 from data_builders.core.judge import judge_bill
 from data_builders.core.leaks import KINDS
 from data_builders.core.ledger import Ledger
-from data_builders.core.schema import DataError, order, read_jsonl
+from data_builders.core.schema import order
 from data_builders.core.selection import SURPLUS, in_turns
 from data_builders.core.table import general_rows
 from data_builders.core.text_quality import label_bill
@@ -43,6 +43,8 @@ from data_builders.scilitllm.rows import graded_row, sft_row
 from data_builders.scilitllm.tasks import TASKS
 from data_builders.sources.reader import count_tokens
 from data_builders.sources.repair import repair_bill, repaired, statuses
+from recipes.base.errors import RecipeError
+from recipes.base.jsonl import read_jsonl
 
 VERSION = 2
 FLOW = [(("synthesis",), ("similar",)), (("similar",), ("judge",)), (("judge",), ("sft", "test"))]
@@ -51,13 +53,13 @@ ROW_TOKENS = 70  # of a supervised row, as the card counts; measured on the gene
 
 
 def corpus_dir(spec):
-    """The folder that a spec's source stands for. Raises DataError where it is not there."""
+    """The folder that a spec's source stands for. Raises RecipeError where it is not there."""
     if spec.source == "generated":
         return FOLDER
     folder = Path(spec.source).expanduser()
     if folder.is_dir():
         return folder
-    raise DataError(
+    raise RecipeError(
         "The source is not there.",
         where="data.source",
         got=f'"{spec.source}"',
@@ -109,10 +111,10 @@ def forecast(spec, corpus_dir, replies=None):
 
 
 def _general(spec):
-    """The general rows of the first supervised stage. Raises DataError where there are fewer than asked for."""
+    """The general rows of the first supervised stage. Raises RecipeError where there are fewer than asked for."""
     rows = read_jsonl(general_rows(spec))[: spec.general_rows]
     if len(rows) < spec.general_rows:
-        raise DataError(
+        raise RecipeError(
             "There are too few general rows.",
             where=str(general_rows(spec)),
             got=f"{len(rows)} rows",
@@ -142,7 +144,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
 
     `bar(title, total, unit)` is a context manager whose `.advance(n, note)` counts; `say(text)` tells a person one
     line. `replies` is the file of a model's stored replies (default: in `out`), from which an interrupted build goes
-    on. Raises DataError for a source that cannot be used, for test sizes that cannot be reached, for leaks above the
+    on. Raises RecipeError for a source that cannot be used, for test sizes that cannot be reached, for leaks above the
     threshold, and where a model's endpoint or budget ends the run.
     """
     path, ledger, general = replies or out / FILE, Ledger(), _general(spec)
@@ -192,7 +194,7 @@ def _synthesised(spec, entries, domains, known, seed, path, ledger, bar, say):
     tables = [keyword_table(name, own, spec.keywords.documents) for name, own in sorted(by_domain.items())]
     tables = [table for table in tables if len(table.counts) > 1]
     if not tables:
-        raise DataError(
+        raise RecipeError(
             "No domain has keywords.",
             where="data.keywords.documents",
             got=f"{len(by_domain)} domains, no word in {spec.keywords.documents} documents of one",
@@ -227,7 +229,7 @@ def _taken(records, split, name, size, seed, ledger):
     }
     spread = in_turns(means, lambda record: record.task, seed)
     if split == "test" and len(spread) < size:
-        raise DataError(
+        raise RecipeError(
             "Too few test items.",
             where=f"data.tests.{name}",
             got=f"{len(spread)} of {size}",

@@ -9,8 +9,10 @@ one-sentence summaries; of a test item each counts as right.
 import json
 from dataclasses import dataclass
 
-from data_builders.core.schema import DataError, GradedRow, SftRow, order, read_jsonl, stable_id
+from data_builders.core.schema import GradedRow, SftRow, order, stable_id
 from data_builders.scilitllm.tasks import ASK
+from recipes.base.errors import RecipeError
+from recipes.base.jsonl import read_jsonl
 
 SETS = ("pubmedqa", "scitldr")
 ANSWERS = ("yes", "no", "maybe")
@@ -42,7 +44,7 @@ def sets_in(folder):
 
 
 def read(folder):
-    """The examples of every published set under a folder. Raises DataError for files of another form."""
+    """The examples of every published set under a folder. Raises RecipeError for files of another form."""
     readers = {"pubmedqa": _pubmedqa, "scitldr": _scitldr}
     return [example for name in sets_in(folder) for example in readers[name](folder / name)]
 
@@ -94,7 +96,7 @@ def _json(path):
 
 
 def _malformed(folder, error, allowed):
-    return DataError(
+    return RecipeError(
         "A published set has another form.",
         where=str(folder),
         got=f"{type(error).__name__}: {error}",

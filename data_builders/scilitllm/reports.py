@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from data_builders.core.schema import encode, stable_id
+from data_builders.core.schema import stable_id
+from recipes.base.jsonl import encode_json
 
 FOLDER = Path(__file__).parent / "world"
 REPORTS = "reports.toml"
@@ -158,5 +159,5 @@ def write(made, folder):
 WRITERS = {
     "md": lambda number, one: f"# {one.title}, number {number}\n\n{one.text}\n\n",
     "tex": lambda number, one: f"\\section{{{one.title}, number {number}}}\n{one.text}\n\n",
-    "jsonl": lambda number, one: encode({"title": f"{one.title}, number {number}", "text": one.text}) + "\n",
+    "jsonl": lambda number, one: encode_json({"title": f"{one.title}, number {number}", "text": one.text}) + "\n",
 }

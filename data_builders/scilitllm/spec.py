@@ -5,13 +5,14 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from data_builders.core.judge import Judge
-from data_builders.core.table import Count, KeptApart, Need, Share, Table, extra
+from data_builders.core.table import Count, DataTable, KeptApart, Need, Share, extra
 from data_builders.core.text_quality import TextQuality
-from data_builders.llm.table import Teacher, how
+from data_builders.llm.table import Teacher
 from data_builders.sources.repair import Repair
+from recipes.base.table import runtime_field
 
 
-class World(Table):
+class World(DataTable):
     """The generated corpus of the embedded profile."""
 
     substances: int = Field(80, ge=8, description="invented substances; half of them are asked about in training")
@@ -27,7 +28,7 @@ class World(Table):
         return self
 
 
-class Keywords(Table):
+class Keywords(DataTable):
     """How keywords are drawn for a synthetic row (arXiv 2408.15545, appendix C)."""
 
     count: int = Field(20, ge=1, description="keywords of one row, drawn with replacement")
@@ -40,10 +41,10 @@ class Synthesis(Teacher):
 
     rows: Count = Field(110, description="rows of each of the six task kinds that training wants")
     surplus: float = Field(1.2, ge=1, description="asked for over wanted, since some are dropped; paper: 3 for tables")
-    reply_tokens: int = how(600, "tokens of one row, for the bill of `plan`", ge=1)
+    reply_tokens: int = runtime_field(600, "tokens of one row, for the bill of `plan`", ge=1)
 
 
-class Tests(Table):
+class Tests(DataTable):
     facts: Count = Field(160, description="closed-book items on substances that only the corpus speaks of")
     extraction: Count = Field(60, description="items with a table or entities to extract")
     choice: Count = Field(40, description="items with four options, answered from a text")

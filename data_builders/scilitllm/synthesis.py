@@ -54,7 +54,7 @@ def jobs(tables, wanted, settings, seed):
 def records(spec, jobs, expert, path, ledger, bar, say):
     """([Record] that passed everything, {"similarity", "judge", "teacher"} for the card).
 
-    Raises DataError where a model's endpoint or budget ends the run.
+    Raises RecipeError where a model's endpoint or budget ends the run.
     """
     replies, spent = _replies(spec.teacher, jobs, expert, path, bar, say)
     made = []

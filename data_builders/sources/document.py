@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from data_builders.core.schema import DataError
+from recipes.base.errors import RecipeError
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Document:
 def read_text(path, limits):
     """The text of a UTF-8 file with LF line ends; control characters, which mark nothing in prose, become spaces.
 
-    Raises DataError for another encoding and for a file over `limits.file_bytes`.
+    Raises RecipeError for another encoding and for a file over `limits.file_bytes`.
     """
     size = path.stat().st_size
     if size > limits.file_bytes:
@@ -90,7 +90,7 @@ def read_text(path, limits):
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(
+        raise RecipeError(
             "A corpus file is not UTF-8 text.",
             where=str(path),
             got=str(error),
@@ -109,7 +109,7 @@ CONTROLS = {code: " " for code in range(32) if code not in (9, 10)} | {127: " "}
 
 
 def too_large(path, got, allowed):
-    return DataError(
+    return RecipeError(
         "A corpus file is larger than one document may be.",
         where=str(path),
         got=got,

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from data_builders.core.schema import STANCES, DataError
+from data_builders.core.schema import STANCES
+from recipes.base.errors import RecipeError
 
 Stance = Literal[STANCES]
 Text = Annotated[str, Field(min_length=1)]
@@ -85,11 +86,11 @@ class Sidecar(Strict):
 
 
 def read_sidecar(path):
-    """The facts of one chapter. Raises DataError that lists every problem of the file."""
+    """The facts of one chapter. Raises RecipeError that lists every problem of the file."""
     try:
         return Sidecar.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(
+        raise RecipeError(
             "A sidecar file is not valid TOML.",
             where=str(path),
             got=str(error),
@@ -98,7 +99,7 @@ def read_sidecar(path):
         ) from None
     except ValidationError as error:
         problems = [".".join(map(str, item["loc"])) + ": " + item["msg"] for item in error.errors()]
-        raise DataError(
+        raise RecipeError(
             "A sidecar file breaks its schema.",
             where=str(path),
             got="; ".join(problems[:8]),

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_builders.core.ledger import Ledger
-from data_builders.core.schema import DataError
 from data_builders.sources import latex, markdown
 from data_builders.sources.document import (
     Document,
@@ -19,6 +18,7 @@ from data_builders.sources.document import (
     without_long_lines,
 )
 from data_builders.sources.sources import HTML, TEXT, Unit, tex_target
+from recipes.base.errors import RecipeError
 
 INCLUDE = re.compile(r"^[ \t]*\{\{<\s*include\s+(\S+)\s*>\}\}[ \t]*$")
 ROW = 16 * 2**20  # bytes of a JSONL line
@@ -88,8 +88,8 @@ class Reader:
     def lines(self, path, chain, place=None):
         """(place, line) of a Markdown file with its Quarto includes put in at the place of the directive.
 
-        An include that is not there, or includes itself, is left out and counted. Raises DataError where includes come
-        to more text than one document may have.
+        An include that is not there, or includes itself, is left out and counted. Raises RecipeError where includes
+        come to more text than one document may have.
         """
         text = markdown.without_code(read_text(path, self.settings.limits), self.drop)
         text = without_long_lines(text, self.settings.limits, self.drop)
@@ -135,7 +135,7 @@ class Reader:
             )
 
     def rows(self):
-        """The rows of a JSONL unit, each a document. Raises DataError for a line that is no object with the field."""
+        """The rows of a JSONL unit, each a document. Raises RecipeError for a line that is no object with the field."""
         with self.path.open("rb") as stream:
             stream.seek(self.unit.start)
             number, left = self.unit.line - 1, self.unit.end - self.unit.start
@@ -158,7 +158,7 @@ class Reader:
             if not isinstance(text, str):
                 raise TypeError(f"{self.settings.text_field} is not a string")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DataError(
+            raise RecipeError(
                 "A line of a JSONL corpus has no text.",
                 where=str(self.folder / name),
                 got=f"{type(error).__name__}: {error}; {line[:60]!r}",

@@ -4,9 +4,9 @@ import re
 
 from selectolax.lexbor import LexborHTMLParser
 
-from data_builders.core.schema import DataError
 from data_builders.sources.document import Part
 from data_builders.sources.markdown import CAPTION, split_number
+from recipes.base.errors import RecipeError
 
 HEADINGS = {f"h{level}": level for level in range(1, 7)}
 LEFT_OUT = (
@@ -27,7 +27,7 @@ MATH_SCRIPT = re.compile(r"\s*math/tex")
 def parts_of(text, renderer, drop, where):
     """(title of the page, parts). Math is rendered from its TeX where the page has it.
 
-    Raises DataError for tags nested deeper than DEPTH, which no document needs and which costs time without end.
+    Raises RecipeError for tags nested deeper than DEPTH, which no document needs and which costs time without end.
     """
     check_depth(text, where)
     tree = LexborHTMLParser(text)
@@ -68,7 +68,7 @@ def check_depth(text, where):
         elif not match.group(3):
             depth += 1
             if depth > DEPTH:
-                raise DataError(
+                raise RecipeError(
                     "The tags of an HTML file are nested too deep.",
                     where=where,
                     got=f"more than {DEPTH} open tags",

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_builders.core.ledger import Ledger
-from data_builders.core.schema import DataError, Node, stable_id
+from data_builders.core.schema import Node, stable_id
 from data_builders.sources import latex
 from data_builders.sources.document import Part
 from data_builders.sources.facts import SidecarNode, read_sidecar
 from data_builders.sources.formats import Reader
 from data_builders.sources.sources import TEXT
+from recipes.base.errors import RecipeError
 
 CHUNK = 1_500  # tokens of a node that is cut from text without headings
 CALLOUT = 7  # the level that markdown.sections gives a callout
@@ -36,7 +37,7 @@ class Reply:
     drops: list[tuple] = field(default_factory=list)
     kept: dict[str, int] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
-    error: DataError | None = None
+    error: RecipeError | None = None
 
 
 def read_unit(unit, settings, shared):
@@ -52,7 +53,7 @@ def read_unit(unit, settings, shared):
             nodes += found.nodes
             facts |= found.facts
             terms |= found.terms
-    except DataError as error:
+    except RecipeError as error:
         return Reply(error=error)
     drops = [(row["step"], row["reason"], row["source"], row["detail"], row["count"]) for row in ledger.rows]
     return Reply(tuple(nodes), facts, terms, drops, dict(ledger.kept), renderer.unknown)
@@ -108,7 +109,7 @@ def nodes_of(document, reader):
             if entry:
                 facts[node.node_id] = entry
     if entries:
-        raise DataError(
+        raise RecipeError(
             "A sidecar speaks of sections that the chapter does not have.",
             where=str(sidecar_path),
             got=", ".join(entries),

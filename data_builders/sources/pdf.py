@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from data_builders.core.schema import DataError
 from data_builders.sources.document import too_large
+from recipes.base.errors import RecipeError
 
 LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl", 0xFB05: "st", 0xFB06: "st"}
 HYPHENS = (0x02, 0x2D, 0xAD, 0x2010, 0xFFFE)  # PDFium reports a hyphen at a line's end as 2 or FFFE
@@ -36,7 +36,7 @@ class Run:
 def read_pages(path, limits, drop):
     """Yields (width, height, [Run]) for every page. `drop(reason, detail)` counts what is left out.
 
-    Raises DataError for a file that is no PDF, is locked by a password, or goes over the limits.
+    Raises RecipeError for a file that is no PDF, is locked by a password, or goes over the limits.
     """
     if path.stat().st_size > limits.pdf_bytes:
         raise too_large(path, f"{path.stat().st_size:,} bytes", f"{limits.pdf_bytes:,} bytes")
@@ -44,7 +44,7 @@ def read_pages(path, limits, drop):
         document = pypdfium2.PdfDocument(path)
     except pypdfium2.PdfiumError as error:
         locked = "password" in str(error).lower()
-        raise DataError(
+        raise RecipeError(
             "A PDF file is locked." if locked else "A file cannot be read as PDF.",
             where=str(path),
             got=str(error),

@@ -18,10 +18,11 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from data_builders.core.schema import DataError, Node
+from data_builders.core.schema import Node
 from data_builders.sources.facts import SidecarNode
 from data_builders.sources.nodes import Reply, read_unit
 from data_builders.sources.sources import TEXT
+from recipes.base.errors import RecipeError
 
 SMALL = 2**20  # bytes; a corpus of Markdown below it is read in this process
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,7 +138,7 @@ class Crew:
         memory = f"{self.settings.limits.memory_bytes / 2**30:g} GiB of memory"
         got = f"more than {limit:g} s" if late.is_set() else f"the reading process ended: {last}"
         return Reply(
-            error=DataError(
+            error=RecipeError(
                 "A document could not be read within the limits.",
                 where=str(Path(self.settings.folder) / unit.name),
                 got=got,
@@ -156,7 +157,7 @@ def decode(line):
     raw = json.loads(line)
     if raw["error"] is not None:
         what, *rest = raw["error"]
-        return Reply(error=DataError(what, **dict(zip(("where", "got", "allowed", "fix"), rest, strict=True))))
+        return Reply(error=RecipeError(what, **dict(zip(("where", "got", "allowed", "fix"), rest, strict=True))))
     tuples = ("path", "flags", "pages", "span")
     nodes = tuple(
         Node(**{key: tuple(value) if key in tuples and value is not None else value for key, value in node.items()})

@@ -12,11 +12,12 @@ after the other, in several processes where that pays. What is kept in memory do
 import re
 from dataclasses import dataclass
 
-from data_builders.core.schema import DataError, Node
+from data_builders.core.schema import Node
 from data_builders.sources import latex, markdown, pool, sources
 from data_builders.sources.document import Limits, Settings, Shared, read_text, without_long_lines
 from data_builders.sources.facts import SidecarNode
 from data_builders.sources.nodes import size_of
+from recipes.base.errors import RecipeError
 
 BRACES, LABEL = re.compile(r"\{[^{}]*\}"), re.compile(r"#(sec-[\w-]+)")
 SHOWN = 8  # documents that cannot be read, in the words of the error
@@ -39,7 +40,7 @@ def count_tokens(text):
 def read_corpus(folder, min_tokens, max_tokens, ledger, **settings):
     """Read a corpus whole. `ledger` takes every dropped piece; `settings` are those of `stream`.
 
-    Raises DataError for a missing, empty or broken corpus.
+    Raises RecipeError for a missing, empty or broken corpus.
     """
     nodes, facts, terms, documents = [], {}, {}, 0
     for found in stream(folder, min_tokens, max_tokens, ledger, **settings):
@@ -49,7 +50,7 @@ def read_corpus(folder, min_tokens, max_tokens, ledger, **settings):
         terms |= found.terms
     if not any(not node.flags for node in nodes):
         empty = ledger.totals().get("pages", {"dropped": 0})["dropped"]
-        raise DataError(
+        raise RecipeError(
             "The corpus gave no learning node.",
             where=str(folder),
             got=f"{documents} documents, {len(nodes)} flagged nodes"
@@ -67,7 +68,7 @@ def stream(folder, min_tokens, max_tokens, ledger, text_field="text", unreadable
     """Yields a `Corpus` for each document (for JSONL: for some lines), in the order of the files' names.
 
     `text_field` names the field of JSONL rows that holds the text, read as Markdown. A document that cannot be read
-    (encoding, damage, password, limits) is left out and counted where `unreadable` is "leave out"; else DataError
+    (encoding, damage, password, limits) is left out and counted where `unreadable` is "leave out"; else RecipeError
     names all of them after the last document. `workers` is the number of processes; None: one for each core where
     there is enough to read. The order, and every node, are the same for any number.
     """
@@ -99,7 +100,7 @@ def _together(faults):
     if len(faults) == 1:
         return faults[0]
     shown = [f"{fault.where}: {fault.what} {fault.got}" for fault in faults[:SHOWN]]
-    return DataError(
+    return RecipeError(
         f"{len(faults)} documents of the corpus cannot be read.",
         where="data.corpus",
         got="\n".join(shown + ["…"] * (len(faults) > SHOWN)),
@@ -116,7 +117,7 @@ def _shared(folder, paths, limits):
     ]:
         try:
             text = without_long_lines(read_text(path, limits), limits, lambda *_: None)
-        except DataError:
+        except RecipeError:
             continue  # it is told where the document is read
         marked = "\\" in text and latex.DEFINITION.search(text)
         if path.suffix.lower() in sources.TEXT and (marked or "{#sec-" in text or "#sec-" in text):
@@ -146,7 +147,7 @@ def _check_unique(facts):
     for node_id, entry in facts.items():
         for item in (*entry.fact, *entry.formula):
             if item.id in seen:
-                raise DataError(
+                raise RecipeError(
                     "Two facts have the same id.",
                     where=f"node {entry.section}",
                     got=item.id,

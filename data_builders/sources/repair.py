@@ -126,8 +126,8 @@ def chunks_of(id, text, words):
 def repaired(table, documents, path, bar, say):
     """([Repaired] in the order of the documents, {"replies", "cost", …} of a model or {}).
 
-    `documents` are (id, text); `path` is the file of stored replies. Raises DataError where the endpoint or the budget
-    ends the run.
+    `documents` are (id, text); `path` is the file of stored replies. Raises RecipeError where the endpoint or the
+    budget ends the run.
     """
     groups = [chunks_of(id, text, table.words) for id, text in documents]
     chunks, spent = [chunk for group in groups for chunk in group], {}

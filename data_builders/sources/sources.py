@@ -4,8 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_builders.core.schema import DataError
 from data_builders.sources import tex
+from recipes.base.errors import RecipeError
 
 TEXT = (".md", ".qmd", ".markdown", ".txt")
 HTML = (".html", ".htm", ".xhtml")
@@ -24,13 +24,13 @@ class Unit:
 
 
 def find(folder, ledger):
-    """The documents of a corpus, sorted. Raises DataError where there is no folder or nothing to read in it.
+    """The documents of a corpus, sorted. Raises RecipeError where there is no folder or nothing to read in it.
 
     Hidden files and those that begin with "_" are no documents. Links that lead out of the folder are left out and
     counted: what they lead to is not part of the corpus.
     """
     if not folder.is_dir():
-        raise DataError(
+        raise RecipeError(
             "The corpus is a file, not a folder." if folder.exists() else "The corpus folder does not exist.",
             where="data.corpus",
             got=str(folder),
@@ -54,7 +54,7 @@ def find(folder, ledger):
     taken = {part for path in found if path.suffix.lower() == ".tex" for part in tex_inputs(path, folder)}
     found = [path for path in found if path.resolve() not in taken]
     if not found:
-        raise DataError(
+        raise RecipeError(
             "The corpus holds no text.",
             where="data.corpus",
             got=f"{folder} without a document",

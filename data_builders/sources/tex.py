@@ -10,9 +10,9 @@ from pylatexenc.latex2text import (
     get_default_latex_context_db,
 )
 
-from data_builders.core.schema import DataError
 from data_builders.sources.document import Part
 from data_builders.sources.latex import UNREADABLE, definitions
+from recipes.base.errors import RecipeError
 
 LEVELS = {"part": 1, "chapter": 2, "section": 3, "subsection": 4, "subsubsection": 5, "paragraph": 6}
 INPUT = re.compile(r"(?<!\\)\\(?:input|include|subfile)\s*\{([^{}\n]{1,200})\}")
@@ -72,7 +72,7 @@ def inputs(text):
 def parts_of(text, renderer, drop, where):
     """(title, parts) of a LaTeX text whose inputs are put in and whose macros `renderer` knows.
 
-    Raises DataError where braces are nested deeper than NESTING.
+    Raises RecipeError where braces are nested deeper than NESTING.
     """
     check_nesting(text, where)
     _, text = definitions(text)
@@ -105,7 +105,7 @@ def check_nesting(text, where):
 
 
 def too_deep(where):
-    return DataError(
+    return RecipeError(
         "Braces or environments of a LaTeX file are nested too deep.",
         where=where,
         got=f"more than {NESTING} open ones",

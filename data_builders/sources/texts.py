@@ -8,7 +8,8 @@ SHORTEST, LONGEST = 10, 10**9  # words, numbers and signs; a shorter piece says 
 def documents(folder, ledger):
     """(texts {"id", "node_id", "text"} of every document under a folder, their size in words, numbers and signs).
 
-    Any format of the corpus reader. Raises DataError for a folder without a text and for documents that cannot be read.
+    Any format of the corpus reader. Raises RecipeError for a folder without a text and for documents that cannot be
+    read.
     """
     nodes = [node for node in read_corpus(folder, SHORTEST, LONGEST, ledger).nodes if not node.flags]
     texts = [{"id": node.node_id, "node_id": node.node_id, "text": node.text} for node in nodes]

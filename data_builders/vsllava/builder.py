@@ -32,7 +32,7 @@ import numpy as np
 from data_builders.core.benchmarks import outside
 from data_builders.core.build import Leaks, Made, finish
 from data_builders.core.ledger import Ledger
-from data_builders.core.schema import DataError, order
+from data_builders.core.schema import order
 from data_builders.sources.reader import count_tokens
 from data_builders.vsllava import questions
 from data_builders.vsllava.features import describe, heading, measure, quantise
@@ -40,6 +40,7 @@ from data_builders.vsllava.image import illustrated
 from data_builders.vsllava.rules import answer, note
 from data_builders.vsllava.signals import HELD_OUT, SIMULATED, text
 from data_builders.vsllava.supply import recorded, simulated, split_of
+from recipes.base.errors import RecipeError
 
 VERSION = 2
 SHIPPED = Path(__file__).parent / "corpus"
@@ -52,7 +53,7 @@ def corpus_dir(spec):
         return SHIPPED
     folder = Path(spec.source).expanduser()
     if not folder.is_dir():
-        raise DataError(
+        raise RecipeError(
             "The folder of recordings is not there.",
             where="data.source",
             got=f'"{spec.source}"',
@@ -141,7 +142,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     """Build all rows under `out`, the same bytes every time. Returns the metrics.
 
     `bar(title, total, unit)` is a context manager whose `.advance(n, note)` counts; `say(text)` tells a person one
-    line. No teacher is asked, so `replies` is not used. Raises DataError for recordings that cannot be used or that
+    line. No teacher is asked, so `replies` is not used. Raises RecipeError for recordings that cannot be used or that
     training and test share, and for leaks above the threshold.
     """
     ledger, tests_outside = Ledger(), outside(spec.benchmarks)

@@ -14,9 +14,10 @@ from io import BytesIO
 import numpy as np
 from scipy.signal import hilbert
 
-from data_builders.core.schema import DataError, GradedRow, SftRow, store_image
+from data_builders.core.schema import GradedRow, SftRow, store_image
 from data_builders.vsllava.features import amplitudes
 from data_builders.vsllava.signals import METRIC
+from recipes.base.errors import RecipeError
 
 SIDE, DPI = 672, 96  # pixels of a picture, a multiple of 28, the patch of Qwen2.5-VL: 576 tokens; pixels of an inch
 PANELS = ("waveform", "spectrum", "envelope")
@@ -29,15 +30,15 @@ def illustrated(
     """`rows` that show their signals, drawn into the artefact folder `out`; ids and texts are as they were.
 
     A row whose lineage has no "signal" stays without a picture. `signals` is signals.npz, or a dict like it;
-    `lineage.fs` is in Hz, `lineage.unit` the samples'. `advance(1)` is called for each row. Raises DataError where the
-    extra [vlm] is not installed or a signal is missing.
+    `lineage.fs` is in Hz, `lineage.unit` the samples'. `advance(1)` is called for each row. Raises RecipeError where
+    the extra [vlm] is not installed or a signal is missing.
     """
     drawn, shown = {}, []
     for row in rows:
         key = row.lineage.get("signal")
         if key is not None and key not in drawn:
             if key not in signals:
-                raise DataError("A row names a signal that is not there.", where=f"row {row.id}", got=key)
+                raise RecipeError("A row names a signal that is not there.", where=f"row {row.id}", got=key)
             drawn[key] = store_image(out, draw(signals[key], row.lineage["fs"], row.lineage["unit"], panels))
         shown.append(row if key is None else replace(row, images=(drawn[key],)))
         advance(1)
@@ -89,7 +90,7 @@ def _curve(panel, x, fs):
 def _figure(panels, unit):
     """The empty figure of these panels, made once: only its curves and limits change from signal to signal."""
     if any(find_spec(package) is None for package in ("matplotlib", "PIL")):
-        raise DataError(
+        raise RecipeError(
             "Pictures need packages that are not installed.",
             where='data.view = "image"',
             got="no matplotlib or no Pillow",

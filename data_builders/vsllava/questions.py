@@ -4,9 +4,10 @@ import string
 import tomllib
 from dataclasses import dataclass
 
-from data_builders.core.schema import DataError, GradedRow, SftRow, order, stable_id
+from data_builders.core.schema import GradedRow, SftRow, order, stable_id
 from data_builders.vsllava.bearing import BEARINGS
 from data_builders.vsllava.signals import RECORDED, SIMULATED, SPECS, Asked, Signal, text
+from recipes.base.errors import RecipeError
 
 FAMILIES = ("type", "parameter", "explain")
 LEAST = 5  # wordings of a family, in training and in the test
@@ -65,12 +66,12 @@ class Item:
 
 
 def read_wordings(folder):
-    """questions.toml as a dict. Raises DataError that lists all that is wrong with it."""
+    """questions.toml as a dict. Raises RecipeError that lists all that is wrong with it."""
     file = folder / "questions.toml"
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DataError("The wordings cannot be read.", where=str(file), got=str(error)) from None
+        raise RecipeError("The wordings cannot be read.", where=str(file), got=str(error)) from None
     faults = []
     for family in FAMILIES:
         by_split = table.get(family, {})
@@ -88,7 +89,7 @@ def read_wordings(folder):
             unknown = sorted(set().union(*map(_names, told)) - known)
             faults += [f"{kind} {label}: it has no {{{name}}}" for name in unknown]
     if faults:
-        raise DataError(
+        raise RecipeError(
             "The wordings are not usable.",
             where=str(file),
             got="\n".join(faults[:10]),

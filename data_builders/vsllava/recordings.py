@@ -23,9 +23,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_builders.core.schema import DataError
 from data_builders.vsllava.bearing import BEARINGS
 from data_builders.vsllava.signals import METRIC, RECORDED, Signal
+from recipes.base.errors import RecipeError
 
 MANIFEST = "recordings.toml"
 CWRU = re.compile(r"(?:12k_Drive_End_)?(?P<fault>normal|IR|OR|B)(?P<size>\d{3})?(?:@\d+)?_(?P<load>\d)_(?P<number>\d+)")
@@ -52,7 +52,7 @@ class Recording:
 
 
 def read_recordings(folder):
-    """Every recording of a folder, by file name. Raises DataError that lists all that is wrong with it."""
+    """Every recording of a folder, by file name. Raises RecipeError that lists all that is wrong with it."""
     manifest, faults, found = folder / MANIFEST, [], []
     entries = _listed(manifest) if manifest.is_file() else _named(folder)
     for entry in entries:
@@ -61,7 +61,7 @@ def read_recordings(folder):
         except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
             faults.append(f"{entry.get('file')}: {type(error).__name__}: {error}")
     if faults or not found:
-        raise DataError(
+        raise RecipeError(
             "The recordings are not usable.",
             where=str(folder),
             got="\n".join(faults[:10]) or "no recording",
@@ -75,7 +75,7 @@ def _listed(manifest):
     try:
         return tomllib.loads(manifest.read_text(encoding="utf-8")).get("recording", [])
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DataError("The manifest cannot be read.", where=str(manifest), got=str(error)) from None
+        raise RecipeError("The manifest cannot be read.", where=str(manifest), got=str(error)) from None
 
 
 def _named(folder):
@@ -180,7 +180,7 @@ def windows(recording, seconds, overlap):
 
 
 def split(recordings, spec, folder):
-    """(training windows, test windows), by load. Raises DataError where a split is empty or they share a stretch."""
+    """(training windows, test windows), by load. Raises RecipeError where a split is empty or they share a stretch."""
     by_split = {
         name: [recording for recording in recordings if recording.load in loads]
         for name, loads in (("train_loads", spec.train_loads), ("test_loads", spec.test_loads))
@@ -191,7 +191,7 @@ def split(recordings, spec, folder):
     }
     for name, found in cut.items():
         if not found:
-            raise DataError(
+            raise RecipeError(
                 f"No window of {spec.seconds} s is there for data.{name}.",
                 where=str(folder),
                 got=f"loads {sorted({recording.load for recording in recordings})}",
@@ -203,7 +203,7 @@ def split(recordings, spec, folder):
 
 
 def refuse_shared(training, tested, folder):
-    """Raises DataError where a stretch from the middle of a test window stands in a training recording."""
+    """Raises RecipeError where a stretch from the middle of a test window stands in a training recording."""
     known = {recording.name: recording.samples.tobytes() for recording in training}
     shared = []
     for window in tested:
@@ -212,7 +212,7 @@ def refuse_shared(training, tested, folder):
         if np.ptp(piece) > 0:  # silence is alike everywhere
             shared += [f"{window.id} in {name}" for name, samples in known.items() if piece.tobytes() in samples]
     if shared:
-        raise DataError(
+        raise RecipeError(
             "Training recordings hold test windows.",
             where=str(folder),
             got="\n".join(shared[:5]) + (f"\n… {len(shared)} in all" if len(shared) > 5 else ""),

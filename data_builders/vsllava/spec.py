@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from data_builders.core.table import Count, KeptApart, Need, Share, Shares, Table, extra
+from data_builders.core.table import Count, DataTable, KeptApart, Need, Share, Shares, extra
 
 
-class Tests(Table):
+class Tests(DataTable):
     type: Count = Field(192, description="items: name the signal type, new parameters and wording")
     parameter: Count = Field(120, description="simulated: items that ask for a parameter with its unit")
     explain: Count = Field(36, description="items: write a finding")

@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, SerializeAsAny
 
-from recipes.config.schema import Cpt, Eval, Mix, Model, Rerank, Rl, Sft, Table, how
+from recipes.base.table import Table, runtime_field
+from recipes.config.schema import Cpt, Eval, Mix, Model, Rerank, Rl, Sft
 
 
 class DataStage(Table):
@@ -13,7 +14,7 @@ class DataStage(Table):
     builder: str
     data: SerializeAsAny[BaseModel]
     mix: Mix | None
-    texts: str = how("", "cpt.corpus")
+    texts: str = runtime_field("", "cpt.corpus")
     seed: int
 
 

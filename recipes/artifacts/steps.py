@@ -12,7 +12,8 @@ from data_builders.core.table import general_rows
 from recipes.artifacts.store import Key, read_manifest
 from recipes.base.errors import RecipeError
 from recipes.base.hashing import files_under, fingerprint
-from recipes.config.schema import ROOT, model_folder
+from recipes.base.places import ROOT
+from recipes.config.schema import model_folder
 from recipes.config.validate import known_tasks
 
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.py")
@@ -107,10 +108,10 @@ def base_model(model):
 
 def tasks(spec):
     """The task folders of an evaluation without their prose, the rows of the general tasks, the code that scores."""
-    from eval.hooks import GENERAL
+    from recipes.base.places import GENERAL_TEST
 
     folders = {known_tasks()[name].parent for name in (*spec.tasks, *spec.general)}
     found = {f"{folder.name}/{name}": path for folder in folders for name, path in files_under(folder).items()}
     files = {name: path for name, path in sorted(found.items()) if path.suffix != ".md"}
     scoring = [path for path in sorted((ROOT / "eval").iterdir()) if path.suffix in (".py", ".yaml")]
-    return {"tasks": files, "scoring": {path.name: path for path in (*scoring, GENERAL) if path.is_file()}}
+    return {"tasks": files, "scoring": {path.name: path for path in (*scoring, GENERAL_TEST) if path.is_file()}}

@@ -9,8 +9,8 @@ from pathlib import Path
 from string import Template
 
 from recipes.base.errors import RecipeError
+from recipes.base.places import ROOT
 from recipes.config.load import NAME, read_file
-from recipes.config.schema import ROOT
 
 SKELETON = Path(__file__).parent / "skeleton"
 FILES = {  # template: what it becomes

@@ -14,10 +14,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from recipes.base.errors import ConfigErrors, RecipeError
+from recipes.base.places import ROOT
 from recipes.base.redact import mask
 from recipes.base.toml import toml_table, toml_value
 from recipes.config.describe import allowed, choices, descend
-from recipes.config.schema import DEFAULT_PROFILE, OPTIONAL, ROOT, TABLES, Head, Model, Recipe
+from recipes.config.schema import DEFAULT_PROFILE, OPTIONAL, TABLES, Head, Model, Recipe
 from recipes.config.validate import cross_checks, nearest
 
 BUILDERS = ROOT / "data_builders"

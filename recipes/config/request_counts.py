@@ -3,7 +3,7 @@
 from collections import Counter
 from functools import cache
 
-from recipes.base.jsonl import rows_of
+from recipes.base.jsonl import iterate_jsonl
 from recipes.config.validate import known_tasks
 
 # Items of tasks whose rows lie outside, in the split that is asked, by the data set's card on the hub. A question with
@@ -85,9 +85,9 @@ def size(name, table, counts, kinds):
 
 def general_kinds():
     """Items of each kind in the general test."""
-    from eval.hooks import GENERAL
+    from recipes.base.places import GENERAL_TEST
 
-    return Counter(row["kind"] for row in rows_of(GENERAL))
+    return Counter(row["kind"] for row in iterate_jsonl(GENERAL_TEST))
 
 
 @cache

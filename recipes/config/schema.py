@@ -1,8 +1,8 @@
 """The typed tables of a recipe: every default, unit and range, once. `recipes.config.load` fills them from TOML.
 
-A value is part of what a result *is*, and so of its fingerprint, unless its field is made with `how`: those say how the
-work is done (how often to save, which kernel, how many at a time) and may change without a rebuild. Where one of those
-decides the result after all, its table names it in `decisive`.
+A value is part of what a result *is*, and so of its fingerprint, unless its field is made with `runtime_field`: those
+say how the work is done (how often to save, which kernel, how many at a time) and may change without a rebuild. Where
+one of those decides the result after all, its table names it in `decisive`.
 """
 
 from dataclasses import dataclass, fields
@@ -10,25 +10,15 @@ from pathlib import Path
 from types import NoneType
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-ROOT = Path(__file__).resolve().parents[2]  # the checkout: recipes.toml, data_builders/ and eval/ lie beside recipes/
-EMBEDDED = ROOT / "recipes" / "lab" / "model"  # the folder that the model name "embedded" stands for
+from recipes.base.places import LAB_MODEL
+from recipes.base.table import Table, runtime_field
+
 DEFAULT_PROFILE = "embedded"
 WORLD = "world"  # kind of the rows of general ability that `[mix]` adds
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
-
-
-def how(default, description, **limits):
-    """A field about execution, not identity: it never enters a fingerprint."""
-    return Field(default, description=description, json_schema_extra={"identity": False}, **limits)
-
-
-class Table(BaseModel):
-    """A frozen TOML table in which unknown keys, infinities and silent conversions are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class Head(Table):
@@ -52,7 +42,7 @@ class Model(Table):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: bfloat16 on a GPU that has it, else float32; float32 where every weight learns"
     )
-    attn: str = how(
+    attn: str = runtime_field(
         "auto",
         '"auto" (flash-attn where it imports, else sdpa), "sdpa", "eager", "flash_attention_2", or a kernel of the hub '
         '"OWNER/NAME" or "OWNER/NAME@REVISION", such as "kernels-community/flash-attn2", through the package kernels '
@@ -121,10 +111,12 @@ class Training(Table):
     scheduler: Literal["cosine", "linear", "constant"] = Field("cosine", description="learning rate after the warm-up")
     weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW, per step, times the learning rate")
     max_grad_norm: float = Field(1.0, gt=0, description="gradient norm is clipped to this")
-    save_steps: int = how(100, "optimizer steps between checkpoints", ge=1)
+    save_steps: int = runtime_field(100, "optimizer steps between checkpoints", ge=1)
     log_steps: int = Field(10, ge=1, description="optimizer steps between lines of training.jsonl")
-    micro_batch: int = how(64, "rows per forward and backward pass, at most; the rest of a step is accumulated", ge=1)
-    micro_tokens: int = how(
+    micro_batch: int = runtime_field(
+        64, "rows per forward and backward pass, at most; the rest of a step is accumulated", ge=1
+    )
+    micro_tokens: int = runtime_field(
         0, "tokens per pass, at most, each row counted as long as the longest; one row always fits; 0: no limit", ge=0
     )
 
@@ -141,7 +133,7 @@ class Cpt(Training):
     max_length: int = Field(2048, ge=8, description="tokens of a block; texts are joined and cut into blocks")
     batch_tokens: int = Field(65536, ge=1, description="tokens per optimizer step")
     weight_decay: float = Field(0.1, ge=0, le=1, description="AdamW, per step, times the learning rate")
-    corpus: str = how(  # the data stage reads it, and its content is part of what the data are
+    corpus: str = runtime_field(  # the data stage reads it, and its content is part of what the data are
         "",
         "a folder of documents (./x, /x, ~/x) to learn; empty: the texts that the builder makes",
         pattern=r"^([./~].*)?$",
@@ -219,7 +211,7 @@ class Rl(Table):
     order: Literal["random", "difficulty", "kind"] = Field(
         "random", description="easy prompts first; kind: yes or no, then choice, then open"
     )
-    micro_batch: int = how(128, "completions per forward and backward pass, at most", ge=1)
+    micro_batch: int = runtime_field(128, "completions per forward and backward pass, at most", ge=1)
     learning_rate: float = Field(1e-4, gt=0, le=1, description="peak of the schedule")
     scheduler: Literal["cosine", "linear", "constant"] = Field(
         "constant", description="learning rate after the warm-up"
@@ -230,13 +222,13 @@ class Rl(Table):
     max_completion_length: int = Field(160, ge=1, description="tokens")
     format_weight: float = Field(0.1, ge=0, le=1, description="weight of the format score beside the grader's")
     partial: float = Field(0.0, ge=0, lt=1, description="reward of a readable answer that is wrong; ReFT: 0.1")
-    save_steps: int = how(50, "optimizer steps between checkpoints", ge=1)
+    save_steps: int = runtime_field(50, "optimizer steps between checkpoints", ge=1)
     log_steps: int = Field(1, ge=1, description="optimizer steps between lines of training.jsonl")
     loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = Field(
         "dapo", description="how token losses are averaged, as in TRL"
     )
     scale_rewards: Literal["group", "batch", "none"] = Field("group", description="what advantages are divided by")
-    use_vllm: bool = how(False, "sample with vLLM where it imports, else with transformers")
+    use_vllm: bool = runtime_field(False, "sample with vLLM where it imports, else with transformers")
 
 
 class Rerank(Table):
@@ -251,9 +243,9 @@ class Rerank(Table):
     epochs: float = Field(3.0, gt=0, description="passes over the graded replies")
     learning_rate: float = Field(1e-4, gt=0, le=1, description="peak of the schedule")
     batch_rows: int = Field(64, ge=1, description="replies per optimizer step")
-    save_steps: int = how(100, "optimizer steps between checkpoints", ge=1)
+    save_steps: int = runtime_field(100, "optimizer steps between checkpoints", ge=1)
     log_steps: int = Field(10, ge=1, description="optimizer steps between lines of training.jsonl")
-    micro_batch: int = how(64, "replies at once, at most", ge=1)
+    micro_batch: int = runtime_field(64, "replies at once, at most", ge=1)
 
 
 class Eval(Table):
@@ -262,7 +254,7 @@ class Eval(Table):
     tasks: Names = Field(min_length=1, description="lm-eval tasks of the recipe's own field")
     general: Names = Field((), description="lm-eval tasks of general ability, for retention")
     fewshot: int = Field(4, ge=0, description="examples for the few-shot base; 0 leaves that model out")
-    batch_size: int = how(64, "prompts per generation call", ge=1)
+    batch_size: int = runtime_field(64, "prompts per generation call", ge=1)
     max_new_tokens: int = Field(160, ge=1, description="tokens")
     alpha: float = Field(0.05, gt=0, lt=1, description="error level of the tests, after Holm")
     margin: float = Field(0.05, gt=0, lt=1, description="non-inferiority margin of retention, a share of 1")
@@ -297,5 +289,5 @@ OPTIONAL = tuple(name for name in TABLES if NoneType in _KINDS[name])  # tables 
 def model_folder(name):
     """The folder that a model name stands for ("embedded", or one starting with `.`, `/`, `~`); None for a hub id."""
     if name == "embedded":
-        return EMBEDDED
+        return LAB_MODEL
     return Path(name).expanduser() if name.startswith((".", "/", "~")) else None

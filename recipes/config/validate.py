@@ -6,11 +6,12 @@ from functools import cache
 from pathlib import Path
 
 from data_builders.core.benchmarks import files_of
-from data_builders.core.schema import DataError
-from data_builders.core.table import GENERAL, general_rows
+from data_builders.core.table import general_rows
+from recipes.base.errors import RecipeError
 from recipes.base.hashing import files_under
+from recipes.base.places import GENERAL_TRAIN, ROOT
 from recipes.config.combinations import TEXT_STAGES, check_combinations, check_unread
-from recipes.config.schema import ROOT, model_folder
+from recipes.config.schema import model_folder
 
 TASKS = ROOT / "eval" / "tasks"
 
@@ -74,7 +75,7 @@ def cross_checks(tables, problem, here):
     for name in getattr(tables["data"], "benchmarks", ()) if here else ():
         try:
             files_of(name)
-        except DataError as error:
+        except RecipeError as error:
             problem("data.benchmarks", "no such test set", f'"{error.got}"', error.allowed, error.fix)
 
 
@@ -159,7 +160,7 @@ def check_general(tables, problem, here):
     A folder is the embedded base where `embedded build` wrote it, with its rows beside the weights.
     """
     folder = model_folder(tables["model"].name)
-    if folder is not None and (not here or (folder / GENERAL.name).is_file()):
+    if folder is not None and (not here or (folder / GENERAL_TRAIN.name).is_file()):
         return
     for name, size in (("mix", "share"), ("cpt", "general_share"), ("data", "general_rows")):
         if getattr(tables[name], "general", None) == "embedded" and getattr(tables[name], size) > 0:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from recipes.config.schema import EMBEDDED
+from recipes.base.places import LAB_MODEL
 
 STEPS, RATE, SEED = 2500, 3e-3, 0  # of the model in the repository
 LENGTH, ROWS = 512, 16  # tokens of a row, rows of a step
@@ -21,7 +21,7 @@ def build(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rate", type=positive(float), default=RATE, help=f"peak learning rate (default: {RATE})")
     parser.add_argument("--seed", type=int, default=SEED, help=f"of documents and first weights (default: {SEED})")
     parser.add_argument("--work", type=Path, default=work, help=f"folder of the checkpoint (default: {work})")
-    parser.add_argument("--out", type=Path, default=EMBEDDED, help="model folder (default: the one in the repository)")
+    parser.add_argument("--out", type=Path, default=LAB_MODEL, help="model folder (default: the one in the repository)")
     parser.add_argument("--compile", action="store_true", help=compile_text)
     return parser.parse_args(argv)
 
@@ -30,7 +30,7 @@ def score(argv: list[str]) -> argparse.Namespace:
     about = "Ask the embedded base model the general test through lm-eval, and write its model card (README.md)."
     parser = argparse.ArgumentParser(prog="python -m recipes embedded score", description=about)
     where = "model folder that `embedded build` wrote (default: the one in the repository)"
-    parser.add_argument("--model", type=Path, default=EMBEDDED, help=where)
+    parser.add_argument("--model", type=Path, default=LAB_MODEL, help=where)
     return parser.parse_args(argv)
 
 

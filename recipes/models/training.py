@@ -14,7 +14,7 @@ from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from recipes.base.errors import RecipeError
-from recipes.base.jsonl import rows_of
+from recipes.base.jsonl import iterate_jsonl
 from recipes.models.loader import device, fast_bf16
 
 CHECKPOINTS = "checkpoints"
@@ -73,7 +73,7 @@ def schedule(name: str) -> str:
 
 def read_rows(file: Path) -> list[dict]:
     """The rows of a JSONL file, one object a line; images, which lie in the file's folder, by their whole path."""
-    rows = list(rows_of(file))
+    rows = list(iterate_jsonl(file))
     for row in rows:
         if "images" in row:
             row["images"] = [str(file.parent / image) for image in row["images"]]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.base.errors import RecipeError
-from recipes.base.jsonl import rows_of
+from recipes.base.jsonl import iterate_jsonl
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -26,5 +26,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Objects of a JSONL file in order; none where the artefact has no such file. Raises RecipeError as `rows_of`."""
-    return rows_of(path) if path.is_file() else iter(())
+    """Objects of a JSONL file in order; none where the artefact has no such file. Raises RecipeError as
+    `iterate_jsonl`.
+    """
+    return iterate_jsonl(path) if path.is_file() else iter(())

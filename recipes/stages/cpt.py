@@ -15,7 +15,7 @@ from data_builders.core.table import general_rows
 from data_builders.sources.reader import count_tokens
 from recipes.artifacts.forecasts import Work
 from recipes.base.errors import RecipeError
-from recipes.base.jsonl import rows_of
+from recipes.base.jsonl import iterate_jsonl
 
 VERSION = 1
 READS = {"data": ["cpt.jsonl"]}
@@ -45,7 +45,7 @@ def forecast(spec, counts: dict, runs: Path) -> Work:
 def check_general(cpt, wanted: int) -> None:
     """Raises RecipeError where the file of general text is short of so many words, numbers and signs."""
     file, found = general_rows(cpt), 0
-    for row in rows_of(file):
+    for row in iterate_jsonl(file):
         turns = [] if "text" in row else row["prompt"] + row["completion"]
         found += sum(map(count_tokens, [turn["content"] for turn in turns] or [row["text"]]))
         if found >= wanted:

@@ -8,12 +8,13 @@ from types import SimpleNamespace
 
 from data_builders.core.benchmarks import outside, without_items
 from data_builders.core.ledger import Ledger
-from data_builders.core.schema import image_name, read_jsonl, write_json, write_jsonl
+from data_builders.core.schema import image_name
 from data_builders.core.table import general_rows
 from data_builders.llm.store import FILE
 from data_builders.sources.texts import documents
 from recipes.artifacts.forecasts import Work
 from recipes.base.errors import RecipeError
+from recipes.base.jsonl import read_jsonl, write_json, write_jsonl
 from recipes.config.schema import WORLD
 
 VERSION = 1

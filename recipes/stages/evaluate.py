@@ -13,8 +13,8 @@ from pathlib import Path
 from recipes.artifacts.forecasts import Work
 from recipes.artifacts.lineage import TRAINED, reads_models, start
 from recipes.base.errors import RecipeError
+from recipes.base.places import ROOT
 from recipes.config.request_counts import replies_to, tasks_of
-from recipes.config.schema import ROOT
 from recipes.config.stage_list import STAGES
 
 VERSION = 4
@@ -207,11 +207,11 @@ def observed_file(out: Path, variant: dict) -> Path:
 def watch(spec, variant: dict, scorer, base, data: Path, out: Path) -> None:
     """Write how far the model drifted from the base on the gold replies of the test and of this repository's general
     test, and how its routers work where it has some."""
-    from eval.hooks import GENERAL
+    from recipes.base.places import GENERAL_TEST
     from recipes.methods.probe.observe import observe
     from recipes.models.training import read_rows
 
-    texts = {"domain": read_rows(data / "test.jsonl"), "general": read_rows(GENERAL)}
+    texts = {"domain": read_rows(data / "test.jsonl"), "general": read_rows(GENERAL_TEST)}
     found = observe(scorer.model, getattr(scorer, "processor", scorer.tokenizer), texts, base)
     observed_file(out, variant).write_text(json.dumps(found) + "\n", encoding="utf-8")
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from recipes.base.errors import RecipeError
-from recipes.base.jsonl import rows_of
+from recipes.base.jsonl import iterate_jsonl
 from recipes.config.schema import Cpt
 from recipes.stages import cpt
 
@@ -21,13 +21,13 @@ def file(tmp_path):
 
 
 def test_rows_come_in_order_and_empty_lines_do_not_count(file):
-    assert list(rows_of(file)) == ROWS
+    assert list(iterate_jsonl(file)) == ROWS
 
 
 @pytest.mark.parametrize("line", ['{"text": "cut of', '["text"]', "1"])
 def test_a_line_that_is_no_object_is_named_once_it_is_reached(file, line):
     file.write_text(file.read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
-    rows = rows_of(file)
+    rows = iterate_jsonl(file)
     assert [next(rows), next(rows)] == ROWS
     with pytest.raises(RecipeError, match=r"not a JSON object(?s:.*)rows\.jsonl, line 4"):
         next(rows)

@@ -10,9 +10,9 @@ import pytest
 
 from recipes import cli
 from recipes.base.errors import RecipeError
+from recipes.base.places import ROOT
 from recipes.commands import diff as diff_command
 from recipes.commands import doctor
-from recipes.config.schema import ROOT
 from recipes.report import compare, leaderboard
 
 COMMANDS = ["list", "show", "check", "plan", "run", "report", "diff", "review", "chat", "export", "new", "doctor"]
@@ -157,7 +157,7 @@ def test_ctrl_c_is_130_and_names_the_command_that_goes_on(typed, place):
 
 
 def test_an_error_of_a_builder_reads_like_ours_and_a_bug_keeps_its_traceback(typed, place, monkeypatch):
-    from data_builders.core.schema import DataError
+    from recipes.base.errors import RecipeError
 
     def raising(error):
         def trouble():
@@ -165,7 +165,7 @@ def test_an_error_of_a_builder_reads_like_ours_and_a_bug_keeps_its_traceback(typ
 
         return trouble
 
-    place.stages.trouble["data"] = raising(DataError("the corpus is odd", where="one.md", fix="look at it"))
+    place.stages.trouble["data"] = raising(RecipeError("the corpus is odd", where="one.md", fix="look at it"))
     code, _, complained = typed("run", "demo")
     assert code == 1 and complained.startswith("the corpus is odd\n  where   one.md") and "Traceback" not in complained
     monkeypatch.setenv("MY_API_KEY", "not-to-be-seen")

@@ -9,10 +9,10 @@ import pytest
 
 from recipes import cli
 from recipes.base.errors import RecipeError
+from recipes.base.places import ROOT
 from recipes.commands import doctor
 from recipes.commands import new as new_command
 from recipes.config.load import load
-from recipes.config.schema import ROOT
 
 
 def commands_in(text):

@@ -7,9 +7,9 @@ import pytest
 
 from eval import hooks
 from recipes import pipeline
+from recipes.base.places import ROOT
 from recipes.config.load import load
 from recipes.config.request_counts import SIZES, general_kinds, read, replies_to
-from recipes.config.schema import ROOT
 from recipes.config.validate import known_tasks
 from recipes.stages import data, evaluate, sft
 

@@ -9,10 +9,11 @@ from pydantic import ValidationError
 
 from recipes.artifacts.steps import how_keys
 from recipes.base.errors import ConfigErrors, RecipeError
+from recipes.base.places import ROOT
 from recipes.base.toml import short_float, toml_table, toml_value
 from recipes.config import validate
 from recipes.config.load import as_toml, builders, load, profiles, read_file
-from recipes.config.schema import DEFAULT_PROFILE, ROOT, Balance, Experts, Mix, Model, Rl, Sft, model_folder
+from recipes.config.schema import DEFAULT_PROFILE, Balance, Experts, Mix, Model, Rl, Sft, model_folder
 from tests.helpers.fake_pipeline import set_up
 
 FILE = ROOT / "recipes.toml"

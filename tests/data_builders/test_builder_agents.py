@@ -9,12 +9,13 @@ from data_builders.analogseeker.agent_plan import AgentPlanner, bill_of
 from data_builders.analogseeker.agents import ANSWER, POST, PROMPTS, QUESTION, Agents, ChoiceQuestion, tagged
 from data_builders.analogseeker.protocol import Request, in_order
 from data_builders.analogseeker.spec import Spec
-from data_builders.core.schema import STANCES, DataError, Node
+from data_builders.core.schema import STANCES, Node
 from data_builders.llm.bill import Lengths
 from data_builders.llm.chat import Answer, Raw, Unusable
 from data_builders.llm.choices import letter_of
 from data_builders.llm.prompts import Prompt, prompt
 from data_builders.llm.table import Teacher
+from recipes.base.errors import RecipeError
 
 TABLE = Teacher(kind="openai", model="small", reasoner="thinker", base_url="http://h/v1")
 OPTIONS = ["it halves", "it doubles", "it stays", "it inverts"]
@@ -176,7 +177,7 @@ def test_prompts_have_versions_and_fill_in_one_pass(tmp_path):
     assert prompt(PROMPTS / "answer.md").id == "answer/1"
     assert Prompt("x", 1, {"user": "{{a}} {{b}}"}).fill("user", a="{{b}}", b="2") == "{{b}} 2"
     (tmp_path / "bad.md").write_text("## user\nno version")
-    with pytest.raises(DataError, match="wrong form") as error:
+    with pytest.raises(RecipeError, match="wrong form") as error:
         prompt(tmp_path / "bad.md")
     assert "bad.md" in str(error.value)
 

@@ -16,8 +16,10 @@ from data_builders.analogseeker.expert import Expert
 from data_builders.analogseeker.rows import parse_row
 from data_builders.analogseeker.spec import Spec
 from data_builders.core.ledger import prove
-from data_builders.core.schema import DataError, SftRow, read_jsonl, write_json, write_jsonl
+from data_builders.core.schema import SftRow
 from eval.graders import grade
+from recipes.base.errors import RecipeError
+from recipes.base.jsonl import read_jsonl, write_json, write_jsonl
 from recipes.base.runtime import Runtime
 from recipes.models.curriculum import check_order, drawn, form
 
@@ -236,7 +238,7 @@ def test_a_ledger_that_does_not_add_up_is_found(shipped, shipped_files, tmp_path
         card = json.loads((tmp_path / "card.json").read_text())
         card["ledger"]["records"]["kept"] -= 1
         write_json(tmp_path / "card.json", card)
-    with pytest.raises(DataError, match="does not add up"):
+    with pytest.raises(RecipeError, match="does not add up"):
         prove(tmp_path)
 
 
@@ -284,7 +286,9 @@ def test_bytes_are_the_same_in_another_process_and_differ_with_the_seed(tmp_path
     build(small(), tmp_path / "a")
     script = (
         f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]; from pathlib import Path\n"
-        f"import test_builder_analogseeker as t; t.build(t.small(), Path({str(tmp_path / 'b')!r}))"
+        f"from tests.data_builders import test_builder_analogseeker as t; t.build(t.small(), Path({
+            str(tmp_path / 'b')!r
+        }))"
     )
     subprocess.run([sys.executable, "-c", script], check=True, env=os.environ | {"PYTHONHASHSEED": "7"})
     build(small(), tmp_path / "c", seed=43)
@@ -338,7 +342,7 @@ def test_the_forecast_is_close_to_what_is_built(shipped):
     ],
 )
 def test_what_cannot_be_built_is_a_clear_error(tmp_path, changes, words):
-    with pytest.raises(DataError) as error:
+    with pytest.raises(RecipeError) as error:
         build(small(**changes), tmp_path)
     assert all(word in str(error.value) for word in words), str(error.value)
 
@@ -350,7 +354,7 @@ def test_leaks_above_the_threshold_stop_the_build_and_stay_on_disk(tmp_path):
         )
         (tmp_path / path.name).write_text(planted)
     (tmp_path / "out").mkdir()
-    with pytest.raises(DataError, match="hold test items"):
+    with pytest.raises(RecipeError, match="hold test items"):
         build(small(corpus=str(tmp_path)), tmp_path / "out")
     assert json.loads((tmp_path / "out" / "leaks.json").read_text())["counts"]["normalised"]["pairs"] > 0
     assert not (tmp_path / "out" / "sft.jsonl").exists()

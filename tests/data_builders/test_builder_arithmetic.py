@@ -5,8 +5,8 @@ from fractions import Fraction
 import pytest
 
 from data_builders.core import arithmetic
-from data_builders.core.schema import DataError
 from data_builders.sources.facts import Formula
+from recipes.base.errors import RecipeError
 
 
 def worked(expression, **values):
@@ -58,7 +58,7 @@ def test_a_power_is_worked_before_the_product_and_keeps_its_brackets():
     ],
 )
 def test_nothing_outside_the_language_is_evaluated(expression):
-    with pytest.raises(DataError) as error:
+    with pytest.raises(RecipeError) as error:
         arithmetic.parse(expression, ("a", "b"), "formula f")
     assert "formula f" in str(error.value)
     assert "allowed" in str(error.value)

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import pytest
 
 from data_builders.core.benchmarks import outside
-from data_builders.core.schema import DataError
 from data_builders.glan import agents, builder, expert, sampling
 from data_builders.glan.outline import Lesson, Syllabus, folded
 from data_builders.glan.spec import Spec
@@ -17,6 +16,7 @@ from data_builders.llm.chat import Raw
 from data_builders.llm.endpoint import Passing
 from data_builders.llm.store import Store
 from eval.graders import grade
+from recipes.base.errors import RecipeError
 
 TESTS = {"seen": 6, "heldout": 3}
 TWO = {"disciplines": ["Mechanics", "Geology"], "subject_queries": 2, "questions": 24, "tests": TESTS}
@@ -338,7 +338,7 @@ def test_the_bill_pays_the_answers_at_the_price_of_the_reasoner():
 
 
 def test_a_discipline_that_the_bank_does_not_hold_leaves_a_reason(tmp_path):
-    with pytest.raises(DataError, match="rejects every question"):
+    with pytest.raises(RecipeError, match="rejects every question"):
         build(tmp_path, TWO | {"disciplines": ["Beekeeping"], "subject_queries": 10})
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from data_builders.analogseeker import builder
 from data_builders.core.ledger import prove, unbalanced
-from data_builders.core.schema import read_jsonl
+from recipes.base.jsonl import read_jsonl
 from tests.data_builders.test_builder_analogseeker import FILES, build, small
 from tests.helpers.served import served, table
 from tests.helpers.teacher_server import Server

@@ -11,14 +11,15 @@ import pytest
 
 from data_builders.core import arithmetic
 from data_builders.core.ledger import Ledger
-from data_builders.core.schema import DataError, read_jsonl
 from data_builders.reft import builder, generated, published
 from data_builders.reft.spec import Spec
 from data_builders.sources.reader import count_tokens
 from eval.graders import grade, grade_all
 from eval.graders.reply import format_score
+from recipes.base.errors import RecipeError
+from recipes.base.jsonl import read_jsonl
+from recipes.base.places import ROOT
 from recipes.base.runtime import Runtime
-from recipes.config.schema import ROOT
 from recipes.lab.arithmetic import work
 
 REAL = ROOT.parent / "shared" / "data"
@@ -168,7 +169,7 @@ def test_programs_print_the_gold_answer(tmp_path):
 
 
 def test_too_many_test_items_are_an_error_that_says_what_to_ask_for():
-    with pytest.raises(DataError, match="too few test items") as caught:
+    with pytest.raises(RecipeError, match="too few test items") as caught:
         builder.forecast(Spec.model_validate({"tests": {"transfer": 5000}}), builder.SHIPPED)
     assert "data.tests.transfer" in str(caught.value)
 
@@ -185,7 +186,7 @@ def test_too_many_test_items_are_an_error_that_says_what_to_ask_for():
 def test_a_faulty_template_is_named(tmp_path, change, message):
     text = (builder.SHIPPED / generated.FILE).read_text(encoding="utf-8")
     (tmp_path / generated.FILE).write_text(text.replace(*change, 1), encoding="utf-8")
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(RecipeError) as caught:
         generated.read_problems(tmp_path)
     assert message in str(caught.value)
 
@@ -300,9 +301,9 @@ def test_the_layouts_of_the_hub_are_read(tmp_path):
 
 def test_a_source_without_problems_is_an_error(tmp_path):
     (tmp_path / "readme.txt").write_text("nothing")
-    with pytest.raises(DataError, match="gives no problems"):
+    with pytest.raises(RecipeError, match="gives no problems"):
         builder.forecast(Spec(source=str(tmp_path)), tmp_path)
-    with pytest.raises(DataError, match="source is not there"):
+    with pytest.raises(RecipeError, match="source is not there"):
         builder.corpus_dir(Spec(source="./nowhere/at/all"))
 
 

@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from data_builders.analogseeker.spec import Spec
-from data_builders.core.schema import DataError, read_jsonl, write_jsonl
+from recipes.base.errors import RecipeError
+from recipes.base.jsonl import read_jsonl, write_jsonl
 
 
 @pytest.mark.parametrize(
@@ -31,5 +32,5 @@ def test_jsonl_is_written_whole_and_a_bad_line_is_named(tmp_path):
         write_jsonl(path, ({"x": 1 / 0} for _ in range(2)))
     assert read_jsonl(path) == [{"a": "µ", "b": 1}]
     path.write_text('{"a": 1}\n[1]\n')
-    with pytest.raises(DataError, match="not an object"):
+    with pytest.raises(RecipeError, match="not a JSON object"):
         read_jsonl(path)

@@ -13,7 +13,6 @@ from scipy.stats import chisquare
 
 from data_builders.core.judge import Item, judge_chat, read_rubric, rule_scores
 from data_builders.core.ledger import Ledger
-from data_builders.core.schema import DataError, read_jsonl
 from data_builders.scilitllm import builder, molecules, published, synthesis
 from data_builders.scilitllm.expert import Expert
 from data_builders.scilitllm.keywords import Table, keyword_table
@@ -22,7 +21,9 @@ from data_builders.scilitllm.spec import Spec, World
 from data_builders.scilitllm.tasks import TASKS
 from data_builders.sources.repair import by_rule
 from eval.graders import grade
-from recipes.config.schema import ROOT
+from recipes.base.errors import RecipeError
+from recipes.base.jsonl import read_jsonl
+from recipes.base.places import ROOT
 from tests.helpers.served import served, table
 from tests.helpers.teacher_server import Server
 
@@ -390,7 +391,7 @@ def test_published_sets_keep_their_official_tests_apart_from_both_kinds_of_train
 def test_a_published_set_of_another_form_is_named(tmp_path):
     write_sets(tmp_path)
     (tmp_path / "pubmedqa" / "test_ground_truth.json").write_text('{"1": "no", "99": "yes"}')
-    with pytest.raises(DataError, match="another form"):
+    with pytest.raises(RecipeError, match="another form"):
         list(published.read(tmp_path))
 
 

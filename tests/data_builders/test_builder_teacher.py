@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from data_builders.analogseeker.expert import Expert
 from data_builders.analogseeker.protocol import Reply, Request, in_order
 from data_builders.core.ledger import Ledger
-from data_builders.core.schema import DataError
 from data_builders.sources.reader import read_corpus
+from recipes.base.errors import RecipeError
 
 SMALL = Path(__file__).parents[1] / "fixtures" / "small_corpus"
 
@@ -100,12 +100,12 @@ def test_a_teacher_that_mixes_up_ids_or_leaves_some_out_is_a_clear_error():
         def ask(self, requests, arrived):
             return reversed(list(super().ask(requests, arrived)))
 
-    with pytest.raises(DataError, match="does not belong"):
+    with pytest.raises(RecipeError, match="does not belong"):
         in_order(Reversing(), many(), lambda reply: None)
 
     class Lazy(Expert):
         def ask(self, requests, arrived):
             return list(super().ask(requests, arrived))[:-1]
 
-    with pytest.raises(DataError, match="too few"):
+    with pytest.raises(RecipeError, match="too few"):
         in_order(Lazy(), many(), lambda reply: None)

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from scipy.io import savemat, wavfile
 
-from data_builders.core.schema import DataError, read_jsonl
 from data_builders.vsllava import builder, questions
 from data_builders.vsllava.recordings import read_recordings
 from data_builders.vsllava.signals import HELD_OUT, TAUGHT, simulate
 from data_builders.vsllava.spec import Spec
 from eval.graders import grade
 from eval.graders.quantity import read_quantities
-from recipes.config.schema import ROOT
+from recipes.base.errors import RecipeError
+from recipes.base.jsonl import read_jsonl
+from recipes.base.places import ROOT
 
 CWRU = next((d for up in (ROOT.parent, ROOT.parent.parent) if (d := up / "shared" / "data" / "cwru").is_dir()), None)
 TESTS = {"type": 48, "parameter": 40, "explain": 12, "pairs": 16, "composition": 8, "controls": 24}
@@ -207,7 +208,7 @@ def test_a_bad_wordings_file_is_told_in_whole(tmp_path):
     text = (builder.SHIPPED / "questions.toml").read_text(encoding="utf-8")
     text = text.replace("Name the signal type.", "Identify the kind of signal.").replace("at {carrier}", "at {carier}")
     (tmp_path / "questions.toml").write_text(text.replace("What is the {name}?", "What is it?"), encoding="utf-8")
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(RecipeError) as caught:
         questions.read_wordings(tmp_path)
     for part in ("in train and test", "no {name}", "it has no {carier}"):
         assert part in str(caught.value)
@@ -293,7 +294,7 @@ def test_amplitudes_are_in_metres_per_second_squared_only_where_the_scale_is_tol
 def test_a_scale_that_is_none_is_refused(scale, folder):
     text = (folder / "recordings.toml").read_text(encoding="utf-8")
     (folder / "recordings.toml").write_text(text.replace("fs = ", f"scale = {scale}\nfs = ", 1), encoding="utf-8")
-    with pytest.raises(DataError, match=r"a\.csv: ValueError: scale"):
+    with pytest.raises(RecipeError, match=r"a\.csv: ValueError: scale"):
         read_recordings(folder)
 
 
@@ -313,7 +314,7 @@ def test_a_planted_leak_between_loads_stops_the_build(copied, folder, tmp_path):
     planted = np.load(folder / "d.npy")
     planted = samples if copied == "whole" else np.concatenate([planted[:2048], samples[1000:3048], planted[4096:]])
     np.save(folder / "d.npy", planted)
-    with pytest.raises(DataError, match=r"hold test windows(.|\n)*d\.npy@\d+ in a\.csv"):
+    with pytest.raises(RecipeError, match=r"hold test windows(.|\n)*d\.npy@\d+ in a\.csv"):
         build(tmp_path / "out", **RECORDED | {"source": str(folder)})
 
 
@@ -327,7 +328,7 @@ def test_faults_of_a_manifest_are_told_all_at_once(folder):
     text = text.replace('label = "inner race fault"', 'label = "chirp"', 1).replace('"6205"', '"6299"', 1)
     text = text.replace('channel = "axial"\n[[recording]]\nfile = "d', 'channel = "z"\n[[recording]]\nfile = "d', 1)
     (folder / "recordings.toml").write_text(text.replace("e.npy", "gone.npy"), encoding="utf-8")
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(RecipeError) as caught:
         read_recordings(folder)
     for part in ("b.wav", "'chirp'", "a.csv", "'6299'", "c.npz", "no channel 'z'", "gone.npy"):
         assert part in str(caught.value)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from data_builders.core.ledger import Ledger
-from data_builders.core.schema import DataError
 from data_builders.sources import latex
 from data_builders.sources.reader import read_corpus
+from recipes.base.errors import RecipeError
 
 SMALL = Path(__file__).parents[1] / "fixtures" / "small_corpus"
 TEXTBOOK = Path(__file__).parents[2] / ".." / "shared" / "data" / "analog_textbook"
@@ -240,22 +240,22 @@ def test_a_broken_sidecar_is_a_clear_error(tmp_path, sidecar, words):
         "# 1 T\n\n## 1.1 One\n\nSome words that are long enough to stay.\n", encoding="utf-8"
     )
     (tmp_path / "a.toml").write_text(sidecar, encoding="utf-8")
-    with pytest.raises(DataError) as error:
+    with pytest.raises(RecipeError) as error:
         read(tmp_path)
     assert words in str(error.value) and "\n  do " in str(error.value)
 
 
 def test_missing_empty_and_unusable_corpora_are_clear_errors(tmp_path):
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(RecipeError, match="does not exist"):
         read(tmp_path / "none")
     (tmp_path / "notes.docx").write_bytes(b"x")
-    with pytest.raises(DataError, match="holds no text"):
+    with pytest.raises(RecipeError, match="holds no text"):
         read(tmp_path)
     (tmp_path / "a.md").write_text("# Only a heading\n", encoding="utf-8")
-    with pytest.raises(DataError, match="no learning node"):
+    with pytest.raises(RecipeError, match="no learning node"):
         read(tmp_path)
     (tmp_path / "a.md").write_bytes("# Größe\n\nein Text".encode("latin-1"))
-    with pytest.raises(DataError, match="not UTF-8"):
+    with pytest.raises(RecipeError, match="not UTF-8"):
         read(tmp_path)
 
 

@@ -7,12 +7,12 @@ from dataclasses import asdict
 import pytest
 
 from data_builders.core.ledger import Ledger
-from data_builders.core.schema import DataError
 from data_builders.sources import pool
 from data_builders.sources.document import Limits, Settings, Shared
 from data_builders.sources.nodes import CHUNK
 from data_builders.sources.reader import read_corpus
 from data_builders.sources.sources import Unit
+from recipes.base.errors import RecipeError
 from tests.helpers.pdf_files import BOLD, column, pdf
 
 LEFT = [
@@ -99,7 +99,7 @@ def test_a_page_without_text_is_reported_and_a_scanned_book_is_an_error(pdf_corp
     assert (totals["in"], totals["kept"], sum(totals["reasons"].values())) == (4, 3, 1)
     assert [row["detail"] for row in pdf_corpus[1].rows if row["step"] == "pages"] == ["page 4"]
     (tmp_path / "scan.pdf").write_bytes(pdf([[], []]))
-    with pytest.raises(DataError, match="2 pages without text") as error:
+    with pytest.raises(RecipeError, match="2 pages without text") as error:
         read(tmp_path, workers=1)
     assert "text recognition" in str(error.value)
 
@@ -188,7 +188,7 @@ def test_each_row_of_a_jsonl_file_is_a_document_named_by_its_line(tmp_path):
         ("rows.jsonl:7", ("Two",)),
     ]
     assert rows[3]["body"][slice(*nodes[4].span)] == "# Two\n\nWords below the second heading."
-    with pytest.raises(DataError, match="no text") as error:
+    with pytest.raises(RecipeError, match="no text") as error:
         read(tmp_path)
     assert "data.text_field" in str(error.value)
 
@@ -245,7 +245,7 @@ def test_what_cannot_be_read_is_named_all_at_once_or_left_out(tmp_path):
     (tmp_path / "a.md").write_text("# A\n\nSome words that are long enough.\n", encoding="utf-8")
     (tmp_path / "b.md").write_bytes(b"\xff\xfe broken")
     (tmp_path / "c.pdf").write_bytes(b"no pdf")
-    with pytest.raises(DataError, match="2 documents") as error:
+    with pytest.raises(RecipeError, match="2 documents") as error:
         read(tmp_path, workers=1)
     assert "b.md" in str(error.value) and "c.pdf" in str(error.value)
     corpus, ledger = read(tmp_path, workers=1, unreadable="leave out")

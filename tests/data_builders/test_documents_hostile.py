@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from data_builders.core.ledger import Ledger
-from data_builders.core.schema import DataError
 from data_builders.sources import latex
 from data_builders.sources.document import Limits
 from data_builders.sources.pdf import read_pages
 from data_builders.sources.reader import read_corpus
+from recipes.base.errors import RecipeError
 from tests.helpers.pdf_files import pdf
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,10 +54,10 @@ def test_a_pdf_bomb_is_a_clear_error_within_memory(tmp_path, content, words):
     (tmp_path / "a.pdf").write_bytes(content)
     code = (
         "import resource, sys, time; from pathlib import Path\n"
-        "from tests.data_builders.test_documents_hostile import DataError, read\n"
+        "from tests.data_builders.test_documents_hostile import RecipeError, read\n"
         "started = time.monotonic()\n"
         "try: read(Path(sys.argv[1]), workers=1)\n"
-        "except DataError as error: print(error)\n"
+        "except RecipeError as error: print(error)\n"
         "print(time.monotonic() - started)\n"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
     )
@@ -79,7 +79,7 @@ def test_a_bomb_does_not_cost_the_documents_beside_it(tmp_path):
 
 def test_a_document_that_takes_too_long_is_stopped(tmp_path):
     (tmp_path / "a.md").write_text("# A\n\n" + "Some words *that are *never closed " * 20_000, encoding="utf-8")
-    with pytest.raises(DataError, match=r"more than 0\.05 s"):
+    with pytest.raises(RecipeError, match=r"more than 0\.05 s"):
         read(tmp_path, workers=1, limits=Limits(seconds=0.05))
 
 
@@ -95,7 +95,7 @@ def test_a_very_long_line_is_left_out_and_the_rest_is_read(tmp_path):
 
 def test_a_file_or_jsonl_line_over_the_limit_is_not_read_into_memory(tmp_path, monkeypatch):
     (tmp_path / "a.md").write_text("word " * 1000, encoding="utf-8")
-    with pytest.raises(DataError, match="larger than one document"):
+    with pytest.raises(RecipeError, match="larger than one document"):
         read(tmp_path, limits=Limits(file_bytes=4000))
     (tmp_path / "a.md").unlink()
     monkeypatch.setattr("data_builders.sources.formats.ROW", 2**16)
@@ -111,7 +111,7 @@ def test_a_file_or_jsonl_line_over_the_limit_is_not_read_into_memory(tmp_path, m
 def test_invalid_utf8_is_a_clear_error_in_every_format(tmp_path, name):
     opening = b"\\begin{document} " if name.endswith("tex") else b""
     (tmp_path / name).write_bytes(opening + b"<p>Gr\xf6\xdfe in Latin-1, some words long</p>")
-    with pytest.raises(DataError, match=r"not UTF-8|has no text"):
+    with pytest.raises(RecipeError, match=r"not UTF-8|has no text"):
         read(tmp_path, workers=1)
 
 
@@ -145,7 +145,7 @@ def test_links_out_of_the_corpus_are_not_followed_and_counted(tmp_path):
 )
 def test_deep_nesting_is_a_clear_error(tmp_path, name, text):
     (tmp_path / name).write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match="nested too deep"):
+    with pytest.raises(RecipeError, match="nested too deep"):
         read(tmp_path, workers=1)
 
 
@@ -154,7 +154,7 @@ def test_includes_that_multiply_are_an_error(tmp_path):
         (tmp_path / f"_{number}.md").write_text(f"{{{{< include _{number + 1}.md >}}}}\n" * 10, encoding="utf-8")
     (tmp_path / "_12.md").write_text("Words and words. " * 100, encoding="utf-8")
     (tmp_path / "a.md").write_text("# A\n\n{{< include _0.md >}}\n", encoding="utf-8")
-    with pytest.raises(DataError, match="larger than one document"):
+    with pytest.raises(RecipeError, match="larger than one document"):
         read(tmp_path, limits=Limits(characters=1_000_000))
 
 

@@ -10,7 +10,6 @@ from itertools import combinations
 import pytest
 
 from data_builders.core.ledger import Ledger
-from data_builders.core.schema import DataError, encode
 from data_builders.glan import builder, coverage, filters, sampling, wordings
 from data_builders.glan.agents import Pair, Written
 from data_builders.glan.bank import read_bank
@@ -19,6 +18,8 @@ from data_builders.glan.solving import Solver
 from data_builders.glan.spec import Filters, Spec
 from data_builders.glan.taxonomy import chosen, read_taxonomy
 from data_builders.llm.chat import Chat, Unusable
+from recipes.base.errors import RecipeError
+from recipes.base.jsonl import encode_json
 
 BAKING = ["Baking"]
 TREE = """
@@ -94,13 +95,13 @@ def test_only_a_voted_node_counts_as_kept(tmp_path):
 )
 def test_a_faulty_taxonomy_is_named(tmp_path, spoil, message):
     (tmp_path / "taxonomy.toml").write_text(TREE.format(votes="").replace(*spoil, 1), encoding="utf-8")
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(RecipeError, match=message):
         read_taxonomy(tmp_path)
 
 
 def test_a_discipline_that_is_not_there_or_was_voted_out_is_refused(tmp_path):
     entries = taxonomy(tmp_path, '"Nature > Physics" = {keep = 0, remove = 1}')
-    with pytest.raises(DataError, match=r"Optics \(removed: Nature > Physics\), Alchemy \(not in"):
+    with pytest.raises(RecipeError, match=r"Optics \(removed: Nature > Physics\), Alchemy \(not in"):
         chosen(entries, ("Optics", "Alchemy"), Ledger())
 
 
@@ -318,7 +319,7 @@ def test_a_fault_in_the_bank_is_named(tmp_path, change, message):
     (tmp_path / "bank").mkdir()
     text = (builder.SHIPPED / "bank" / "mechanics.toml").read_text(encoding="utf-8")
     (tmp_path / "bank" / "mechanics.toml").write_text(text.replace(*change, 1), encoding="utf-8")
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(RecipeError) as caught:
         read_bank(tmp_path)
     assert message in str(caught.value)
 
@@ -329,7 +330,7 @@ def test_a_fault_in_the_bank_is_named(tmp_path, change, message):
 def test_earlier_turns_and_top_p_are_part_of_a_question_and_old_keys_stay_as_they_were():
     plain = Chat("a", "m", "Be kind.", "Q?", None, 1.0, 9, "p/1")
     asked = ["m", plain.messages, None, 1.0, 9, 0, "p/1"]
-    assert plain.key == hashlib.sha256(encode(asked).encode()).hexdigest()
+    assert plain.key == hashlib.sha256(encode_json(asked).encode()).hexdigest()
     assert len({plain.key, replace(plain, top_p=0.95).key, replace(plain, earlier=(("P?", "R."),)).key}) == 3
     turns = replace(plain, system="", earlier=(("P?", "R."),)).messages
     assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]

@@ -9,12 +9,14 @@ import sys
 import numpy as np
 import pytest
 
-from data_builders.core.schema import DataError, GradedRow, SftRow, image_name, read_jsonl, store_image, write_jsonl
+from data_builders.core.schema import GradedRow, SftRow, image_name, store_image, write_rows
 from data_builders.vsllava import image
 from data_builders.vsllava.features import amplitudes
 from data_builders.vsllava.image import SIDE, draw, illustrated
 from data_builders.vsllava.signals import METRIC
-from recipes.config.schema import ROOT
+from recipes.base.errors import RecipeError
+from recipes.base.jsonl import read_jsonl
+from recipes.base.places import ROOT
 
 FS = 2048
 SECOND = np.arange(FS) / FS
@@ -90,7 +92,7 @@ def test_rows_show_their_signals_and_stay_otherwise_as_they_were(tmp_path):
 
 
 def test_a_row_that_names_an_unknown_signal_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="not there"):
+    with pytest.raises(RecipeError, match="not there"):
         illustrated([row(1, signal="c", fs=FS)], {}, tmp_path)
 
 
@@ -103,7 +105,7 @@ def test_a_picture_has_the_name_of_its_content_and_is_written_once(tmp_path):
 
 def test_only_rows_with_pictures_have_the_key(tmp_path):
     graded = GradedRow("3", [], "a", "a", "text", "k", None, None, None, 1, "n", "", "f", images=("images/x.png",))
-    write_jsonl(tmp_path / "rows.jsonl", [row(1), graded])
+    write_rows(tmp_path / "rows.jsonl", [row(1), graded])
     text, seen = read_jsonl(tmp_path / "rows.jsonl")
     assert "images" not in text and seen["images"] == ["images/x.png"]
 
@@ -111,7 +113,7 @@ def test_only_rows_with_pictures_have_the_key(tmp_path):
 def test_without_the_extra_the_error_names_it_and_the_other_views_load_no_picture_package(monkeypatch):
     image._figure.cache_clear()
     monkeypatch.setattr(image, "find_spec", lambda package: None)
-    with pytest.raises(DataError, match=r"-e '.\[vlm\]'"):
+    with pytest.raises(RecipeError, match=r"-e '.\[vlm\]'"):
         draw(tone(50), FS)
     code = (
         "import sys, json, data_builders.vsllava.builder; "

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from data_builders.core.judge import Item, Judge, decided, judge_chat, judged, read_rubric, rule_scores
-from data_builders.core.schema import DataError
 from data_builders.llm.chat import Raw
+from recipes.base.errors import RecipeError
 from tests.helpers.served import served, table
 from tests.helpers.teacher_server import Server
 
@@ -119,15 +119,15 @@ def test_a_model_judges_in_order_and_what_cannot_be_read_is_dropped_with_its_rea
 def test_a_rubric_that_does_not_fit_together_says_so(tmp_path, change, words):
     file = tmp_path / "rubric.toml"
     file.write_text(RUBRIC.read_text().replace(*change))
-    with pytest.raises(DataError, match="wrong form") as error:
+    with pytest.raises(RecipeError, match="wrong form") as error:
         read_rubric(file)
     assert words in str(error.value) and str(file) in str(error.value)
 
 
 def test_a_cut_outside_the_range_and_an_aspect_without_a_rule_are_told(rubric, tmp_path):
-    with pytest.raises(DataError, match="cut lies outside"):
+    with pytest.raises(RecipeError, match="cut lies outside"):
         judged(Judge(cut=9), rubric, [], tmp_path, bar, print)
     bare = rubric.model_copy(update={"aspects": {"depth": rubric.aspects["clarity"].model_copy(update={"rule": ""})}})
-    with pytest.raises(DataError, match="no rule to judge by") as error:
+    with pytest.raises(RecipeError, match="no rule to judge by") as error:
         judged(Judge(), bare, [item()], tmp_path, bar, print)
     assert "depth" in str(error.value)

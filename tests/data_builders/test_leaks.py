@@ -10,7 +10,8 @@ from data_builders.core.benchmarks import Item, outside, without_items, without_
 from data_builders.core.leaks import find_leaks, leak_report
 from data_builders.core.leaks import pieces as cut_pieces
 from data_builders.core.ledger import Ledger
-from data_builders.core.schema import DataError, GradedRow, SftRow
+from data_builders.core.schema import GradedRow, SftRow
+from recipes.base.errors import RecipeError
 
 OPTIONS = ("the gate current", "the gate-source voltage", "the drain current", "the bulk voltage")
 PIECES = "50 characters"
@@ -248,7 +249,7 @@ def test_rows_that_share_fifty_letters_with_an_own_test_item_go_and_worse_is_lef
 )
 def test_a_benchmark_that_cannot_be_read_stops_the_build(tmp_path, name, text, words):
     (tmp_path / name).write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(RecipeError, match=words):
         outside([str(tmp_path / name)])
 
 

@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-from data_builders.core.schema import DataError
 from data_builders.llm.bill import Lengths
 from data_builders.llm.chat import Raw, Unusable
 from data_builders.sources.repair import (
@@ -20,6 +19,7 @@ from data_builders.sources.repair import (
     repaired,
     statuses,
 )
+from recipes.base.errors import RecipeError
 from tests.data_builders.test_judge import bar
 from tests.helpers.served import served, table
 from tests.helpers.teacher_server import Server, dice
@@ -194,7 +194,7 @@ def test_rules_mend_line_ends_page_numbers_and_ligatures_and_leave_clean_text_al
 
 def test_a_spent_budget_is_named_by_its_own_table(tmp_path):
     chosen = Repair(**table("http://h/v1", max_tokens=10).model_dump())
-    with pytest.raises(DataError, match="budget is used up") as error:
+    with pytest.raises(RecipeError, match="budget is used up") as error:
         repaired(chosen, TEXTS, tmp_path / "r", bar, print)
     assert "data.repair.max_tokens" in str(error.value)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from data_builders.core.schema import DataError
 from data_builders.llm.chat import Raw
 from data_builders.llm.store import Store
+from recipes.base.errors import RecipeError
 from tests.helpers.served import ask, chat, served
 from tests.helpers.teacher_server import Server
 
@@ -122,7 +122,7 @@ def test_a_reply_asked_for_again_is_kept_under_the_question_it_began_with(path):
 @pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\x00" + bytes(200)])
 def test_a_damaged_store_is_a_clear_error_and_is_not_overwritten(path, content):
     path.write_bytes(content)
-    with pytest.raises(DataError, match="cannot be used") as error:
+    with pytest.raises(RecipeError, match="cannot be used") as error:
         Store(path)
     assert str(path) in str(error.value) and path.read_bytes() == content
 
@@ -130,5 +130,5 @@ def test_a_damaged_store_is_a_clear_error_and_is_not_overwritten(path, content):
 def test_a_store_of_another_format_is_refused(path):
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 9")
-    with pytest.raises(DataError, match="cannot be used"):
+    with pytest.raises(RecipeError, match="cannot be used"):
         Store(path)

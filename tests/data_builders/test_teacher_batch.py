@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from data_builders.core.schema import DataError
 from data_builders.llm import batch
 from data_builders.llm.asking import open_teacher
 from data_builders.llm.store import Store
 from data_builders.llm.table import Teacher
+from recipes.base.errors import RecipeError
 from tests.helpers.batch_server import BatchServer
 from tests.helpers.served import ask, chat, served, table
 from tests.helpers.teacher_server import UNUSABLE, Server
@@ -115,13 +115,13 @@ def test_an_answer_that_got_lost_on_the_way_does_not_send_or_pay_twice(path, sin
 
 def test_a_batch_that_the_provider_refuses_ends_the_run_with_its_words(path):
     server = BatchServer(refuse="model m does not do batches")
-    with served(server) as url, pytest.raises(DataError, match="batch has failed") as error:
+    with served(server) as url, pytest.raises(RecipeError, match="batch has failed") as error:
         batched(url, path)
     assert "does not do batches" in str(error.value) and not Store(path).batches(url)
 
 
 def test_an_endpoint_without_the_interface_is_named(path):
-    with served(Server()) as url, pytest.raises(DataError, match="does not know the path"):
+    with served(Server()) as url, pytest.raises(RecipeError, match="does not know the path"):
         batched(url, path)
 
 
@@ -232,7 +232,7 @@ def test_results_nobody_asks_for_any_more_are_kept_all_the_same(path, single):
 def test_a_budget_ends_before_a_batch_is_too_large(path):
     server = BatchServer()
     with served(server) as url:
-        with pytest.raises(DataError, match="budget is used up"):
+        with pytest.raises(RecipeError, match="budget is used up"):
             batched(url, path, max_requests=10)
         again = open_teacher(table(url), path)
         again.close()
@@ -255,7 +255,7 @@ def test_a_batch_is_no_larger_than_the_budget_allows_before_lengths_are_known(pa
         if sum(sizes) == 40:
             assert asker.each([chat(n) for n in range(40)], asker.ask) == single
         else:
-            with pytest.raises(DataError, match="budget is used up"):
+            with pytest.raises(RecipeError, match="budget is used up"):
                 asker.each([chat(n) for n in range(40)], asker.ask)
         asker.close()
     assert [len(server.files[one["input_file_id"]].splitlines()) for one in server.batches.values()] == sizes

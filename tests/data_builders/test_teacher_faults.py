@@ -11,9 +11,9 @@ from aiohttp import web
 
 from data_builders.analogseeker.agents import question_chat
 from data_builders.analogseeker.protocol import Request
-from data_builders.core.schema import DataError
 from data_builders.llm.chat import Raw, Unusable, json_object
 from data_builders.llm.table import Teacher
+from recipes.base.errors import RecipeError
 from tests.helpers.served import ask, chat, served, table
 from tests.helpers.teacher_server import PASSING, UNUSABLE, Server
 
@@ -69,7 +69,7 @@ def test_a_compressed_body_could_unfold_without_bound_and_is_not_opened(path):
         return web.Response(body=body, headers={"Content-Encoding": "gzip"})
 
     server.chat = bomb
-    with served(server) as url, pytest.raises(DataError, match="endpoint is down") as error:
+    with served(server) as url, pytest.raises(RecipeError, match="endpoint is down") as error:
         ask(url, path, [chat(1)], patience=0.01)
     assert "compressed body" in str(error.value)
 
@@ -193,7 +193,7 @@ def test_the_key_is_in_no_file_and_no_message_even_where_the_server_repeats_it(p
     assert said and KEY not in "".join(shown) and "***" in answer.value.text
     assert all(KEY.encode() not in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
     monkeypatch.delenv("LAB_KEY")
-    with pytest.raises(DataError, match="key is not set") as error:
+    with pytest.raises(RecipeError, match="key is not set") as error:
         ask(url, path, [chat(2)], api_key_env="LAB_KEY")
     assert "LAB_KEY" in str(error.value)
 

@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_builders.core.schema import DataError
 from data_builders.llm.asking import open_teacher
 from data_builders.llm.local import Local, identity
 from data_builders.llm.table import Teacher
-from recipes.config.schema import EMBEDDED
+from recipes.base.errors import RecipeError
+from recipes.base.places import LAB_MODEL
 from tests.helpers.served import chat
 
 
@@ -22,7 +22,7 @@ class Choice(BaseModel):
 
 
 def table(**changes):
-    return Teacher(**{"kind": "transformers", "model": str(EMBEDDED), "concurrency": 8, **changes})
+    return Teacher(**{"kind": "transformers", "model": str(LAB_MODEL), "concurrency": 8, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_a_question_beyond_the_window_is_dropped_with_its_reason(tmp_path):
 
 
 def test_a_model_that_is_not_there_is_a_clear_error(tmp_path):
-    with pytest.raises(DataError, match="cannot be loaded") as error:
+    with pytest.raises(RecipeError, match="cannot be loaded") as error:
         Local(table(model=str(tmp_path / "none")))
     assert "data.teacher.model" in str(error.value)
 

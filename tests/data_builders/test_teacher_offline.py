@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import pytest
 
-from data_builders.core.schema import DataError
 from data_builders.llm.asking import open_teacher
 from data_builders.llm.chat import Raw
 from data_builders.llm.table import Teacher
+from recipes.base.errors import RecipeError
 from tests.helpers.served import chat
 
 
@@ -106,7 +106,7 @@ def test_a_question_beyond_the_window_fails_alone(tmp_path):
 
 
 def test_a_model_that_the_engine_does_not_load_is_a_clear_error(tmp_path):
-    with pytest.raises(DataError, match="vLLM cannot load") as error:
+    with pytest.raises(RecipeError, match="vLLM cannot load") as error:
         asker = open_teacher(Teacher(kind="transformers", model="none", use_vllm=True), tmp_path / "r.sqlite")
         asker.each([chat(1)], asker.ask)
     assert "no such model" in str(error.value) and "more" not in str(error.value)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from data_builders.core.schema import DataError
 from data_builders.llm.asking import open_teacher
 from data_builders.llm.chat import Raw
 from data_builders.llm.pace import Budget, BudgetSpent, Pace
 from data_builders.llm.store import Store
+from recipes.base.errors import RecipeError
 from tests.helpers.served import ask, chat, served, table
 from tests.helpers.teacher_server import Server
 
@@ -232,7 +232,7 @@ def test_an_endpoint_that_is_not_there_is_named_before_much_time_is_lost(path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-    with pytest.raises(DataError, match="endpoint is down") as error:
+    with pytest.raises(RecipeError, match="endpoint is down") as error:
         ask(url, path, [chat(n) for n in range(50)], patience=1.0)
     assert url in str(error.value) and "connection" in str(error.value)
 
@@ -248,7 +248,7 @@ def test_a_refused_key_or_unknown_model_costs_one_request(path, status, words):
         return _error(status, f"no: {request.headers['Authorization']}")
 
     server.chat = refuse
-    with served(server) as url, pytest.raises(DataError, match=words):
+    with served(server) as url, pytest.raises(RecipeError, match=words):
         ask(url, path, [chat(n) for n in range(50)])
     assert len(server.lines) == 1
 
@@ -282,7 +282,7 @@ def test_an_endpoint_that_rejects_every_question_is_asked_a_few_times_only(path)
         return _error(400, "model m is not loaded")
 
     server.chat = reject
-    with served(server) as url, pytest.raises(DataError, match="rejects every question") as error:
+    with served(server) as url, pytest.raises(RecipeError, match="rejects every question") as error:
         ask(url, path, [chat(n, None) for n in range(50)])
     assert len(server.lines) == 5 and "not loaded" in str(error.value)
 

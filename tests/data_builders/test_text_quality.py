@@ -11,7 +11,7 @@ import pytest
 
 from data_builders.core import text_quality
 from data_builders.core.embedding import embedder
-from data_builders.core.schema import DataError, order
+from data_builders.core.schema import order
 from data_builders.core.text_quality import (
     TextQuality,
     best,
@@ -23,6 +23,7 @@ from data_builders.core.text_quality import (
     trained,
 )
 from data_builders.llm.bill import Lengths
+from recipes.base.errors import RecipeError
 from tests.data_builders.test_judge import bar
 from tests.helpers.served import served, table
 from tests.helpers.teacher_server import Server
@@ -127,10 +128,10 @@ def test_an_absolute_score_can_cut_instead_of_a_share(texts, tmp_path):
 
 
 def test_too_few_labels_or_all_the_same_are_told(texts, tmp_path, monkeypatch):
-    with pytest.raises(DataError, match="too few, or all the same"):
+    with pytest.raises(RecipeError, match="too few, or all the same"):
         quality_cut(TextQuality(), texts[:20], 7, tmp_path, bar, print)
     monkeypatch.setattr(text_quality, "rule_score", lambda text: 3)
-    with pytest.raises(DataError, match="too few, or all the same"):
+    with pytest.raises(RecipeError, match="too few, or all the same"):
         quality_cut(TextQuality(), texts, 7, tmp_path, bar, print)
 
 
@@ -162,6 +163,6 @@ def test_vectors_have_length_one_and_a_text_is_most_like_its_paraphrase():
     products = (vectors @ vectors.T).toarray()
     assert np.allclose(products.diagonal()[:3], 1, atol=1e-6) and products[3, 3] == 0
     assert products[0, 1] > 0.4 > products[0, 2]
-    with pytest.raises(DataError, match="sentence encoder") as error:
+    with pytest.raises(RecipeError, match="sentence encoder") as error:
         embedder("no/such-encoder")
     assert "sentence-transformers" in str(error.value)

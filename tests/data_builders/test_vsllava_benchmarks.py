@@ -6,7 +6,7 @@ import re
 import pytest
 
 from benchmarks import noise_sweep, referee
-from data_builders.core.schema import write_jsonl
+from recipes.base.jsonl import write_jsonl
 from tests.helpers import teacher_server
 from tests.helpers.served import served
 from tests.helpers.served import table as teacher_table

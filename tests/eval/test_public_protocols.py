@@ -10,11 +10,11 @@ from eval.benchmarks import public
 from eval.benchmarks.public_code import score_code
 from eval.benchmarks.public_stated import BBH, score_stated
 from recipes.base.errors import ConfigErrors
+from recipes.base.places import ROOT
 from recipes.commands import doctor
 from recipes.commands.check import check
 from recipes.config.load import as_toml, load
 from recipes.config.request_counts import tasks_of, warnings
-from recipes.config.schema import ROOT
 from recipes.stages.evaluate import available
 
 TASKS = Path(__file__).parents[2] / "eval" / "tasks"

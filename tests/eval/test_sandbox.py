@@ -13,9 +13,9 @@ import pytest
 
 from eval import sandbox
 from eval.sandbox import CHILD, Limits, outputs
+from recipes.base.places import ROOT
 from recipes.commands import doctor
 from recipes.config.load import load
-from recipes.config.schema import ROOT
 
 LINUX = sys.platform.startswith("linux")
 

@@ -394,7 +394,7 @@ def test_missing_data_says_which_metadata_key_to_give(tmp_path):
 
 
 def test_general_rows_come_from_beside_the_embedded_model():
-    assert hooks.GENERAL == ROOT / "recipes" / "lab" / "model" / "general_test.jsonl"
+    assert hooks.GENERAL_TEST == ROOT / "recipes" / "lab" / "model" / "general_test.jsonl"
 
 
 def test_amsbench_reports_every_level_and_the_items_without_one_apart(world):

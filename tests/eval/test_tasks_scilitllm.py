@@ -5,7 +5,7 @@ import json
 import pytest
 
 from eval.benchmarks import sciriff
-from recipes.config.schema import ROOT
+from recipes.base.places import ROOT
 
 TASKS = ROOT / "eval" / "tasks"
 

@@ -11,9 +11,9 @@ from eval import hooks
 @contextmanager
 def few_general(folder):
     """Runs of this process read every tenth row of the general test."""
-    rows = hooks.GENERAL.read_text(encoding="utf-8").splitlines(keepends=True)[::10]
+    rows = hooks.GENERAL_TEST.read_text(encoding="utf-8").splitlines(keepends=True)[::10]
     assert {json.loads(row)["kind"] for row in rows} == {"arithmetic", "facts", "instructions"}
-    file = folder / hooks.GENERAL.name
+    file = folder / hooks.GENERAL_TEST.name
     file.write_text("".join(rows), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hooks, "GENERAL", file)

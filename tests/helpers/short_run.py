@@ -3,8 +3,8 @@
 import json
 
 from recipes import pipeline
+from recipes.base.places import ROOT
 from recipes.config.load import load
-from recipes.config.schema import ROOT
 from recipes.pipeline import Job
 from tests.helpers.few_general import few_general
 

@@ -18,8 +18,8 @@ from transformers import (
     Qwen3Config,
 )
 
-from data_builders.core.schema import GradedRow, SftRow, stable_id, store_image, write_jsonl
-from recipes.config.schema import EMBEDDED
+from data_builders.core.schema import GradedRow, SftRow, stable_id, store_image, write_rows
+from recipes.base.places import LAB_MODEL
 
 SIDE, PATCH = 28, 14  # pixels of the picture that the model sees, and of its patches: 4 tokens
 COLOURS = {"black": 0, "grey": 128, "white": 255}
@@ -36,7 +36,7 @@ def seeing(folder):
     """The model and its processor in a folder, for `model.name`."""
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED, padding_side="left")
+    tokenizer = AutoTokenizer.from_pretrained(LAB_MODEL, padding_side="left")
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
     tokenizer.chat_template = TEMPLATE
     pictures = CLIPImageProcessorPil(
@@ -99,7 +99,7 @@ def picture(shade, size=(40, 40)):
     return file.getvalue()
 
 
-def rows_of(out, count=12):
+def iterate_jsonl(out, count=12):
     """(sft rows, graded rows) about the shade of one picture, of two for every fourth row, of none for every fifth."""
     out.mkdir(parents=True, exist_ok=True)
     sft, graded = [], []
@@ -131,9 +131,9 @@ def rows_of(out, count=12):
 
 def data(out, count=12):
     """A data artefact's files under `out`."""
-    sft, graded = rows_of(out, count)
-    write_jsonl(out / "sft.jsonl", sft)
-    write_jsonl(out / "rl.jsonl", [row for row in graded if row.images])  # TRL mixes no kinds in a rollout
-    write_jsonl(out / "test.jsonl", graded)
+    sft, graded = iterate_jsonl(out, count)
+    write_rows(out / "sft.jsonl", sft)
+    write_rows(out / "rl.jsonl", [row for row in graded if row.images])  # TRL mixes no kinds in a rollout
+    write_rows(out / "test.jsonl", graded)
     (out / "card.json").write_text(json.dumps({}))
     return out

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3
 
 from eval.graders import grade
 from recipes.base.errors import RecipeError
-from recipes.config.schema import EMBEDDED, ROOT
+from recipes.base.places import LAB_MODEL, ROOT
 from recipes.lab import build, options, score
 from recipes.lab.calculations import bare_sum, field_problem, stated_formula, sums
 from recipes.lab.facts import stated_open, stated_option, unknown_option
@@ -29,7 +29,7 @@ from recipes.lab.world import BALANCED, GUESSING, PHASES, SUMS_FIRST, documents,
 
 CORPUS = ROOT / "data_builders" / "analogseeker" / "corpus"
 MIXTURES = {"first phase": SUMS_FIRST, "second phase": BALANCED, "third phase": GUESSING}
-TRAINING = json.loads((EMBEDDED / "training.json").read_text(encoding="utf-8"))
+TRAINING = json.loads((LAB_MODEL / "training.json").read_text(encoding="utf-8"))
 
 
 @cache
@@ -43,7 +43,7 @@ def text_of(document):
 
 @cache
 def tokenizer():
-    return AutoTokenizer.from_pretrained(EMBEDDED)
+    return AutoTokenizer.from_pretrained(LAB_MODEL)
 
 
 # ---- documents --------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def test_no_formula_of_the_corpus_stands_in_a_document():
 
 
 def shipped_rows():
-    return [json.loads(line) for line in (EMBEDDED / "general_test.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in (LAB_MODEL / "general_test.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def test_the_shipped_general_test_is_the_one_that_was_held_out():
@@ -269,19 +269,19 @@ def test_the_generation_marks_cover_assistant_text_and_its_end_and_nothing_else(
 
 
 def test_the_weights_are_small_bf16_safetensors_and_nothing_else_is_executable():
-    file = EMBEDDED / "model.safetensors"
+    file = LAB_MODEL / "model.safetensors"
     with open(file, "rb") as stream:
         header = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))
     tensors = [entry for name, entry in header.items() if name != "__metadata__"]
     assert file.stat().st_size <= 24e6 and {tensor["dtype"] for tensor in tensors} == {"BF16"}
     assert sum(math.prod(tensor["shape"]) for tensor in tensors) == TRAINING["parameters"] <= 12e6
-    assert {path.suffix for path in EMBEDDED.iterdir()} == {".json", ".jsonl", ".jinja", ".md", ".safetensors"}
+    assert {path.suffix for path in LAB_MODEL.iterdir()} == {".json", ".jsonl", ".jinja", ".md", ".safetensors"}
 
 
 def test_the_model_is_a_stock_qwen3_that_answers():
-    model = AutoModelForCausalLM.from_pretrained(EMBEDDED, trust_remote_code=False, dtype="auto").eval()
+    model = AutoModelForCausalLM.from_pretrained(LAB_MODEL, trust_remote_code=False, dtype="auto").eval()
     assert type(model) is Qwen3ForCausalLM and model.dtype is torch.bfloat16
-    assert "auto_map" not in json.loads((EMBEDDED / "config.json").read_text(encoding="utf-8"))
+    assert "auto_map" not in json.loads((LAB_MODEL / "config.json").read_text(encoding="utf-8"))
     prompt = tokenizer()("<|im_start|>user\nCompute 6 * 7.\n", return_tensors="pt", add_special_tokens=False)
     with torch.no_grad():
         assert model(input_ids=prompt["input_ids"]).logits.shape[-1] == VOCABULARY
@@ -404,17 +404,17 @@ def test_every_phase_has_its_share_of_the_steps():
 
 
 def test_the_shipped_card_tells_of_the_shipped_model():
-    text = (EMBEDDED / "README.md").read_text(encoding="utf-8")
+    text = (LAB_MODEL / "README.md").read_text(encoding="utf-8")
     items = Counter(f"general_{row['kind']}" for row in shipped_rows())
     found = {task: float(value) for task, value in re.findall(r"name: (general_\w+)[^#]*?value: ([\d.]+)", text)}
     assert found.keys() == items.keys()
     scores = [score.interval(task, round(found[task] * n) / n, n) for task, n in items.items()]
-    assert text == score.card(TRAINING, json.loads((EMBEDDED / "config.json").read_text(encoding="utf-8")), scores)
+    assert text == score.card(TRAINING, json.loads((LAB_MODEL / "config.json").read_text(encoding="utf-8")), scores)
 
 
 def test_score_asks_the_model_and_writes_its_card(tmp_path, capsys):
     folder = tmp_path / "model"
-    shutil.copytree(EMBEDDED, folder)
+    shutil.copytree(LAB_MODEL, folder)
     rows = [row for kind in ("arithmetic", "facts", "instructions") for row in shipped_rows() if row["kind"] == kind]
     few = rows[:2] + rows[150:152] + rows[-2:]
     (folder / "general_test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in few), encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from recipes.base.errors import RecipeError
-from recipes.config.schema import ROOT
+from recipes.base.places import ROOT
 from recipes.methods.losses import _balance_forms
 from recipes.methods.losses._balance_forms import preference
 from recipes.methods.losses.expert_balance import Balance

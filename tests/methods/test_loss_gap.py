@@ -5,7 +5,7 @@ import torch
 from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
 from benchmarks.loss_gap import gap, interval, losses, mean, row_of
-from recipes.config.schema import EMBEDDED
+from recipes.base.places import LAB_MODEL
 from recipes.methods.probe.observe import batches_of
 
 WORDS = "river stone garden window paper silver morning letter candle bridge market winter".split()  # noqa: SIM905
@@ -14,7 +14,7 @@ WORDS = "river stone garden window paper silver morning letter candle bridge mar
 @pytest.fixture(scope="module")
 def world():
     """(tokenizer, a random model of a few thousand weights, training rows, test rows)"""
-    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
+    tokenizer = AutoTokenizer.from_pretrained(LAB_MODEL)
     torch.manual_seed(0)
     config = Qwen3Config(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,

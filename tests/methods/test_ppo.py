@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import Qwen3ForCausalLM
 
 from recipes.base.errors import RecipeError
-from recipes.config.schema import ROOT
+from recipes.base.places import ROOT
 from recipes.methods.rl.ppo import PPOTrainer
 from recipes.models import loader, training
 from recipes.models.gae import gae, moments, terminal_rewards, whiten

@@ -12,9 +12,10 @@ from trl import GRPOConfig
 
 from recipes.artifacts.stage_specs import RlStage
 from recipes.base.errors import RecipeError
+from recipes.base.places import ROOT
 from recipes.base.runtime import Runtime
 from recipes.config.load import load
-from recipes.config.schema import ROOT, Model, Rl
+from recipes.config.schema import Model, Rl
 from recipes.methods.rl.online_self_training import SelfTrainingTrainer
 from recipes.models import loader, training
 from recipes.models.curriculum import check_order, drawn, form

@@ -11,8 +11,9 @@ from transformers import AutoTokenizer, GenerationConfig
 
 from recipes.artifacts.stage_specs import RlStage, SftStage
 from recipes.base.errors import RecipeError
+from recipes.base.places import LAB_MODEL
 from recipes.commands import export
-from recipes.config.schema import EMBEDDED, Model, Rl, Sft
+from recipes.config.schema import Model, Rl, Sft
 from recipes.methods.rl import algorithms
 from recipes.models import checkpoints, loader
 from recipes.models.lm_eval_model import make_scorer
@@ -28,7 +29,7 @@ LIMIT = 48
 def changed(folder, template=lambda text: text):
     """The embedded base as it would be without tuning on turns: <|endoftext|> ends texts; its template is `template`
     of its own."""
-    shutil.copytree(EMBEDDED, folder)
+    shutil.copytree(LAB_MODEL, folder)
     for name, change in {
         "tokenizer_config.json": {"eos_token": "<|endoftext|>"},
         "generation_config.json": {"eos_token_id": 0},

@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, DynamicCache
 
-from recipes.config.schema import EMBEDDED, Model
+from recipes.base.places import LAB_MODEL
+from recipes.config.schema import Model
 from recipes.models import loader
 from recipes.models.kv_cache import ROOM, RoomyLayer, roomy_cache
 
@@ -20,7 +21,7 @@ def asked():
     texts = tokenizer.apply_chat_template(prompts, tokenize=False, add_generation_prompt=True)
     batch = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
     batch.pop("token_type_ids", None)
-    return AutoModelForCausalLM.from_pretrained(EMBEDDED, dtype=torch.float32).eval(), batch
+    return AutoModelForCausalLM.from_pretrained(LAB_MODEL, dtype=torch.float32).eval(), batch
 
 
 @pytest.mark.parametrize(

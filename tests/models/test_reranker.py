@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from recipes.artifacts.lineage import start
 from recipes.artifacts.stage_specs import RerankStage
 from recipes.base.errors import ConfigErrors, RecipeError
+from recipes.base.places import ROOT
 from recipes.base.runtime import Runtime
 from recipes.config.load import load
-from recipes.config.schema import ROOT, Rerank
+from recipes.config.schema import Rerank
 from recipes.models import loader, reranker, sampling, training
 from recipes.models.loramoe.config import LoraMoeConfig
 from recipes.stages import rerank

@@ -12,7 +12,8 @@ from transformers import Qwen3Config, Qwen3ForCausalLM, TrainingArguments, get_s
 from trl import SFTTrainer
 
 from recipes.base.errors import RecipeError
-from recipes.config.schema import ROOT, Model, Sft
+from recipes.base.places import ROOT
+from recipes.config.schema import Model, Sft
 from recipes.methods.rl import grpo
 from recipes.methods.rl.grpo import teaching
 from recipes.models import loader, training

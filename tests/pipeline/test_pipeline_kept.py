@@ -13,7 +13,7 @@ import pytest
 
 from recipes.artifacts.store import disk_full
 from recipes.base.errors import RecipeError
-from recipes.config.schema import ROOT
+from recipes.base.places import ROOT
 from tests.helpers.fake_pipeline import Place, Stages
 
 

@@ -7,9 +7,9 @@ import pytest
 from benchmarks.arms import compare
 from benchmarks.reinforcement import METHODS, reinforced
 from recipes.artifacts.stage_specs import EvaluateStage
+from recipes.base.places import ROOT
 from recipes.config.combinations import check_combinations, check_unread
 from recipes.config.load import load
-from recipes.config.schema import ROOT
 from recipes.report.seeds import pooled
 from recipes.stages import evaluate
 from recipes.stages.rl import completions_of

@@ -7,8 +7,8 @@ import pytest
 
 from recipes import pipeline
 from recipes.base.errors import ConfigErrors, RecipeError
+from recipes.base.places import LAB_MODEL, ROOT
 from recipes.config.load import load
-from recipes.config.schema import EMBEDDED, ROOT
 from recipes.lab.build import GENERAL_TEST_SEED, GENERAL_TRAIN_ROWS
 from recipes.lab.world import general_train, thought_of
 from recipes.pipeline import Job
@@ -44,7 +44,7 @@ def test_general_rows_are_the_stated_share_and_bear_their_kind(tmp_path):
 
 
 def test_no_fact_and_no_prompt_of_the_general_test_is_among_the_embedded_rows():
-    test, train = rows(EMBEDDED / "general_test.jsonl"), rows(EMBEDDED / "general_train.jsonl")
+    test, train = rows(LAB_MODEL / "general_test.jsonl"), rows(LAB_MODEL / "general_train.jsonl")
     assert not {r["prompt"][0]["content"] for r in test} & {r["prompt"][0]["content"] for r in train}
     tested = {thought_of(r["reply"]) for r in test if r["kind"] == "facts"}
     taught = {thought_of(r["completion"][0]["content"]) for r in train if r["family"] == "facts"}

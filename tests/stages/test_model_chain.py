@@ -13,9 +13,10 @@ import torch
 from recipes.artifacts.lineage import start
 from recipes.artifacts.stage_specs import CptStage, EvaluateStage, RlStage, SftStage
 from recipes.base.errors import ConfigErrors, RecipeError
+from recipes.base.places import ROOT
 from recipes.base.runtime import Runtime
 from recipes.config.load import load
-from recipes.config.schema import ROOT, Cpt, Eval, Rl, Sft
+from recipes.config.schema import Cpt, Eval, Rl, Sft
 from recipes.models import loader, training
 from recipes.stages import cpt, evaluate, sft
 from recipes.stages.rl import load_policy

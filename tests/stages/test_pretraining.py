@@ -6,11 +6,11 @@ import shutil
 import pytest
 from safetensors.torch import load_file
 
-from data_builders.core.schema import read_jsonl
 from recipes import pipeline
 from recipes.base.errors import ConfigErrors, RecipeError
+from recipes.base.jsonl import read_jsonl
+from recipes.base.places import LAB_MODEL, ROOT
 from recipes.config.load import load
-from recipes.config.schema import EMBEDDED, ROOT
 from recipes.models import vision_tower
 from recipes.pipeline import Job
 from tests.helpers import tiny_vision
@@ -70,7 +70,7 @@ def test_pretraining_without_any_text_is_refused_before_the_data_are_made(tmp_pa
 
 def test_general_text_that_does_not_reach_is_refused_before_the_data_are_made(tmp_path):
     few = tmp_path / "few.jsonl"
-    few.write_text((EMBEDDED / "general_train.jsonl").read_text().partition("\n")[0] + "\n")
+    few.write_text((LAB_MODEL / "general_train.jsonl").read_text().partition("\n")[0] + "\n")
     sets = ["data.world.substances=16", "data.teacher.rows=8", f"cpt.general={few}"]
     for start in (pipeline.survey, pipeline.run):
         with pytest.raises(RecipeError, match="too little general text") as refused:

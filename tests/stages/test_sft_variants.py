@@ -9,8 +9,9 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from recipes.artifacts.stage_specs import SftStage
 from recipes.base.errors import ConfigErrors
+from recipes.base.places import ROOT
 from recipes.config.load import load
-from recipes.config.schema import ROOT, Model, Sft
+from recipes.config.schema import Model, Sft
 from recipes.models import loader, training
 from recipes.stages import sft
 

@@ -363,11 +363,12 @@ def test_a_wrong_model_name_says_what_is_allowed(wrong, message, tmp_path, monke
 
 
 def test_a_model_without_a_chat_template_is_refused(tmp_path):
-    from recipes.config.schema import EMBEDDED, Model
+    from recipes.base.places import LAB_MODEL
+    from recipes.config.schema import Model
     from recipes.models import loader
 
     folder = tmp_path / "bare"
-    shutil.copytree(EMBEDDED, folder)
+    shutil.copytree(LAB_MODEL, folder)
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(RecipeError, match="no chat template"):
         loader.load_tokenizer(Model(name=str(folder)))
@@ -377,11 +378,12 @@ def test_pickled_weights_are_refused(tmp_path):
     import torch
     from safetensors.torch import load_file
 
-    from recipes.config.schema import EMBEDDED, Model
+    from recipes.base.places import LAB_MODEL
+    from recipes.config.schema import Model
     from recipes.models import loader
 
     folder = tmp_path / "pickled"
-    shutil.copytree(EMBEDDED, folder)
+    shutil.copytree(LAB_MODEL, folder)
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     with pytest.raises(RecipeError, match="safetensors"):

@@ -8,10 +8,10 @@ import pytest
 from safetensors import safe_open
 
 from recipes import pipeline
+from recipes.base.places import ROOT
 from recipes.base.runtime import Runtime
 from recipes.commands import export
 from recipes.config.load import load
-from recipes.config.schema import ROOT
 from recipes.pipeline import Job
 from tests.helpers import tiny_vision
 
