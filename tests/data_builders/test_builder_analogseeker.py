@@ -285,10 +285,9 @@ def test_a_row_of_another_form_is_not_parsed(shipped, break_it):
 def test_bytes_are_the_same_in_another_process_and_differ_with_the_seed(tmp_path):
     build(small(), tmp_path / "a")
     script = (
-        f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]; from pathlib import Path\n"
-        f"from tests.data_builders import test_builder_analogseeker as t; t.build(t.small(), Path({
-            str(tmp_path / 'b')!r
-        }))"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path\n"
+        "from tests.data_builders import test_builder_analogseeker as t\n"
+        f"t.build(t.small(), Path({str(tmp_path / 'b')!r}))"
     )
     subprocess.run([sys.executable, "-c", script], check=True, env=os.environ | {"PYTHONHASHSEED": "7"})
     build(small(), tmp_path / "c", seed=43)
