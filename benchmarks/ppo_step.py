@@ -20,7 +20,7 @@ from peft import LoraConfig
 from trl import GRPOConfig, GRPOTrainer
 
 from recipes.config.schema import Model, Rl
-from recipes.methods.rl.ppo import PPOConfig, PPOTrainer
+from recipes.methods.rl.ppo.trainer import PPOConfig, PPOTrainer
 from recipes.models import loader, training
 from recipes.models.loader import causal_lm
 

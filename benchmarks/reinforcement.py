@@ -17,7 +17,7 @@ from statistics import mean
 
 from benchmarks.arms import compare
 from recipes.artifacts import store
-from recipes.artifacts.stage_specs import EvaluateStage
+from recipes.artifacts.steps import spec_of
 from recipes.artifacts.steps import Step, base_model, tasks
 from recipes.base.places import ROOT
 from recipes.config.load import load
@@ -63,7 +63,7 @@ def trained(recipes: dict[str, Recipe], runs: Path) -> dict[str, Path]:
 
 def evaluated(recipe: Recipe, done: dict[str, Path], runs: Path) -> Evaluation:
     """One evaluation of all models of a seed."""
-    job, spec = Job(recipe, runs), EvaluateStage(model=recipe.model, eval=recipe.eval, seed=recipe.seed)
+    job, spec = Job(recipe, runs), spec_of("evaluate", model=recipe.model, eval=recipe.eval, seed=recipe.seed)
     step = Step("evaluate", spec, tuple(done), watched=base_model(recipe.model) | tasks(recipe.eval))
     with store.lock(job.home):
         return load_evaluation(make(job, step, done, fresh=False))

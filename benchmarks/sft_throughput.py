@@ -22,7 +22,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import set_seed
 from trl import SFTConfig, SFTTrainer
 
-from recipes.artifacts.stage_specs import SftStage
+from recipes.artifacts.steps import spec_of
 from recipes.config.schema import Model, Sft
 from recipes.models import loader, training
 from recipes.stages import sft
@@ -149,7 +149,7 @@ def main() -> None:
     examples, held = [tokens_of(tokenizer, r) for r in rows], [tokens_of(tokenizer, r) for r in held]
     real = sum(len(ids) for ids, _ in examples)
     table = Sft(epochs=1.0, batch_tokens=round(ROWS * real / len(rows)), scheduler="linear", warmup_ratio=0.0)
-    stage = SftStage(model=Model(), sft=table, seed=SEED)
+    stage = spec_of("sft", model=Model(), sft=table, seed=SEED)
     print(
         f"{len(rows)} rows, {real} real tokens, {torch.get_num_threads()} threads, device {loader.device()}, "
         f"loss before {held_out_loss(loader.load_base(stage.model), held, tokenizer.pad_token_id):.4f}"

@@ -11,17 +11,15 @@ import traceback
 import warnings
 from pathlib import Path
 
-from recipes.artifacts.lineage import TRAINED
 from recipes.base.errors import RecipeError
 from recipes.base.redact import mask, mask_argv
-from recipes.config.stage_list import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 WRONG_USAGE = 2
 STOPPED = 130  # exit code after Ctrl-C, as shells expect it
-RUN_HELP = """Runs data -> cpt -> sft_general -> sft -> rl, rerank -> evaluate -> report, those that the recipe has. A
-stage whose result stands is not run again; one that was interrupted goes on from where it was. Results lie in
-RUNS/NAME/PROFILE/."""
+RUN_HELP = """Runs data -> rows -> cpt -> sft -> rl, rerank -> evaluate -> report, those that the recipe has, or the
+steps that it lists. A step whose result stands is not run again; one that was interrupted goes on from where it was.
+Results lie in RUNS/NAME/PROFILE/."""
 PLAN_HELP = """Rows, steps, tokens, expected time, memory and teacher cost of every stage, before anything is spent:
 from earlier runs of the same model on this hardware, else from a short pilot, which loads the model."""
 EMBEDDED_HELP = """usage: python -m recipes embedded {build,score} [options]
@@ -52,9 +50,11 @@ def parser():
     check.add_argument("--profile", help="profile of the recipe (default: all)")
     add("plan", run_plan, "what each stage will cost, and what is already there", *one, text=PLAN_HELP)
     run = add("run", run_recipe, "run a recipe from data to report", *one, text=RUN_HELP)
-    stages = (*(stage.name for stage in STAGES), "report")
     run.add_argument(
-        "--until", choices=stages, default="report", metavar="STAGE", help=f"last stage: {', '.join(stages)}"
+        "--until",
+        default="report",
+        metavar="STEP",
+        help="last step: data, sft, … as `list` names them (default: report)",
     )
     run.add_argument(
         "--fresh", action="store_true", help="run every stage again; an old result stays until the new one is done"
@@ -126,8 +126,8 @@ def set_option(command):
 
 
 def model_option(command):
-    text = "which model (default: the last one trained)"
-    command.add_argument("--model", choices=("base", *TRAINED), help=text)
+    text = "base, or the step whose model is meant (default: the last one trained)"
+    command.add_argument("--model", metavar="STEP", help=text)
 
 
 def main(argv=None):

@@ -1,24 +1,22 @@
 """The one wire from a recipe to its report, and what keeps its results: nothing is made twice, nothing made is lost.
 
-data ─► cpt ─► sft_general ─► sft ─► rl, rerank ─► evaluate ─► report
+data ─► rows ─► cpt ─► sft ─► rl, rerank ─► evaluate ─► report
 
-A recipe has data, sft, evaluate and report, and the others where it has their tables.
+A recipe has data, evaluate and report, and the others where it has their tables; or `[NAME.steps]` lists them, and what
+each of them starts from.
 """
 
-import importlib
 import json
 import math
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from recipes.artifacts import forecasts, provenance, store
-from recipes.artifacts.lineage import TRAINED
-from recipes.artifacts.stage_specs import DataStage, spec_of
-from recipes.artifacts.steps import Step, base_model, general, key_of, source, tasks, tests_outside
+from recipes.artifacts.steps import Prepared, key_of, leaves, prepare
 from recipes.base.errors import RecipeError
 from recipes.base.hashing import Digests, fingerprint
 from recipes.base.memory import PeakMemory
@@ -26,31 +24,11 @@ from recipes.base.places import ROOT
 from recipes.base.runtime import Runtime, duration
 from recipes.config.load import as_toml
 from recipes.config.schema import Recipe
-from recipes.config.stage_list import STAGES
-
-
-def wire(recipe):
-    """The steps of a recipe, in the order in which they run."""
-    base, (corpus, builder) = base_model(recipe.model), source(recipe)
-    texts = recipe.cpt.corpus if recipe.cpt else ""
-    given = corpus | ({"texts": Path(texts).expanduser()} if texts else {})
-    asked = DataStage(builder=recipe.builder, data=recipe.data, mix=recipe.mix, texts=texts, seed=recipe.seed)
-    drawn = general("data", recipe.data) | general("mix", recipe.mix) | tests_outside(recipe.data)
-    steps = [Step("data", asked, (), given, builder | drawn)]
-    for stage in STAGES[1:]:
-        if (table := getattr(recipe, stage.table)) is None:
-            continue
-        watched = base | (tasks(table) if stage.name == "evaluate" else {})
-        if getattr(table, "general_share", 0):
-            watched |= general(stage.name, table)
-        reads = tuple(step.name for step in steps if step.name not in stage.unread)
-        steps.append(Step(stage.name, spec_of(stage, recipe), reads, watched=watched, module=stage.module))
-    return steps
 
 
 @dataclass(frozen=True)
 class Job:
-    """A recipe to be run, and where. `stages` finds a stage's module by name.
+    """A recipe to be run, and where.
 
     `argv` is the command line as typed, `command` the one that gives the report again; both without secrets.
     """
@@ -60,7 +38,6 @@ class Job:
     runtime: Runtime = field(default_factory=Runtime)
     argv: tuple[str, ...] = ()
     command: str = ""
-    stages: Callable = lambda name: importlib.import_module(f"recipes.stages.{name}")
 
     @property
     def home(self):
@@ -77,34 +54,45 @@ class Job:
         self.runtime.say(f"{stage:<9} {text}")
 
 
-def run(job, until="report", fresh=False):
-    """Run the wire as far as the stage `until`; {stage: artefact folder}.
+def run(job: Job, until: str = "report", fresh: bool = False) -> dict[str, Path]:
+    """Run the steps as far as `until`; {step: artefact folder}.
 
-    Stages whose artefact stands are not run again, unless `fresh`. Raises `RecipeError` for what a person can mend.
+    Steps whose artefact stands are not run again, unless `fresh`. Raises `RecipeError` for what a person can mend.
     """
-    done, steps = {}, wire(job.recipe)
+    steps = prepare(job.recipe)
     names = [*(step.name for step in steps), "report"]
     if until not in names:
-        raise RecipeError(f"this recipe has no stage {until!r}", where="--until", allowed=", ".join(names))
+        raise RecipeError(f"this recipe has no step {until!r}", where="--until", allowed=", ".join(names))
+    done: dict[str, Path] = {}
     with store.lock(job.home):
-        wanted = steps[: names.index(until) + 1]
-        for step in wanted:
-            done[step.name] = make(job, step, done, fresh, wanted)
-            if step.name == "data":
-                check_rows(job.recipe, wanted, counted(done["data"]))
-        store.write_json(job.home / store.LATEST, {stage: folder.name for stage, folder in done.items()})
+        for step in steps[: names.index(until) + 1]:
+            done[step.name] = make(job, step, done, fresh, steps)
+            if leaves(step.step) == "rows":
+                check_rows(job.recipe, steps, step.name, count_rows(done[step.name]))
+        store.write_latest(job.home, done | find_standing(job, steps, done))
         if until == "report":
             report(job, done)
     return done
 
 
-def make(job, step, done, fresh, steps):
+def find_standing(job: Job, steps: list[Prepared], done: dict[str, Path]) -> dict[str, Path]:
+    """Results of later steps that still stand, because nothing that they are made from changed."""
+    found = dict(done)
+    for step in steps:
+        if step.name not in found and all(name in found for name in step.needs):
+            with suppress(RecipeError):  # a damaged one is met when its turn comes
+                folder = store.find(job.home, key_of(step, found, job.digests), job.digests)
+                found |= {step.name: folder} if folder else {}
+    return {name: folder for name, folder in found.items() if name not in done}
+
+
+def make(job: Job, step: Prepared, done: dict[str, Path], fresh: bool, steps: list[Prepared]) -> Path:
     """The artefact folder of one step: the one that stands, else made now.
 
     Before the data are made, `steps` are foreseen: what one of them cannot use is refused while nothing is spent.
     """
-    module = job.stages(step.module or step.name)
-    key = key_of(step, module, done, job.digests)
+    module = step.step.module
+    key = key_of(step, done, job.digests)
     final, out = job.home / key.folder, job.home / f"{key.folder}.partial"
     if not fresh and store.find(job.home, key, job.digests):
         job.say(step.name, f"cached {key.fingerprint[:8]}")
@@ -119,13 +107,10 @@ def make(job, step, done, fresh, steps):
     job.say(step.name, reason + (", going on from where it stopped" if resumed else ""))
     with kept(job, step.name, out):
         out.mkdir(parents=True, exist_ok=True)
-        inputs = step.given | {name: done[name] for name in step.reads}
-        counts = (counted(done["data"]) if done else {}) | {"reads": step.reads}
-        expected = forecasts.forecast(
-            module, step.name, step.spec, counts, inputs, reason, job.runs, job.runtime
-        ).predicted
-        if step.name == "data":
-            foresee(job, steps, counts)
+        inputs, counts = step.inputs(done), count_inputs(step, done)
+        expected = forecasts.forecast(module, step, counts, reason, job.runs).predicted
+        if step.step.kind == "data":
+            foresee(job, steps, step.name, counts)
         job.runtime.predicted, job.runtime.runs = expected, job.runs
         started, clock, cpu = store.now(), time.monotonic(), time.process_time()
         with PeakMemory() as memory:
@@ -134,6 +119,8 @@ def make(job, step, done, fresh, steps):
         manifest = key.described() | {
             "recipe": job.recipe.name,
             "profile": job.recipe.profile,
+            "title": getattr(module, "TITLE", ""),
+            "measured": step.step.measured,
             "outputs": store.outputs(out, job.digests),
             "metrics": finite(metrics),
             "seconds": seconds,
@@ -166,28 +153,53 @@ def adopt(out, final, key, digests):
     return True
 
 
-def foresee(job, steps, counts):
-    """Refuses what a stage that learns could not use, by the rows that the builder foresees."""
-    check_rows(job.recipe, steps, counts)
-    for step in [step for step in steps if step.name in TRAINED]:
-        job.stages(step.module or step.name).forecast(step.spec, counts, job.runs)
+def count_inputs(step: Prepared, done: dict[str, Path]) -> dict[str, Any]:
+    """What a step's forecast may know: counts of its rows, and under `models` the models that it gets."""
+    counts: dict[str, Any] = {"models": step.models}
+    for name in step.rows:
+        if name not in done:
+            continue
+        for key, value in count_rows(done[name]).items():
+            numbers = isinstance(value, (int, float)) and isinstance(counts.get(key, 0), (int, float))
+            counts[key] = counts.get(key, 0) + value if numbers else value
+    return counts
 
 
-def check_rows(recipe, steps, counts):
-    """Refuses a stage to come for which the builder makes no rows: it would fail after the stages before it have run.
+def foresee(job: Job, steps: list[Prepared], data: str, counts: dict[str, Any]) -> None:
+    """Refuses what a step that learns from these rows could not use, by the rows that the builder foresees."""
+    counts = dict(counts)
+    for step in steps:
+        if step.step.kind == "rows" and step.rows == (data,):
+            step.step.module.forecast(step.spec, counts, job.runs)
+            data = step.name
+    check_rows(job.recipe, steps, data, counts)
+    for step in steps:
+        if data in step.rows and leaves(step.step) == "model" and hasattr(step.step.module, "name_rows"):
+            step.step.module.forecast(step.spec, counts | {"models": step.models}, job.runs)
 
-    A stage that learns reads the file of its own name; `counts` has its rows, as built or as foreseen.
+
+def check_rows(recipe: Recipe, steps: list[Prepared], rows: str, counts: dict[str, Any]) -> None:
+    """Refuses a step to come for which there are no rows: it would fail after the steps before it have run.
+
+    `counts` has the rows of the step `rows`, as built or as foreseen, under the stem of each file.
     """
-    without = [step.name for step in steps if step.name in TRAINED and not counts.get(step.name)]
+    learning = {
+        step.name: (step, step.step.module.name_rows(step.spec))
+        for step in steps
+        if rows in step.rows and hasattr(step.step.module, "name_rows")
+    }
+    without = [name for name, (_, stem) in learning.items() if not counts.get(stem)]
     if without:
-        makes = ", ".join(f"{name} {counts[name]}" for name in TRAINED if counts.get(name))
+        step, stem = learning[without[0]]
+        stems = dict.fromkeys(stem for _, stem in learning.values())
+        makes = ", ".join(f"{name} {counts[name]}" for name in stems if counts.get(name))
         raise RecipeError(
             f"the builder makes no rows for {' and '.join(without)}",
-            where=f"[{recipe.name}.{without[0]}] in {recipe.file}",
-            got=f"0 rows of {without[0]} from the builder {recipe.builder}; it makes {makes or 'none to learn'}",
+            where=f"[{recipe.name}.{step.step.place}] in {recipe.file}",
+            got=f"0 rows of {stem} from the step {rows}; it makes {makes or 'none to learn'}",
             allowed="a table of this kind where the builder writes rows for it",
-            fix=f"leave out [{recipe.name}.{without[0]}], or have [{recipe.name}.data] make rows for it"
-            + ("; or name a folder of documents in cpt.corpus" if without[0] == "cpt" else ""),
+            fix=f"leave out [{recipe.name}.{step.step.place}], or have [{recipe.name}.data] make rows for it"
+            + ("; or name a folder of documents in rows.corpus" if stem == "cpt" else ""),
         )
 
 
@@ -224,35 +236,43 @@ def finite(metrics):
     return clean(json.loads(json.dumps(metrics, default=float)))
 
 
-def survey(job):
+def survey(job: Job) -> list[forecasts.Forecast]:
     """A `Forecast` for every step: what stands, what has to be made, why, and what it will cost. Makes nothing."""
-    done, counts, lines, steps = {}, {}, [], wire(job.recipe)
+    steps = prepare(job.recipe)
+    done: dict[str, Path] = {}
+    counts: dict[str, dict[str, Any]] = {}  # of each step that leaves rows, as built or as foreseen
+    lines = []
     for step in steps:
-        module, waits = job.stages(step.module or step.name), [name for name in step.reads if name not in done]
+        waits = [name for name in step.needs if name not in done]
         state = f"after {', '.join(waits)}"
         if not waits:
-            key = key_of(step, module, done, job.digests)
+            key = key_of(step, done, job.digests)
             if folder := store.find(job.home, key, job.digests):
                 done[step.name] = folder
-                if step.name == "data":
-                    counts = counted(folder)
-                    check_rows(job.recipe, steps, counts)
+                if leaves(step.step) == "rows":
+                    counts[step.name] = count_rows(folder)
+                    check_rows(job.recipe, steps, step.name, counts[step.name])
                 lines.append(forecasts.Forecast(step.name, f"cached {key.fingerprint[:8]}"))
                 continue
             begun = ", begun" if (job.home / f"{key.folder}.partial").exists() else ""
             state = store.why(job.home, key) + begun
-        inputs = step.given | {name: done[name] for name in step.reads if name in done}
-        counts["reads"] = step.reads
-        lines.append(forecasts.forecast(module, step.name, step.spec, counts, inputs, state, job.runs, job.runtime))
-        if step.name == "data":
-            check_rows(job.recipe, steps, counts)
+        known: dict[str, Any] = {"models": step.models}
+        for name in step.rows:
+            known |= counts.get(name, {})
+        inputs = step.inputs(done)
+        lines.append(
+            forecasts.forecast(step.step.module, step, known, state, job.runs, inputs=inputs, runtime=job.runtime)
+        )
+        if leaves(step.step) == "rows":
+            counts[step.name] = known
+            check_rows(job.recipe, steps, step.name, known)
     return lines
 
 
-def counted(data):
-    """What a data artefact tells later stages: its metrics, and the rows of every JSONL file under the file's stem."""
-    counts = dict(store.read_manifest(data)["metrics"])
-    for file in sorted(data.glob("*.jsonl")):
+def count_rows(folder: Path) -> dict[str, Any]:
+    """What an artefact of rows tells later steps: its metrics, and the rows of every JSONL file under its stem."""
+    counts = dict(store.read_manifest(folder)["metrics"])
+    for file in sorted(folder.glob("*.jsonl")):
         with open(file, "rb") as lines:
             counts[file.stem] = sum(1 for _ in lines)
     return counts

@@ -1,8 +1,11 @@
 """What a stage will cost, before it is spent: from earlier runs of the same kind, else from a short pilot."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from types import ModuleType
+from typing import Any
 
 from recipes.artifacts.provenance import device
 from recipes.artifacts.store import manifests
@@ -46,55 +49,71 @@ class Forecast:
         return {"seconds": self.seconds, "memory_bytes": self.memory_bytes, **gpu}
 
 
-def forecast(module, stage, spec, counts, inputs, state, runs, runtime):
-    """The `Forecast` of a stage that has to run; `runs` is the folder of all results.
+def forecast(
+    module: ModuleType,
+    step: Any,
+    counts: dict[str, Any],
+    state: str,
+    runs: Path,
+    inputs: dict[str, Path] | None = None,
+    runtime: Any = None,
+) -> Forecast:
+    """The `Forecast` of a step that has to run; `runs` is the folder of all results.
 
-    `counts` are the row counts known so far, and under `reads` the names of the stages before; the stage's own forecast
-    may add to them. The rate (tokens per second) is
-    the median of earlier uninterrupted runs of this stage with this model on this hardware, else the stage's pilot.
+    `counts` are the row counts known so far, and under `models` the names of the models that it gets; the stage's own
+    forecast may add to them. The rate (tokens per second) is the median of earlier uninterrupted runs of this stage
+    with this model on this hardware; else, where `runtime` is given, that of the stage's pilot, which loads the model.
     """
-    work = module.forecast(spec, counts, Path(runs))
-    earlier = earlier_runs(Path(runs), stage, spec)
+    work = module.forecast(step.spec, counts, Path(runs))
+    earlier = earlier_runs(Path(runs), step.step.kind, step.spec)
     rates = [m["metrics"]["tokens"] / m["seconds"] for m in earlier if m["metrics"].get("tokens") and m["seconds"] > 0]
     if rates:
         rate, source = median(rates), f"{len(rates)} earlier {'run' if len(rates) == 1 else 'runs'}"
+    elif runtime is not None:
+        rate, source = pilot(module, step.spec, inputs or {}, runtime)
     else:
-        rate, source = pilot(module, spec, inputs, runtime)
+        rate, source = None, "no earlier run"
     memory, gpu = (
         max((m[key] for m in earlier if m.get(key)), default=None) for key in ("peak_memory_bytes", "peak_gpu_bytes")
     )
     seconds = work.tokens / rate if rate else None
-    return Forecast(stage, state, work, seconds, memory or work.memory_bytes or None, source, gpu)
+    return Forecast(step.name, state, work, seconds, memory or work.memory_bytes or None, source, gpu)
 
 
-def earlier_runs(runs, stage, spec):
-    """Manifests of finished, uninterrupted runs of `stage` with the same model (or builder) on the same hardware."""
-    wanted = what_runs(spec.model_dump(mode="json"))
+def earlier_runs(runs: Path, kind: str, spec: Any) -> list[dict[str, Any]]:
+    """Manifests of finished, uninterrupted runs of a stage with the same model (or builder) on the same hardware."""
+    wanted = speed_key(spec.model_dump(mode="json"))
     homes = [home for home in runs.glob("*/*") if home.is_dir()]
-    found = [manifest for home in homes for manifest in manifests(home, stage)]
+    found = [manifest for home in homes for manifest in manifests(home, kind=kind)]
     return [
         m
         for m in found
-        if what_runs(m["spec"]) == wanted and not m.get("resumed") and m.get("provenance", {}).get("device") == device()
+        if speed_key(m["spec"]) == wanted and not m.get("resumed") and m.get("provenance", {}).get("device") == device()
     ]
 
 
-def what_runs(spec):
-    """What decides how many tokens a second a stage makes: the model, or the builder and whom it asks; the way it
-    learns; and what is computed beside: experts, the start's replies for a divergence, another model's for a reward."""
-    data, learnt, rl = (spec.get(name) or {} for name in ("data", "sft", "rl"))
-    learnt = learnt or spec.get("cpt") or {}
+def speed_key(spec: dict[str, Any]) -> list[Any]:
+    """What decides how many tokens a second a stage makes: the model; the builder and whom it asks; the methods with
+    their settings, but for weights and rates; and whether a reference model or vLLM is at work."""
+    data = spec.get("data") or {}
     asked = [data.get(name) or {} for name in ("teacher", "judge", "repair", "quality")]
+    own = {key: value for key, value in spec.items() if key not in ("model", "seed", "data")}
     return [
         spec.get("model"),
         spec.get("builder"),
         [[table.get(key) for key in ("kind", "model", "reasoner", "batch", "use_vllm")] for table in asked],
-        [learnt.get(key) for key in ("method", "packing")],
-        learnt.get("experts") if learnt.get("method") == "loramoe" else None,
-        [bool(weight) for weight in (learnt.get("kl_weight"), (learnt.get("balance") or {}).get("weight"))],
-        [rl.get(key) for key in ("algorithm", "use_vllm")],  # an algorithm has a value head, a reference, neither
-        bool(rl.get("beta")),  # the start's replies again, for the divergence
+        sorted(_speed_parts(own)),
     ]
+
+
+def _speed_parts(table: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _speed_parts(value, f"{prefix}{key}.")
+        elif key == "use" or key in ("packing", "use_vllm", "experts", "top_k"):
+            yield f"{prefix}{key}={value}"
+        elif key == "beta":  # the reference model answers too
+            yield f"{prefix}{key}={bool(value)}"
 
 
 def pilot(module, spec, inputs, runtime):

@@ -1,38 +1,59 @@
-"""Which model a run has come to: the stages that leave one, and what of them has to be loaded."""
+"""Which checkpoint a run has come to: the whole model, and the adapter on it."""
 
-from recipes.config.stage_list import STAGES
+from collections.abc import Mapping
+from pathlib import Path
 
-TRAINED = tuple(stage.name for stage in STAGES if stage.leaves == "model")  # in the order in which they run
+from recipes.config.schema import Model
 
-
-def reads_models(name):
-    """What the READS of the stage `name` says of the models that stages before it leave: {stage: patterns of files}."""
-    names = [stage.name for stage in STAGES]
-    place = names.index(name)
-    left = [stage for stage in names[:place] if stage in TRAINED and stage not in STAGES[place].unread]
-    return {stage: ["adapter/*", "model/*"] for stage in left}
+MODEL_FILES = ["adapter/*", "model/*"]  # what a step leaves that trained or made a model: one of the two folders
 
 
-def start(model, done, until=None):
-    """(the whole model, the adapter on it or None) that the stages in `done` came to, no later one than `until`.
+class Inputs(dict[str, Path]):
+    """What a step gets: {"data": folder of rows, name of an earlier step: its folder}, oldest first.
 
-    Each stage leaves a whole model, or an adapter for the whole model before it that holds all that was learnt since.
+    `lines` says of each model which steps made it, the model's own last; where it says nothing a model is made by all
+    models before it. `direct` are the inputs that the step names itself, `asked` the models that an evaluation asks.
+    """
+
+    def __init__(
+        self,
+        folders: Mapping[str, Path],
+        lines: Mapping[str, tuple[str, ...]] | None = None,
+        direct: tuple[str, ...] = (),
+        asked: tuple[str, ...] = (),
+    ):
+        super().__init__(folders)
+        self.lines, self.direct, self.asked = dict(lines or {}), direct, asked
+
+
+def list_models(inputs: Mapping[str, Path]) -> list[str]:
+    """Names of the inputs that hold a model or an adapter, in their order."""
+    return [name for name, folder in inputs.items() if (folder / "model").is_dir() or (folder / "adapter").is_dir()]
+
+
+def start(model: Model, inputs: Mapping[str, Path], name: str | None = None) -> tuple[Model, Path | None]:
+    """(the whole model, the adapter on it or None) that the step `name` left; without a name the newest of `inputs`.
+
+    Each step leaves a whole model, or an adapter for the whole model before it that holds all that was learnt since.
 
     Args:
         model: the recipe's `[model]` table.
-        done: stage -> artefact folder; others than those of `TRAINED` do not matter.
 
     Returns:
-        The table with the name of the folder in place of the base's where a stage left a whole model; the folder of
-        the newest adapter after it.
+        The table with the name of the folder in place of the base's where a step left a whole model; the folder of the
+        newest adapter after it.
     """
+    names = list_models(inputs)
+    if name is None:
+        name = names[-1] if names else None
+    if name is None:
+        return model, None
+    line = getattr(inputs, "lines", {}).get(name) or names[: names.index(name) + 1]
     adapter = None
-    for stage in TRAINED:
-        if stage in done and (done[stage] / "model").is_dir():
-            model = model.model_copy(update={"name": str((done[stage] / "model").resolve()), "revision": "main"})
+    for one in line:
+        if (inputs[one] / "model").is_dir():
+            model = model.model_copy(update={"name": str((inputs[one] / "model").resolve()), "revision": "main"})
             adapter = None
-        elif stage in done:
-            adapter = done[stage] / "adapter"
-        if stage == until:
-            break
+        else:
+            adapter = inputs[one] / "adapter"
     return model, adapter

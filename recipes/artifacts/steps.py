@@ -1,117 +1,269 @@
-"""A step of the wire: what it reads, what else makes its result, and the key that follows from both."""
+"""The steps of a recipe made ready to run: what each gets, what else makes its result, and the key that follows."""
 
 import fnmatch
 import importlib
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SerializeAsAny, create_model
 
 from data_builders.core.benchmarks import files_of
-from data_builders.core.table import general_rows
+from recipes.artifacts.lineage import Inputs
 from recipes.artifacts.store import Key, read_manifest
 from recipes.base.errors import RecipeError
-from recipes.base.hashing import files_under, fingerprint
-from recipes.base.places import ROOT
-from recipes.config.schema import model_folder
-from recipes.config.validate import known_tasks
+from recipes.base.hashing import Digests, files_under, fingerprint
+from recipes.base.table import Table
+from recipes.config.conflicts import ancestors, tables_in
+from recipes.config.schema import Model, Recipe, Step, model_folder
+from recipes.config.slots import Method, load, name_of, outside
 
-MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.py")
+MODEL_FOLDER = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.py")  # what makes a model what it is
+ROWS = "data"  # under which name a step gets its folder of rows
+
+
+class DataSpec(Table):
+    """What the data stage gets: the builder and its table."""
+
+    builder: str
+    data: SerializeAsAny[BaseModel]
+    seed: int
 
 
 @dataclass(frozen=True)
-class Step:
-    """One stage of a run.
+class Prepared:
+    """A step with all that decides its result.
 
-    `reads` names the earlier stages whose artefacts it gets as inputs, `given` folders from outside that it gets too,
-    and `watched` what else makes its result: {name: {relative path: file}} or {name: version}. `module` is the module
-    under recipes/stages where it has another name.
+    Attributes:
+        spec: what the stage gets of the recipe: its own table, the seed, the model where it reads one.
+        rows: steps whose rows it gets: one, but for the stage `rows`.
+        models: steps whose models it gets, oldest first.
+        rerankers: steps whose rerankers it gets.
+        lines: of each model which steps made it.
+        asked: the models that an evaluation asks.
+        given: folders from outside.
+        watched: what else makes the result: {name: {relative path: file}} or {name: version}.
     """
 
-    name: str
-    spec: BaseModel
-    reads: tuple[str, ...] = ()
+    step: Step
+    spec: Any
+    rows: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    rerankers: tuple[str, ...] = ()
+    lines: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    asked: tuple[str, ...] = ()
     given: dict[str, Path] = field(default_factory=dict)
     watched: dict[str, dict[str, Path] | str] = field(default_factory=dict)
-    module: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.step.name
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Every step whose result it gets."""
+        return (*self.rows, *self.models, *self.rerankers)
+
+    def name_input(self, step: str) -> str:
+        """Under which name the stage gets the result of a step."""
+        return ROWS if step in self.rows and self.step.kind != "rows" else step
+
+    def inputs(self, done: dict[str, Path]) -> Inputs:
+        """What the stage gets, of the results that are there."""
+        folders = {self.name_input(name): done[name] for name in self.needs if name in done}
+        return Inputs(self.given | folders, self.lines, self.step.inputs, self.asked)
 
 
-def key_of(step, module, done, digests):
-    """The `Key` of a step whose inputs are there; only the files that the stage's READS names count.
+def prepare(recipe: Recipe) -> list[Prepared]:
+    """The steps of a recipe, in the order in which they run."""
+    known = {step.name: step for step in recipe.steps}
+    return [prepare_step(step, recipe, known) for step in recipe.steps]
 
-    A pattern of READS may hold a field of the step's spec in braces.
-    """
-    inputs, spec = {}, step.spec.model_dump(mode="json")
-    for name in step.reads:
+
+def prepare_step(step: Step, recipe: Recipe, known: dict[str, Step]) -> Prepared:
+    """One step of a recipe; `known` holds the steps before it by name."""
+    order = list(known)
+    before = sorted(ancestors(step, known), key=order.index)
+
+    def leaving(kind: str) -> tuple[str, ...]:
+        return tuple(name for name in before if leaves(known[name]) == kind)
+
+    spec = make_spec(step, recipe, [known[name] for name in before])
+    given, watched = {}, {}
+    if step.kind == "data":
+        given, watched = find_source(step)
+    elif getattr(step.settings, "corpus", ""):
+        given = {"corpus": Path(step.settings.corpus).expanduser()}
+    if "model" in type(spec).model_fields:
+        watched |= find_model_files(recipe.model)
+    for path, table, _ in tables_in(step):
+        for name, file in getattr(table, "files", {}).items():
+            watched |= {f"{path}.{name}": {file.name: file}}
+    watched |= find_test_sets(spec)
+    watched |= find_method_versions(step)
+    if hasattr(step.module, "find_inputs"):
+        watched |= step.module.find_inputs(spec)
+    return Prepared(
+        step,
+        spec,
+        rows_of(step, known),
+        leaving("model"),
+        leaving("reranker"),
+        {name: line_of(known[name], known) for name in leaving("model")},
+        tuple(name for name in leaving("model") if known[name].measured),
+        given,
+        watched,
+    )
+
+
+def leaves(step: Step) -> str:
+    """What a step leaves: "rows", "model", "reranker" or "scores"."""
+    return getattr(step.module, "LEAVES", "scores")
+
+
+def rows_of(step: Step, known: dict[str, Step]) -> tuple[str, ...]:
+    """The steps whose rows a step gets: those that it names, else those of the model that it starts from."""
+    if step.kind == "data":
+        return ()
+    direct = tuple(name for name in step.inputs if leaves(known[name]) == "rows")
+    if direct:
+        return direct
+    return next((found for name in reversed(step.inputs) if (found := rows_of(known[name], known))), ())
+
+
+def line_of(step: Step, known: dict[str, Step]) -> tuple[str, ...]:
+    """The steps that made a step's model, oldest first, its own last."""
+    models = [name for name in step.inputs if leaves(known[name]) == "model"]
+    return (*(line_of(known[models[0]], known) if models else ()), step.name)
+
+
+def table_of(step: Step) -> str:
+    """The name of a stage's table in a recipe."""
+    return getattr(step.module, "TABLE", step.kind)
+
+
+def make_spec(step: Step, recipe: Recipe, before: list[Step]) -> Any:
+    """What a stage gets of a recipe: the part of it that decides the stage's result, and nothing else."""
+    if step.kind == "data":
+        return DataSpec(builder=step.builder, data=step.settings, seed=recipe.seed)
+    parts: dict[str, Any] = {table_of(step): step.settings, "seed": recipe.seed}
+    if step.kind == "rows":
+        sets = [name for one in before if one.kind == "data" for name in getattr(one.settings, "benchmarks", ())]
+        parts["benchmarks"] = tuple(dict.fromkeys(sets))
+    if step.kind != "rows" or any("base_model" in getattr(module, "NEEDS", ()) for _, _, module in tables_in(step)):
+        parts["model"] = recipe.model
+    return _spec_class(step.kind, tuple(sorted(parts)), table_of(step))(**parts)
+
+
+def spec_of(kind: str, **parts: Any) -> Any:
+    """What a stage of this repository gets, made by hand: `spec_of("sft", model=…, seed=…, sft=…)`."""
+    module = load("stages", kind)
+    return _spec_class(kind, tuple(sorted(parts)), getattr(module, "TABLE", kind))(**parts)
+
+
+@cache
+def _spec_class(kind: str, names: tuple[str, ...], table: str) -> type[Table]:
+    kinds: dict[str, Any] = {"seed": int, "model": Model, "benchmarks": tuple[str, ...], table: SerializeAsAny[Table]}
+    return create_model(f"{kind.title()}Spec", __base__=Table, **{name: (kinds[name], ...) for name in names})
+
+
+def key_of(prepared: Prepared, done: dict[str, Path], digests: Digests) -> Key:
+    """The `Key` of a step whose inputs are there; only the files that the stage names in `list_reads` count."""
+    step, module = prepared.step, prepared.step.module
+    reads = module.list_reads(prepared.spec)
+    inputs: dict[str, dict[str, Any]] = {}
+    roles = [("rows", prepared.rows), ("models", prepared.models), ("reranker", prepared.rerankers)]
+    for role, name in [(role, name) for role, names in roles for name in names]:
+        if role not in reads:
+            continue
         written = read_manifest(done[name])["outputs"]
-        patterns = [pattern.format_map(spec) for pattern in module.READS.get(name, ["*"])]
-        files = {f: written[f] for f in written if any(fnmatch.fnmatchcase(f, pattern) for pattern in patterns)}
+        files = {f: written[f] for f in written if any(fnmatch.fnmatchcase(f, pattern) for pattern in reads[role])}
         if not files:
             raise RecipeError(
-                f"stage {step.name} finds nothing to read",
+                f"step {step.name} finds nothing to read",
                 where=done[name],
                 got=", ".join(written),
-                allowed=", ".join(patterns),
+                allowed=", ".join(reads[role]),
             )
-        inputs[name] = {"stage": done[name].name, "digest": fingerprint(files), "files": files}
-    for name, path in step.given.items():
-        files = digests.tree(path, module.READS.get(name, ["*"]))
+        inputs[prepared.name_input(name)] = {
+            "stage": done[name].name,
+            "digest": fingerprint(files),
+            "files": files,
+        }
+    for name, path in prepared.given.items():
+        files = digests.tree(path, reads.get(name, ["*"]))
         inputs[name] = {"path": str(path), "digest": fingerprint(files), "files": files}
-    for name, content in step.watched.items():
+    for name, content in prepared.watched.items():
         if isinstance(content, str):
             inputs[name] = {"path": name, "digest": content}
         else:
             files = {f: digests.of(path) for f, path in content.items()}
             inputs[name] = {"path": name, "digest": fingerprint(files), "files": files}
-    located = {"data.corpus"} if "corpus" in step.given else set()
-    located |= {"data.benchmarks"} & step.watched.keys()
-    located |= {"model.name", "model.revision"} if "model" in step.watched else set()
-    return Key(step.name, module.VERSION, spec, inputs, frozenset(located | how_keys(step.spec)))
+    table = table_of(step)
+    located = {f"{table}.corpus"} if "corpus" in prepared.given else set()
+    located |= {"data.benchmarks", "benchmarks"} if "benchmarks" in prepared.watched else set()
+    located |= {"model.name", "model.revision"} if "model" in prepared.watched else set()
+    spec = prepared.spec.model_dump(mode="json")
+    runtime = frozenset(located | runtime_keys(prepared.spec))
+    return Key(step.name, module.VERSION, spec, inputs, runtime, step.kind)
 
 
-def how_keys(table, prefix=""):
-    """Dotted keys of the fields that say how, not what (see `recipes.config.schema.how`)."""
-    keys, decisive = set(), getattr(table, "decisive", ())
-    for name, spec_field in type(table).model_fields.items():
-        if (spec_field.json_schema_extra or {}).get("identity") is False:
+def runtime_keys(table: BaseModel, prefix: str = "") -> set[str]:
+    """Dotted keys of the fields about execution, not identity (see `recipes.base.table.runtime_field`)."""
+    keys: set[str] = set()
+    decisive = getattr(table, "decisive", ())
+    for name, about in type(table).model_fields.items():
+        value = getattr(table, name)
+        extra = about.json_schema_extra
+        if isinstance(extra, dict) and extra.get("identity") is False:
             if name not in decisive:
                 keys.add(prefix + name)
-        elif isinstance(getattr(table, name), BaseModel):
-            keys |= how_keys(getattr(table, name), f"{prefix}{name}.")
+        elif isinstance(value, BaseModel):
+            keys |= runtime_keys(value, f"{prefix}{name}.")
+        elif isinstance(value, dict):
+            for label, inner in value.items():
+                if isinstance(inner, BaseModel):
+                    keys |= runtime_keys(inner, f"{prefix}{name}.{label}.")
     return keys
 
 
-def source(recipe):
-    """({"corpus": folder}, {"builder": version}) of the recipe's builder."""
-    builder = importlib.import_module(f"data_builders.{recipe.builder}.builder")
-    return {"corpus": Path(builder.corpus_dir(recipe.data))}, {"builder": f"version {builder.VERSION}"}
+def find_source(step: Step) -> tuple[dict[str, Path], dict[str, dict[str, Path] | str]]:
+    """({"corpus": folder}, what else a builder's result is made from) of a data step."""
+    builder = importlib.import_module(f"data_builders.{step.builder}.builder")
+    watched: dict[str, dict[str, Path] | str] = {"builder": f"version {builder.VERSION}"}
+    if getattr(step.settings, "general", None) is not None:
+        from data_builders.core.table import general_rows
+
+        watched["data.general"] = {general_rows(step.settings).name: general_rows(step.settings)}
+    return {"corpus": Path(builder.corpus_dir(step.settings))}, watched
 
 
-def general(name, table):
-    """The file of general rows that the table of that name draws from, where it does: mix, cpt, or a builder's data."""
-    if getattr(table, "general", None) is None:
-        return {}
-    return {f"{name}.general": {general_rows(table).name: general_rows(table)}}
+def find_test_sets(spec: Any) -> dict[str, dict[str, Path] | str]:
+    """The files of the test sets from outside that rows are compared with."""
+    named = getattr(getattr(spec, "data", None), "benchmarks", None) or getattr(spec, "benchmarks", ())
+    files = {f"{name}/{file.name}": file for name in named for file in files_of(name)}
+    return {"benchmarks": files} if files else {}
 
 
-def tests_outside(data):
-    """The files of the test sets that the `[data]` table names in `benchmarks`."""
-    files = {f"{name}/{file.name}": file for name in getattr(data, "benchmarks", ()) for file in files_of(name)}
-    return {"data.benchmarks": files} if files else {}
-
-
-def base_model(model):
+def find_model_files(model: Model) -> dict[str, dict[str, Path] | str]:
     """The files that make a model folder what it is: weights, configuration, tokenizer. A hub id has none."""
     folder = model_folder(model.name)
-    return {"model": files_under(folder, MODEL_FILES)} if folder else {}
+    return {"model": files_under(folder, MODEL_FOLDER)} if folder else {}
 
 
-def tasks(spec):
-    """The task folders of an evaluation without their prose, the rows of the general tasks, the code that scores."""
-    from recipes.base.places import GENERAL_TEST
+def find_method_versions(step: Step) -> dict[str, dict[str, Path] | str]:
+    """The declared versions of the methods in a step; of one from outside the repository its file counts too."""
+    methods = [(table, module) for _, table, module in tables_in(step) if isinstance(table, Method)]
+    versions = sorted({f"{name_of(table)} {getattr(module, 'VERSION', 1)}" for table, module in methods})
+    files = {file.name: file for table, _ in methods if (file := outside(table))}
+    if (file := _outside_stage(step)) is not None:
+        files[file.name] = file
+    found: dict[str, dict[str, Path] | str] = {"methods": ", ".join(versions)} if versions else {}
+    return found | ({"methods from outside": files} if files else {})
 
-    folders = {known_tasks()[name].parent for name in (*spec.tasks, *spec.general)}
-    found = {f"{folder.name}/{name}": path for folder in folders for name, path in files_under(folder).items()}
-    files = {name: path for name, path in sorted(found.items()) if path.suffix != ".md"}
-    scoring = [path for path in sorted((ROOT / "eval").iterdir()) if path.suffix in (".py", ".yaml")]
-    return {"tasks": files, "scoring": {path.name: path for path in (*scoring, GENERAL_TEST) if path.is_file()}}
+
+def _outside_stage(step: Step) -> Path | None:
+    module = step.module
+    named = getattr(module, "__name__", "recipes.")
+    return None if named.startswith("recipes.") or not getattr(module, "__file__", None) else Path(module.__file__)

@@ -30,6 +30,7 @@ class Key:
     A manifest keeps `how` beside the spec. One that was written before it did says of no key that it does not matter:
     runs that differ in such a key are then not pooled, and `diff` names the key.
 
+    `kind` is the stage that carries the step out; `stage` the name of the step.
     `inputs` maps a name to {"stage" or "path": where it lies, "digest": one value, "files": {relative path: SHA-256}}.
     """
 
@@ -38,6 +39,7 @@ class Key:
     spec: dict
     inputs: dict
     how: frozenset = field(default_factory=frozenset)
+    kind: str = ""
 
     @property
     def fingerprint(self):
@@ -45,7 +47,13 @@ class Key:
         spec = [[key, value] for key, value in sorted(flat(self.spec).items()) if key not in self.how]
         digests = {name: entry["digest"] for name, entry in self.inputs.items()}
         return fingerprint(
-            {"schema": SCHEMA, "stage": self.stage, "version": self.version, "spec": spec, "inputs": digests}
+            {
+                "schema": SCHEMA,
+                "stage": self.kind or self.stage,
+                "version": self.version,
+                "spec": spec,
+                "inputs": digests,
+            }
         )
 
     @property
@@ -58,6 +66,7 @@ class Key:
         return {
             "schema": SCHEMA,
             "stage": self.stage,
+            "kind": self.kind or self.stage,
             "version": self.version,
             "fingerprint": self.fingerprint,
             "spec": self.spec,
@@ -129,14 +138,17 @@ def read_manifest(folder):
     return manifest
 
 
-def manifests(home, stage):
-    """Readable manifests of a stage under `home`, oldest first; damaged ones are passed over."""
+def manifests(home, stage="*", kind=None):
+    """Readable manifests of a step under `home`, or of all steps of a kind, oldest first; damaged ones are
+    passed over."""
     found = []
     for folder in Path(home).glob(f"{stage}-????????"):
         try:
-            found.append(read_manifest(folder))
+            manifest = read_manifest(folder)
         except RecipeError:
             continue
+        if kind is None or manifest.get("kind", manifest["stage"]) == kind:
+            found.append(manifest)
     return sorted(found, key=lambda manifest: manifest.get("provenance", {}).get("finished", ""))
 
 
@@ -225,6 +237,11 @@ def outputs(out, digests):
     if not found:
         raise RecipeError("the stage wrote nothing", where=out)
     return found
+
+
+def write_latest(home, done):
+    """Note the newest result of every step: {step: artefact folder}."""
+    write_json(Path(home) / LATEST, {step: folder.name for step, folder in done.items()})
 
 
 def latest(home):

@@ -10,7 +10,7 @@ def run(job, *, model=None, question=None):
     """
     recipe, (stage, done) = job.recipe, checkpoints.choose(job, model)
     loaded, reader = checkpoints.load(recipe, done)
-    limit = recipe.eval.max_new_tokens
+    limit = recipe.settings("evaluate").max_new_tokens
     if question is not None:
         print(checkpoints.reply(loaded, reader, [{"prompt": [{"role": "user", "content": question}]}], limit)[0])
         return

@@ -26,7 +26,7 @@ def check(file, name, runs, profile=None, sets=(), more=""):
                 print(f"{recipe}: {each}: warning: {text}")
             data = latest(runs / recipe / each).get("data")
             if data:
-                from recipes.stages.data import prove_gold
+                from recipes.artifacts.proofs import prove_gold
 
                 print(f"{recipe}: {each}: {prove_gold(data)} gold answers score 1.0, empty replies 0.0")
             else:

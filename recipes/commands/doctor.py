@@ -82,21 +82,24 @@ def lacks(recipe):
                 'or set model.attn = "auto".',
             )
         )
-    if recipe.rl and recipe.rl.use_vllm and not find_spec("vllm"):
+    rl = recipe.settings("rl")
+    if rl and rl.use_vllm and not find_spec("vllm"):
         found.append(
             (
                 False,
                 'vLLM is not installed, so rl samples with transformers, which is slower: pip install -e ".[vllm]".',
             )
         )
-    if getattr(recipe.data, "chain", None) == "program" and not (sandbox.level().seccomp or unheld()):
+    if getattr(recipe.settings("data"), "chain", None) == "program" and not (sandbox.level().seccomp or unheld()):
         found.append((True, f"The recipe runs programs that a model writes, and here {sandboxed()}."))
     if model_folder(model.name) is None:
         if not gpus():
             found.append((False, f"No GPU is in use, so {model.name} would run on the CPU."))
         if not cached(model.name):
             found.append((False, f"{model.name} is not in the local cache and will be downloaded."))
-    return found + data_lacks(recipe.data) + tasks_lack(recipe.eval)
+    for step in recipe.steps:
+        found += data_lacks(step.settings) if step.kind == "data" else []
+    return found + tasks_lack(recipe.settings("evaluate"))
 
 
 def data_lacks(data):

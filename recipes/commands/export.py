@@ -80,7 +80,7 @@ def run(job, *, model=None, to, least=0.0):
     from recipes.models import loader
 
     loaded, reader = checkpoints.load(recipe, done, rows)
-    before = answers(loaded, reader, rows, recipe.eval)
+    before = answers(loaded, reader, rows, recipe.settings("evaluate"))
     if least:
         drop_experts(loaded, job.home, stage, least)
     unfinished = to.with_name(to.name + ".partial")
@@ -206,7 +206,7 @@ def reread(recipe, folder: Path, reader, rows) -> list[str]:
     if not adapter:
         plain = plain.model_copy(update={"quantization": "none"})
     model = loader.load_reached(plain, folder if adapter else None)
-    return answers(model.eval(), reader, rows, recipe.eval)
+    return answers(model.eval(), reader, rows, recipe.settings("evaluate"))
 
 
 def score_command(recipe, runs: Path, to: Path, base: str | None) -> str:
@@ -215,14 +215,15 @@ def score_command(recipe, runs: Path, to: Path, base: str | None) -> str:
     from recipes.artifacts import store
 
     data = store.latest(runs / recipe.name / recipe.profile)["data"]
-    tasks = ",".join([*recipe.eval.tasks, *recipe.eval.general])
+    table = recipe.settings("evaluate")
+    tasks = ",".join([*table.tasks, *table.general])
     program = "lm_eval" if base is None else "python -m recipes.models.loramoe run"
     weights = f"pretrained={to}" if base is None else f"pretrained={base},peft={to},tokenizer={to}"
     return (
         f"{program} --model hf --model_args {weights},dtype=auto --include_path eval/tasks --tasks {tasks} "
         f"--metadata '{json.dumps({'data': str(data)})}' "
-        f"--apply_chat_template --gen_kwargs max_gen_toks={recipe.eval.max_new_tokens} "
-        f"--batch_size {recipe.eval.batch_size} --seed {recipe.seed} --log_samples --output_path {to}/lm_eval"
+        f"--apply_chat_template --gen_kwargs max_gen_toks={table.max_new_tokens} "
+        f"--batch_size {table.batch_size} --seed {recipe.seed} --log_samples --output_path {to}/lm_eval"
     )
 
 

@@ -1,22 +1,31 @@
 """`list`: the recipes of a file, one line each, from the raw TOML alone; `show`: one of them resolved."""
 
-from recipes.config.load import as_toml, profiles, read_file
+from pathlib import Path
+from typing import Any
+
+from recipes.config.load import ALWAYS, as_toml, profiles, read_file, stage_tables
 from recipes.config.schema import DEFAULT_PROFILE
-from recipes.config.stage_list import STAGES
-
-ALWAYS = ("data", "evaluate")  # stages of every recipe, whatever its file says of them
+from recipes.config.slots import load
 
 
-def listing(file):
-    """Name, stages, profiles and summary of every recipe, aligned."""
-    rows = [("recipe", "stages", "profiles", "summary")]
+def listing(file: Path) -> str:
+    """Name, steps, profiles and summary of every recipe, aligned."""
+    rows = [("recipe", "steps", "profiles", "summary")]
     for name, table in read_file(file).items():
-        stages = " ".join(stage.name for stage in STAGES if stage.table in table or stage.name in ALWAYS)
-        rows.append((name, stages, " ".join(profiles(table)), str(table.get("summary", ""))))
+        rows.append((name, " ".join(name_steps(table, file)), " ".join(profiles(table)), str(table.get("summary", ""))))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]]).rstrip() for row in rows
     )
+
+
+def name_steps(table: dict[str, Any], file: Path) -> list[str]:
+    """The steps of a raw recipe table: those that it lists, or those of its tables in their order."""
+    if isinstance(table.get("steps"), dict):
+        return list(table["steps"])
+    home = file.resolve().parent
+    kinds = {kind for name, kind in stage_tables(home).items() if name in table} | set(ALWAYS)
+    return sorted(kinds, key=lambda kind: (load("stages", kind, home).PLACE, kind))
 
 
 def resolved(recipe):

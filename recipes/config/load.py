@@ -10,17 +10,24 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from recipes.base.errors import ConfigErrors, RecipeError
 from recipes.base.places import ROOT
 from recipes.base.redact import mask
+from recipes.base.table import Table
 from recipes.base.toml import toml_table, toml_value
+from recipes.config.conflicts import find_conflicts
 from recipes.config.describe import allowed, choices, descend
-from recipes.config.schema import DEFAULT_PROFILE, OPTIONAL, TABLES, Head, Model, Recipe
-from recipes.config.validate import cross_checks, nearest
+from recipes.config.schema import DEFAULT_PROFILE, Head, Model, Recipe, Step
+from recipes.config.slots import find, find_one, list_beside, list_own, load_source
+from recipes.config.slots import load as load_slot
+from recipes.config.validate import find_place_conflicts, nearest
 
+ALWAYS = ("data", "evaluate")  # stages of every recipe
 BUILDERS = ROOT / "data_builders"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -97,6 +104,21 @@ def load(file, name, profile=None, sets=(), here=True):
     return chosen
 
 
+@dataclass(frozen=True)
+class StepDraft:
+    """A step whose settings are not typed yet; `place` is the dotted place of its table, for messages."""
+
+    name: str
+    kind: str
+    module: ModuleType
+    settings: Any
+    place: str
+    inputs: tuple[str, ...]
+    measured: bool = True
+    builder: str = ""
+    missing: bool = False
+
+
 @dataclass
 class Draft:
     """A recipe table being put together; remembers where every value came from and collects the problems."""
@@ -124,7 +146,8 @@ class Draft:
     def _overlay(self, table, overlay, prefix, origin):
         for key, value in overlay.items():
             dotted = prefix + key
-            if isinstance(value, dict) and isinstance(table.get(key), dict):
+            below = table.get(key)
+            if isinstance(value, dict) and isinstance(below, dict) and not is_other_method(below, value):
                 self._overlay(table[key], value, dotted + ".", f"{origin}.{key}")
             else:
                 table[key] = copy.deepcopy(value)
@@ -158,6 +181,9 @@ class Draft:
                 self.origins[dotted] = "--set"
                 self.problem(dotted, f"{'.'.join(parents[: depth + 1])} is a value, not a table", toml_value(value))
                 return
+        if last == "use" and table.get("use") != value:  # the keys of another method, but for those set here, go
+            for key in [key for key in table if self.origins.get(".".join([*parents, key])) != "--set"]:
+                del table[key]
         table[last] = value
         self.origins[dotted] = "--set"
 
@@ -178,69 +204,189 @@ class Draft:
             RecipeError(f"{dotted}: {what}", where=where, got=got and mask(got, dotted), allowed=allowed, fix=fix)
         )
 
-    def validate(self, here):
-        """The typed recipe, or None where there are problems. An optional table set to false is left out."""
-        self.table = {key: value for key, value in self.table.items() if key not in OPTIONAL or value is not False}
-        head = {key: value for key, value in self.table.items() if key not in TABLES and key != "data"}
-        valid = {"head": self._table(Head, head, ""), "data": self._data()}
-        for key, model in TABLES.items():
-            if key in self.table:
-                valid[key] = self._table(model, self.table[key], key)
-            elif key == "model":
-                valid[key] = Model()
-            else:
-                valid[key] = None
-                if key in OPTIONAL:
-                    continue
-                needed = " (rl starts from the model that sft leaves)" if key == "sft" and "rl" in self.table else ""
-                self.problem(key, f"the table is missing{needed}", fix=f"add [{self.name}.{key}]")
+    def validate(self, here: bool) -> Recipe | None:
+        """The typed recipe, or None where there are problems. A table set to false is left out."""
+        self.table = {key: value for key, value in self.table.items() if value is not False}
+        kinds = stage_tables(self.home)
+        raw = {key: self.table[key] for key in kinds if key in self.table}
+        named = self.table.get("steps")
+        scalars = {key: value for key, value in self.table.items() if key not in (*kinds, "model", "data", "steps")}
+        head = self._table(Head, scalars, "")
+        model = self._table(Model, self.table.get("model", {}), "model")
+        drafts = self._named_steps(named, kinds) if isinstance(named, dict) else self._default_steps(raw, kinds)
+        if named is not None and not isinstance(named, dict):
+            self.problem("steps", "must be tables", toml_value(named), f"[{self.name}.steps.NAME]")
+        steps = self._typed_steps(drafts, head.builder if head else "")
+        if isinstance(named, dict):
+            self._unused_tables(raw, drafts, kinds)
         broken = set(self.broken)
-
-        def cross_problem(dotted, *words, involves=()):
-            if broken.isdisjoint({dotted, *involves}):
-                self.problem(dotted, *words)
-
-        cross_checks(valid, cross_problem, here)
-        if self.problems:
+        known = tuple(step for step in steps if step is not None)
+        if model is not None:
+            for conflict in (*find_conflicts(known, model), *find_place_conflicts(known, model, here)):
+                if conflict.key not in broken and ".".join(conflict.key.split(".")[:2]) not in broken:
+                    self.problem(conflict.key, conflict.reason, conflict.got, conflict.instead, conflict.fix)
+        if self.problems or head is None or model is None:
             return None
-        tables = {key: valid[key] for key in ("data", *TABLES)}
-        return Recipe(name=self.name, profile=self.profile, file=self.file, **dict(valid["head"]), **tables)
+        return Recipe(
+            name=self.name,
+            profile=self.profile,
+            file=self.file,
+            summary=head.summary,
+            builder=head.builder,
+            seed=head.seed,
+            model=model,
+            steps=known,
+            explicit=isinstance(named, dict),
+        )
 
-    def _data(self):
-        """The builder's own Spec for [data]; None where the builder or the table is wrong."""
-        builder, table = self.table.get("builder"), self.table.get("data", {})
-        if not isinstance(builder, str):
-            return None  # the head's own check reports it
+    @property
+    def home(self) -> Path:
+        """The folder of the recipe file, in which methods and stages may lie."""
+        return self.file.resolve().parent
+
+    def _default_steps(self, raw: dict[str, Any], kinds: dict[str, str]) -> list[StepDraft]:
+        """The chain that the tables of a recipe stand for: data, then each stage that has a table, by its place."""
+        modules = {kind: load_slot("stages", kind, self.home) for table, kind in kinds.items() if table in raw}
+        modules |= {kind: load_slot("stages", kind, self.home) for kind in ALWAYS}
+        chain = sorted(modules, key=lambda kind: (modules[kind].PLACE, kind))
+        tables = {kind: table for table, kind in kinds.items()}
+        drafts: list[StepDraft] = []
+        for kind in chain:
+            module = modules[kind]
+            unread = getattr(module, "UNREAD", ())
+            before = [one.name for one in drafts if one.kind not in unread]
+            if module.LEAVES != "scores":  # only an evaluation looks at all that was made
+                before = [name for name in before if modules[name].LEAVES in ("rows", "model")][-1:]
+            table = tables.get(kind, kind)
+            settings = self.table.get("data", {}) if kind == "data" else raw.get(table, {})
+            missing = kind != "data" and table not in raw
+            drafts.append(StepDraft(kind, kind, module, settings, table, tuple(before), missing=missing))
+        if not any(module.LEAVES == "model" for module in modules.values()):
+            self.problem("sft", "the table is missing: no stage trains a model", fix=f"add [{self.name}.sft]")
+        return drafts
+
+    def _named_steps(self, named: dict[str, Any], kinds: dict[str, str]) -> list[StepDraft]:
+        """The steps that `[NAME.steps]` lists, in the order of the file."""
+        tables, drafts = {kind: table for table, kind in kinds.items()}, []
+        for name, own in named.items():
+            place = f"steps.{name}"
+            if own is False:
+                continue
+            if not isinstance(own, dict):
+                self.problem(place, "must be a table", toml_value(own), f"[{self.name}.{place}]")
+                continue
+            own = dict(own)
+            kind, inputs = own.pop("use", name), own.pop("inputs", None)
+            measured, builder = own.pop("measured", True), own.pop("builder", "")
+            module = self._stage_module(place, kind)
+            if module is None:
+                continue
+            if module.__name__.rpartition(".")[2] != kind and not getattr(module, "LEAVES", ""):
+                own, kind = {"method": own | {"use": kind}}, "edit"
+                module = load_slot("stages", "edit")
+            if inputs is None:
+                scores = module.LEAVES == "scores"
+                inputs = [one.name for one in drafts] if scores else [one.name for one in drafts][-1:]
+                inputs = [] if kind == "data" else inputs
+            unknown = [one for one in inputs if one not in {draft.name for draft in drafts}]
+            if unknown or not isinstance(inputs, list):
+                allowed = ", ".join(draft.name for draft in drafts) or "(none: it is the first)"
+                self.problem(f"{place}.inputs", "no such step before this one", toml_value(inputs), allowed)
+                continue
+            table = tables.get(kind, kind)
+            shared = self.table.get("data" if kind == "data" else table, {})
+            shared = shared if isinstance(shared, dict) else {}
+            settings = overlaid(shared, own)
+            where = table if not own and shared else place
+            draft = StepDraft(name, kind, module, settings, where, tuple(inputs), bool(measured), builder)
+            if self._rows_are_clear(draft, drafts):
+                drafts.append(draft)
+        return drafts
+
+    def _stage_module(self, place: str, kind: object) -> ModuleType | None:
+        """The module of a stage, or of a method of the slot `edit`, which the stage of that name carries out."""
+        for slot in ("stages", "edit"):
+            if isinstance(kind, str) and find_one(slot, kind, self.home) is not None:
+                return self._module(slot, kind, f"{place}.use")
+        names = [*find("stages", self.home), *find("edit", self.home)]
+        self.problem(f"{place}.use", "no such stage", toml_value(kind), ", ".join(names), nearest(kind, names))
+        return None
+
+    def _rows_are_clear(self, draft: StepDraft, before: list[StepDraft]) -> bool:
+        """Whether a step names one folder of rows at most, but for the stage `rows`, which puts several together."""
+        kinds = {one.name: one.module.LEAVES for one in before}
+        rows = [name for name in draft.inputs if kinds[name] == "rows"]
+        if len(rows) < 2 or draft.kind == "rows":
+            return True
+        self.problem(
+            f"steps.{draft.name}.inputs",
+            "several inputs have rows",
+            ", ".join(rows),
+            "one of them",
+            f'put a step before: [{self.name}.steps.both] use = "rows", inputs = {toml_value(rows)}',
+        )
+        return False
+
+    def _unused_tables(self, raw: dict[str, Any], drafts: list[StepDraft], kinds: dict[str, str]) -> None:
+        used = {draft.kind for draft in drafts}
+        for table in raw:
+            if kinds[table] not in used:
+                allowed = ", ".join(draft.name for draft in drafts)
+                self.problem(table, "no step of [steps] reads this table", f"[{self.name}.{table}]", allowed)
+
+    def _typed_steps(self, drafts: list[StepDraft], builder: str) -> list[Step | None]:
+        return [self._typed_step(draft, builder) for draft in drafts]
+
+    def _typed_step(self, draft: StepDraft, builder: str) -> Step | None:
+        chosen = (draft.builder or builder) if draft.kind == "data" else ""
+        if draft.kind == "data":
+            settings = self._data(chosen, draft)
+        elif draft.missing:
+            self.problem(draft.place, "the table is missing", fix=f"add [{self.name}.{draft.place}]")
+            settings = None
+        else:
+            settings = self._table(draft.module.Config, draft.settings, draft.place)
+        if settings is None:
+            return None
+        return Step(draft.name, draft.kind, draft.module, settings, draft.place, draft.inputs, draft.measured, chosen)
+
+    def _data(self, builder: str, draft: StepDraft) -> Any:
+        """The builder's own Spec for its table; None where the builder or the table is wrong."""
+        place = "builder" if draft.place == "data" else f"{draft.place}.builder"
         if builder not in builders():
-            self.problem(
-                "builder",
-                "no such builder",
-                toml_value(builder),
-                ", ".join(builders()) or "(none)",
-                nearest(builder, builders()),
-            )
+            near, allowed = nearest(builder, builders()), ", ".join(builders()) or "(none)"
+            what = "no such builder" if builder else "is missing"
+            self.problem(place, what, toml_value(builder) if builder else "nothing", allowed, near)
             return None
         try:
             spec = importlib.import_module(f"data_builders.{builder}.spec").Spec
         except (ImportError, AttributeError) as error:
             self.problem(
-                "builder",
+                place,
                 "its spec.py cannot be used",
                 f"{type(error).__name__}: {error}",
                 f"data_builders/{builder}/spec.py with a pydantic class Spec",
             )
             return None
-        return self._table(spec, table, "data")
+        return self._table(spec, draft.settings, draft.place)
 
-    def _table(self, model, table, prefix, noted=frozenset()):
+    def _table(self, model: type[Table], table: Any, prefix: str, noted: frozenset = frozenset()) -> Any:
         """The typed table; None where nothing valid remains.
 
         Wrong keys are noted and left out, so that the other keys still get their cross checks; a key in `noted`, which
-        was left out so, is not missed.
+        was left out so, is not missed. Tables of methods are typed by the files that they name.
         """
         if not isinstance(table, dict):
             self.problem(prefix, "must be a table", toml_value(table), f"[{self.name}.{prefix}]")
             return None
+        slots = {key: about for key, about in slot_fields(model).items() if key in table}
+        methods = {key: self._methods(about, table[key], f"{prefix}.{key}") for key, about in slots.items()}
+        table = {key: value for key, value in table.items() if key not in slots}
+        found = self._plain_table(model, table, prefix, noted)
+        valid = {key: value for key, value in methods.items() if value is not None}
+        return found.model_copy(update=valid) if found is not None and valid else found
+
+    def _plain_table(self, model: type[Table], table: dict[str, Any], prefix: str, noted: frozenset) -> Any:
         try:
             # strict whatever a builder's Spec says; as JSON, because an array may then still become a tuple
             return model.model_validate_json(json.dumps(table, default=str), strict=True)
@@ -253,17 +399,61 @@ class Draft:
             wrong = frozenset(e["loc"][0] for e in found if e["loc"])
             rest = {key: value for key, value in table.items() if key not in wrong}
             return (
-                self._table(model, rest, prefix, noted | wrong)
+                self._plain_table(model, rest, prefix, noted | wrong)
                 if len(rest) < len(table) and not any(e["type"] == "missing" for e in found)
                 else None
             )
+
+    def _methods(self, about: dict[str, Any], table: Any, prefix: str) -> Any:
+        """The typed table of one method, or {label: table} where a field holds several; None where it is wrong."""
+        if not isinstance(table, dict):
+            self.problem(prefix, "must be a table", toml_value(table), f"[{self.name}.{prefix}]")
+            return None
+        if not about.get("many"):
+            return self._method(about["slot"], table, prefix, about["default"])
+        found = {}
+        for label, inner in table.items():
+            if inner is False:
+                continue
+            if not isinstance(inner, dict):
+                self.problem(
+                    f"{prefix}.{label}", "must be a table", toml_value(inner), f"[{self.name}.{prefix}.{label}]"
+                )
+                continue
+            found[label] = self._method(about["slot"], inner, f"{prefix}.{label}", label)
+        return {label: inner for label, inner in found.items() if inner is not None}
+
+    def _method(self, slot: str, table: dict[str, Any], prefix: str, default: str) -> Any:
+        name = table.get("use", default)
+        module = self._module(slot, name, prefix if "use" not in table else f"{prefix}.use")
+        return module and self._table(module.Config, table | {"use": name}, prefix)
+
+    def _module(self, slot: str, name: object, place: str) -> ModuleType | None:
+        """The module of a method; None, with the problem noted, where there is none or it cannot be imported."""
+        if not isinstance(name, str) or find_one(slot, name, self.home) is None:
+            names = list(find(slot, self.home))
+            what = f"no method of the slot {slot} has this name"
+            self.problem(place, what, toml_value(name), ", ".join(names) or "(none)", nearest(name, names))
+            return None
+        try:
+            module = load_slot(slot, name, self.home)
+        except Exception as error:
+            source = find_one(slot, name, self.home)
+            got = f"{type(error).__name__}: {error}"
+            self.problem(place, "its file cannot be imported", got, f"a file of the slot {slot}: {source.origin}")
+            return None
+        lacking = [part for part in ("Config",) if slot != "stages" and not hasattr(module, part)]
+        if lacking:
+            self.problem(place, f"its file has no {lacking[0]}", str(module.__file__), "see docs/methods.md")
+            return None
+        return module
 
     def _invalid(self, model, error, prefix):
         parts = [prefix, *map(str, error["loc"])] if prefix else [str(part) for part in error["loc"]]
         dotted = ".".join(parts)
         fields, field = descend(model, error["loc"])
         if error["type"] == "extra_forbidden":
-            names = [*fields, *([] if prefix else ["data", *TABLES, "profiles"])]
+            names = [*fields, *([] if prefix else ["data", "model", *stage_tables(self.home), "steps", "profiles"])]
             self.problem(dotted, "unknown key", toml_value(error["input"]), ", ".join(names), nearest(parts[-1], names))
         elif error["type"] == "missing":
             self.problem(dotted, "is missing", "nothing", allowed(field), field and field.description)
@@ -274,12 +464,47 @@ class Draft:
             self.problem(dotted, what, toml_value(got) if error["loc"] else None, allowed(field), near)
 
 
-def as_toml(recipe):
+def slot_fields(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
+    """{key: what `slots.one_of` or `slots.many_of` said of it} of the fields that hold methods."""
+    extras = {key: about.json_schema_extra for key, about in model.model_fields.items()}
+    return {key: extra for key, extra in extras.items() if isinstance(extra, dict) and "slot" in extra}
+
+
+def stage_tables(home: Path) -> dict[str, str]:
+    """{table of a recipe: stage} of every stage but `data`, whose table is the builder's."""
+    found = {}
+    for kind, source in (list_beside("stages", home) | list_own("stages")).items():
+        if kind != "data":
+            found[getattr(load_source(source), "TABLE", kind)] = kind
+    return found
+
+
+def overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """One raw table over another. A table that names another method than the one below takes its whole place."""
+    found = copy.deepcopy(below)
+    for key, value in above.items():
+        under = found.get(key)
+        same = isinstance(value, dict) and isinstance(under, dict) and not is_other_method(under, value)
+        found[key] = overlaid(under, value) if same else copy.deepcopy(value)
+    return found
+
+
+def is_other_method(below: dict[str, Any], above: dict[str, Any]) -> bool:
+    """Whether a table names by `use` another method than the one below it."""
+    return "use" in above and above["use"] != below.get("use")
+
+
+def as_toml(recipe: Recipe) -> str:
     """The resolved recipe as one TOML table without profiles; running it gives the same fingerprints."""
-    tables = {
-        key: getattr(recipe, key).model_dump(mode="json")
-        for key in ("data", *TABLES)
-        if getattr(recipe, key) is not None
-    }
     head = {"summary": recipe.summary, "builder": recipe.builder, "seed": recipe.seed}
-    return toml_table(recipe.name, {**head, **tables})
+    head = {key: value for key, value in head.items() if value != ""}
+    tables: dict[str, Any] = {"model": recipe.model.model_dump(mode="json")}
+    steps: dict[str, Any] = {}
+    for step in recipe.steps:
+        settings = step.settings.model_dump(mode="json")
+        if not recipe.explicit:
+            tables[getattr(step.module, "TABLE", step.kind)] = settings
+            continue
+        about = {"use": step.kind, "inputs": list(step.inputs), "measured": step.measured, "builder": step.builder}
+        steps[step.name] = {key: value for key, value in about.items() if value not in ("", [], True)} | settings
+    return toml_table(recipe.name, {**head, **tables, **({"steps": steps} if steps else {})})

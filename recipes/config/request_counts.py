@@ -55,9 +55,9 @@ def tasks_of(names):
 
 def warnings(recipe):
     """What may stand, but ought to be known before a run: published items that no row has been compared with."""
-    found = tasks_of((*recipe.eval.tasks, *recipe.eval.general))
+    found = tasks_of((*recipe.settings("evaluate").tasks, *recipe.settings("evaluate").general))
     public = [task for task, table in found.items() if given_of(table)["source"] not in ("recipe", "general")]
-    if public and getattr(recipe.data, "benchmarks", None) == ():
+    if public and getattr(recipe.settings("data"), "benchmarks", None) == ():
         yield (
             f"{', '.join(public[:3])}{' …' if len(public) > 3 else ''} are evaluated and data.benchmarks is empty: "
             "no row is compared with their items, so a score may be remembered"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import jinja2
 
-from recipes.artifacts.stage_specs import EvaluateStage
+from recipes.artifacts.steps import spec_of
 from recipes.base.errors import RecipeError
 from recipes.base.runtime import Runtime
-from recipes.config.schema import Eval, Model
+from recipes.config.schema import Model
 from recipes.lab import build
 from recipes.lab.options import LENGTH, ROWS, SEED
 from recipes.lab.tokenizer import SAMPLE
@@ -30,7 +30,7 @@ def measure(folder: Path, runtime: Runtime) -> list[dict]:
     from recipes.models import loader
     from recipes.models.lm_eval_model import make_scorer
 
-    spec = EvaluateStage(model=Model(name=str(folder.resolve())), eval=Eval(tasks=TASKS), seed=SEED)
+    spec = spec_of("evaluate", model=Model(name=str(folder.resolve())), eval=evaluate.Config(tasks=TASKS), seed=SEED)
     manager = TaskManager(
         include_path=str(evaluate.TASKS),
         include_defaults=False,

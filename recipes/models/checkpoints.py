@@ -1,37 +1,40 @@
-"""Load what a run left: the model of a stage, ready to answer. Used by `chat` and `export`."""
+"""The checkpoint of a finished step, ready to answer. Used by `chat` and `export`."""
 
-from pathlib import Path
+from typing import Any
 
 from recipes.artifacts import store
-from recipes.artifacts.lineage import TRAINED, start
+from recipes.artifacts.lineage import Inputs, list_models, start
+from recipes.artifacts.steps import line_of
 from recipes.base.errors import RecipeError
+from recipes.config.schema import Recipe
 
 
-def choose(job, wanted: str | None) -> tuple[str, dict[str, Path]]:
-    """(stage, {stage: artefact folder} up to it) for `wanted`, "base" or one of TRAINED; the last trained for None.
+def choose(job: Any, wanted: str | None) -> tuple[str, Inputs]:
+    """(step, the results that its model is made of) for `wanted`, "base" or a step; the last trained for None.
 
     Raises:
-        RecipeError: that stage has no finished result.
+        RecipeError: that step has no finished model.
     """
-    done = store.latest(job.home)
+    done, known = store.latest(job.home), {step.name: step for step in job.recipe.steps}
     if wanted == "base":
-        return "base", {}
-    stages = [stage for stage in TRAINED if stage in done]
-    if wanted is None and stages:
-        wanted = stages[-1]
-    if wanted not in stages:
+        return "base", Inputs({})
+    models = [name for name in list_models(done) if name in known]
+    if wanted is None and models:
+        wanted = models[-1]
+    if wanted not in models:
         raise RecipeError(
             "there is no such result yet",
             where=str(job.home),
-            got=wanted or "no trained stage",
-            allowed=", ".join(["base", *stages]),
+            got=wanted or "no trained step",
+            allowed=", ".join(["base", *models]),
             fix=job.command,
         )
-    return wanted, {stage: done[stage] for stage in stages[: stages.index(wanted) + 1]}
+    line = line_of(known[wanted], known)
+    return wanted, Inputs({name: done[name] for name in line}, {wanted: line})
 
 
-def load(recipe, done: dict[str, Path], rows=()):
-    """(model, its tokenizer, or its processor where any of `rows` has images) that the stages in `done` came to; the
+def load(recipe: Recipe, done: Inputs, rows: list[dict[str, Any]] = ()) -> tuple[Any, Any]:
+    """(model, its tokenizer, or its processor where any of `rows` has images) that the steps in `done` came to; the
     base model where there is none."""
     from recipes.models import loader, vision
 
@@ -41,7 +44,7 @@ def load(recipe, done: dict[str, Path], rows=()):
     return model.eval(), reader
 
 
-def reply(model, reader, rows: list[dict], limit: int) -> list[str]:
+def reply(model: Any, reader: Any, rows: list[dict[str, Any]], limit: int) -> list[str]:
     """Greedy replies, at most `limit` tokens each, to rows with a prompt (chat messages) and perhaps images, in one
     batch."""
     import torch

@@ -65,7 +65,7 @@ def trainable(judge, rank: int, alpha: float):
 
 def load_reranker(model, done: dict[str, Path]):
     """The judge that the stage rerank left, ready to score."""
-    return PeftModel.from_pretrained(judge_of(model, done), str(done["rerank"] / "adapter")).eval()
+    return PeftModel.from_pretrained(judge_of(model, done), str(done["rerank"] / "reranker")).eval()
 
 
 def text_of(tokenizer, prompt: list[dict], reply: str) -> str:

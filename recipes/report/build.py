@@ -43,7 +43,7 @@ def write_report(run_dirs: dict[str, Path], out: Path, context: dict[str, Any]) 
         "buckets": _by_bucket(entries, evaluation),
         "entries": entries,
         "nodes": trace(entries, run_dirs.get("data")),
-        "curves": sections.curves(run_dirs),
+        "curves": sections.curves(manifests),
         "sampled": sections.sampled(evaluation),
         "observed": sections.observed(evaluation),
         "data": sections.data_section(run_dirs.get("data")),

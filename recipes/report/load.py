@@ -32,6 +32,8 @@ class Manifest:
     predicted: dict[str, float]  # empty when nothing was predicted
     provenance: dict[str, Any]
     peak_gpu_bytes: int | None = None  # absent where no GPU was used
+    kind: str = ""  # of the step: the stage that carried it out
+    title: str = ""  # of a step that trains
 
     @property
     def seed(self) -> Any:
@@ -120,6 +122,8 @@ def load_manifest(artefact: Path) -> Manifest:
         predicted=raw.get("predicted") or {},
         provenance=raw.get("provenance") or {},
         peak_gpu_bytes=raw.get("peak_gpu_bytes"),
+        kind=str(raw.get("kind") or raw.get("stage", "?")),
+        title=str(raw.get("title", "")),
     )
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from data_builders.core.ledger import unbalanced
-from recipes.config.stage_list import STAGES
 from recipes.report import stats
 from recipes.report.charts import Curve
 from recipes.report.jsonfiles import read_json, read_rows
@@ -123,18 +122,20 @@ class Cost:
     tokens: int | None
 
 
-def curves(folders: dict[str, Path]) -> dict[str, list[Curve]]:
+def curves(manifests: dict[str, Manifest]) -> dict[str, list[Curve]]:
     """Stage title -> curves, for every training stage that left a training.jsonl."""
     found = {}
-    for stage in [stage for stage in STAGES if stage.title]:
-        rows = list(read_rows(folders[stage.name] / "training.jsonl")) if stage.name in folders else []
+    for name, manifest in manifests.items():
+        if not manifest.title:
+            continue
+        rows = list(read_rows(manifest.path / "training.jsonl"))
         drawn = [
             Curve(name, note, points, share)
             for key, (name, note, share) in QUANTITIES.items()
             if len(points := tuple(_points(rows, key))) > 1
         ]
         if drawn:
-            found[stage.title] = drawn
+            found[manifest.title if name == manifest.kind else f"{manifest.title}: {name}"] = drawn
     return found
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from recipes.config.stage_list import STAGES
 from recipes.report import stats
 from recipes.report.answers import Answers, Model
 from recipes.report.formats import plain_percent, points
 from recipes.report.load import Evaluation, Task
 
 BETTER, SAME, WORSE, OPEN = "better", "no worse", "worse", "cannot tell"
-STAGE_NAMES = {stage.name: stage.title.lower() for stage in STAGES if stage.measured}
+STAGE_NAMES = {"cpt": "continued pre-training", "sft": "supervised tuning", "rl": "reinforcement"}  # as sentences say
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,78 @@ LoRA is merged into the unquantised weights at the end, so that later stages sta
 
 import math
 import random
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SerializeAsAny
 
 from data_builders.core.table import general_rows
 from data_builders.sources.reader import count_tokens
 from recipes.artifacts.forecasts import Work
+from recipes.artifacts.lineage import MODEL_FILES, start
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import iterate_jsonl
+from recipes.config.conflicts import Conflict, Scope, find_training_conflicts
+from recipes.config.schema import Training
+from recipes.config.slots import Method, module_of, name_of, one_of
 
-VERSION = 1
-READS = {"data": ["cpt.jsonl"]}
+VERSION = 2
+PLACE = 20
+LEAVES = "model"
+MERGES = True  # what follows starts from a whole model
+TITLE = "Continued pre-training"
 DOCUMENT_TOKENS = 400  # first guess, until the data exists
 PILOT_BLOCKS = 24
+
+
+class Config(Training):
+    """Continued pre-training: every token of running text is learnt. It leaves a whole model: an adapter is
+    merged at the end (arXiv 2408.15545)."""
+
+    adapter: SerializeAsAny[Method] = one_of("adapters", "full")
+    epochs: float = Field(1.0, gt=0, description="passes over the text")
+    learning_rate: float = Field(1e-5, gt=0, le=1, description="peak of the schedule")
+    max_length: int = Field(2048, ge=8, description="tokens of a block; texts are joined and cut into blocks")
+    batch_tokens: int = Field(65536, ge=1, description="tokens per optimizer step")
+    weight_decay: float = Field(0.1, ge=0, le=1, description="AdamW, per step, times the learning rate")
+    general: str = Field(
+        "embedded",
+        pattern=r"^(embedded|[./~].*)$",
+        examples=["embedded"],
+        description='"embedded", or a JSONL file (./x, /x, ~/x) of rows with text, or with prompt and completion',
+    )
+    general_share: float = Field(0.0, ge=0, lt=1, description="share of the tokens that are general text; paper: 0.465")
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Files from outside that decide the result."""
+        return {"general": general_rows(self)} if self.general_share else {}
+
+
+CONFLICTS = [
+    ("cpt.batch_tokens=100", "cpt.batch_tokens"),
+    ("model.quantization=nf4 cpt.epochs=1", "model.quantization"),
+    ("cpt.adapter.use=loramoe", "cpt.adapter"),
+]
+
+
+def find_conflicts(own: Config, scope: Scope) -> Iterator[Conflict]:
+    """An adapter of this stage has to be mergeable."""
+    yield from find_training_conflicts(own, scope)
+    if not getattr(module_of(own.adapter), "MERGEABLE", True):
+        reason = f"{name_of(own.adapter)} cannot be merged, and this stage leaves a whole model"
+        yield scope.conflict("adapter", reason, 'use = "full" or "lora"')
+
+
+def list_reads(spec: Any) -> dict[str, list[str]]:
+    """Files of the inputs that decide the result."""
+    return {"rows": ["cpt.jsonl"], "models": MODEL_FILES}
+
+
+def name_rows(spec: Any) -> str:
+    """Stem of the file of rows that the step learns."""
+    return "cpt"
 
 
 def forecast(spec, counts: dict, runs: Path) -> Work:
@@ -38,7 +98,7 @@ def forecast(spec, counts: dict, runs: Path) -> Work:
         rows=documents,
         steps=max(1, math.ceil(tokens * cpt.epochs / cpt.batch_tokens)),
         tokens=round(tokens * cpt.epochs),
-        notes=f"{cpt.method}, {cpt.epochs:g} epochs",
+        notes=f"{name_of(cpt.adapter)}, {cpt.epochs:g} epochs",
     )
 
 
@@ -74,11 +134,11 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     tokenizer = loader.load_tokenizer(spec.model)
     blocks, told = read_blocks(spec, tokenizer, inputs["data"])
     with runtime.bar("cpt", 0, "steps") as bar:
-        trainer = make_trainer(spec, blocks, tokenizer, out)
+        trainer = make_trainer(spec, load_start(spec, inputs, training=True), blocks, tokenizer, out)
         trainer.add_callback(training.Watch(bar, "cpt"))
         with vision_tower.untouched(trainer.model, spec.model.vision):
             seconds = training.train(trainer, out)
-    save(spec, trainer.model, tokenizer, out)
+    save(spec, inputs, trainer.model, tokenizer, out)
     history = training.write_history(
         trainer,
         out,
@@ -159,48 +219,50 @@ def joined(texts: list[list[int]], size: int, seed: int) -> list[list[int]]:
     return [stream[start : start + size] for start in range(0, len(stream), size)]
 
 
-def make_trainer(spec, blocks: list[list[int]], tokenizer, out: Path):
+def make_trainer(spec: Any, base: Any, blocks: list[list[int]], tokenizer: Any, out: Path) -> Any:
     """TRL's SFTTrainer over blocks of tokens, with cpt.batch_tokens tokens a step."""
     from datasets import Dataset
-    from peft import LoraConfig
     from transformers import set_seed
     from trl import SFTConfig, SFTTrainer
 
     from recipes.models import loader, training, vision_tower
 
     cpt = spec.cpt
-    base = loader.load_base(spec.model, training=True)
     vision_tower.freeze(base, spec.model.vision)
-    if cpt.method == "full":
+    if name_of(cpt.adapter) == "full":
         base = loader.every_weight(base, spec.model)
+    target = vision_tower.adapter_targets(base, getattr(cpt.adapter, "target", ("all-linear",)), spec.model.vision)
     per_step = max(1, min(len(blocks), round(cpt.batch_tokens / cpt.max_length)))
     set_seed(spec.seed)
     arguments = SFTConfig(**training.text_arguments(cpt, per_step, cpt.max_length, spec.seed, out))
-    lora = LoraConfig(
-        r=cpt.rank,
-        lora_alpha=cpt.alpha,
-        target_modules=vision_tower.adapter_targets(base, cpt.target, spec.model.vision),
-        task_type="CAUSAL_LM",
-    )
     return training.build(
         SFTTrainer,
         base,
         args=arguments,
         train_dataset=Dataset.from_dict({"input_ids": blocks}),
         processing_class=tokenizer,
-        peft_config=lora if cpt.method == "lora" else None,
+        peft_config=module_of(cpt.adapter).make_config(cpt.adapter, target),
     )
 
 
-def save(spec, model, tokenizer, out: Path) -> None:
+def load_start(spec: Any, inputs: dict[str, Path], training: bool) -> Any:
+    """The base, or what earlier steps made of it; their adapter is merged into it."""
+    from recipes.models import loader
+
+    whole, adapter = start(spec.model, inputs)
+    model = loader.load_reached(whole, adapter, training=training)
+    return model if adapter is None else model.merge_and_unload()
+
+
+def save(spec: Any, inputs: dict[str, Path], model: Any, tokenizer: Any, out: Path) -> None:
     """Write model/: the trained weights, or the unquantised base with the adapter merged into it."""
     from recipes.models import loader, training
 
-    if spec.cpt.method == "lora":
+    if name_of(spec.cpt.adapter) != "full":
         adapter = out / training.CHECKPOINTS / "adapter"
         model.save_pretrained(str(adapter))
-        plain = spec.model.model_copy(update={"quantization": "none"})
-        model = loader.load_reached(plain, adapter).merge_and_unload()
+        plain = spec.model_copy(update={"model": spec.model.model_copy(update={"quantization": "none"})})
+        model = loader.load_adapters(load_start(plain, inputs, training=False), {"default": adapter}).merge_and_unload()
     loader.stop_with(tokenizer, model)
     training.save_result(model, out / "model")
     tokenizer.save_pretrained(str(out / "model"))
@@ -223,7 +285,7 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     blocks = blocks[:PILOT_BLOCKS]
     short = spec.model_copy(update={"cpt": spec.cpt.model_copy(update={"epochs": 1.0})})
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(short, blocks, tokenizer, Path(folder))
+        trainer = make_trainer(short, load_start(spec, inputs, training=True), blocks, tokenizer, Path(folder))
         trainer.args.save_strategy = "no"
         began = time.monotonic()
         trainer.train()

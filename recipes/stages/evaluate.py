@@ -6,28 +6,80 @@ test.jsonl ──► lm-eval tasks ──► one loaded model, adapters switched
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SerializeAsAny
 
 from recipes.artifacts.forecasts import Work
-from recipes.artifacts.lineage import TRAINED, reads_models, start
+from recipes.artifacts.lineage import MODEL_FILES, list_models, start
 from recipes.base.errors import RecipeError
 from recipes.base.places import ROOT
+from recipes.base.table import Table, runtime_field
+from recipes.config.conflicts import Conflict, Scope
 from recipes.config.request_counts import replies_to, tasks_of
-from recipes.config.stage_list import STAGES
+from recipes.config.schema import Names
+from recipes.config.slots import Method, many_of
+from recipes.config.validate import known_tasks, nearest
 
-VERSION = 4
-READS = {"data": ["test.jsonl", "sft.jsonl", "rules.jsonl"], "rerank": ["adapter/*"]} | reads_models("evaluate")
-UNMEASURED = [stage.name for stage in STAGES if not stage.measured]  # no model to be asked, or a step on the way to one
+VERSION = 5
+PLACE = 90
+TABLE = "eval"  # of the recipe
+LEAVES = "scores"
+ALWAYS = True  # part of every recipe
 TASKS = ROOT / "eval" / "tasks"
 REQUEST_TOKENS, SHOT_TOKENS = 200, 150  # prompt and reply, and an example, with padding: guesses until a run is known
 
 
+class Config(Table):
+    """What is measured, and the statistics of the verdict."""
+
+    tasks: Names = Field(min_length=1, description="lm-eval tasks of the recipe's own field")
+    general: Names = Field((), description="lm-eval tasks of general ability, for retention")
+    fewshot: int = Field(4, ge=0, description="examples for the few-shot base; 0 leaves that model out")
+    batch_size: int = runtime_field(64, "prompts per generation call", ge=1)
+    max_new_tokens: int = Field(160, ge=1, description="tokens")
+    alpha: float = runtime_field(0.05, "error level of the tests, after Holm", gt=0, lt=1)
+    margin: float = runtime_field(0.05, "non-inferiority margin of retention, a share of 1", gt=0, lt=1)
+    infer: dict[str, SerializeAsAny[Method]] = many_of("infer")
+    probe: dict[str, SerializeAsAny[Method]] = many_of("probe")
+
+
+CONFLICTS = [
+    ('eval.tasks=["no_such_task"]', "eval.tasks"),
+    ('eval.tasks=["analogseeker_knowledge","analogseeker_knowledge"]', "eval.tasks"),
+    ('eval.general=["analogseeker_knowledge"]', "eval.general"),
+]
+
+
+def find_conflicts(own: Config, scope: Scope) -> Iterator[Conflict]:
+    """Tasks that there are, each once."""
+    for key in ("tasks", "general"):
+        names = getattr(own, key)
+        for number, name in enumerate(names):
+            if name not in known_tasks():
+                allowed = ", ".join(sorted(known_tasks()))
+                fix = nearest(name, known_tasks())
+                yield scope.conflict(key, f"no task {name!r} under eval/tasks", allowed, name, fix)
+            if name in names[:number]:
+                yield scope.conflict(key, f"task {name!r} is listed twice", "each task once", name)
+    for name in dict.fromkeys(own.general):
+        if name in own.tasks:
+            instead = "a task measures the recipe's field or retention, not both"
+            yield scope.conflict("general", f"task {name!r} is in tasks too", instead, name)
+
+
+def list_reads(spec: Any) -> dict[str, list[str]]:
+    """Files of the inputs that decide the result."""
+    return {"rows": ["test.jsonl", "sft.jsonl", "rules.jsonl"], "models": MODEL_FILES, "reranker": ["reranker/*"]}
+
+
 def forecast(spec, counts: dict, runs: Path) -> Work:
-    """`counts["reads"]` names the stages before this one. Replies by rule are no work, and not counted."""
+    """`counts["models"]` names the models that are asked. Replies by rule are no work, and not counted."""
     asked, unknown = replies_to((*spec.eval.tasks, *spec.eval.general), counts)
-    own, models, shots = tasks_of(spec.eval.tasks), tuned(counts["reads"]), spec.eval.fewshot
+    own, models, shots = tasks_of(spec.eval.tasks), counts["models"], spec.eval.fewshot
     sampled = sum(asked[task] for task in own if kind_of(task) == "sampled")
     greedy = sum(asked[task] for task in own) - sampled
     general = sum(asked[task] for task in tasks_of(spec.eval.general))
@@ -72,7 +124,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         )
     if "sft" in inputs and (warning := too_short(spec, read_rows(inputs["data"] / "sft.jsonl"))):
         runtime.say(f"evaluate: {warning}")
-    judge = None
+    judge, asked = None, tuned(inputs)
     if any(name.endswith("_rerank") for name in domain):
         from recipes.models import loader, reranker
 
@@ -80,7 +132,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     variants = plan_variants(spec, inputs, manager, domain, general)
     tokens = 0
     for variant, scorer, base in loaded(spec, variants, inputs, out):
-        if variant["stage"] in inputs:
+        if variant["stage"] in asked:
             watch(spec, variant, scorer, base, inputs["data"], out)
         if judge is not None and "generate_until" not in vars(scorer):  # one scorer serves several variants
             reranker.picking(scorer, judge, loader.load_tokenizer(spec.model))
@@ -99,7 +151,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         "observed": {
             v["name"]: json.loads(observed_file(out, v).read_text(encoding="utf-8"))
             for v in variants
-            if v["stage"] in inputs
+            if v["stage"] in asked
         },
     }
     (out / "models.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
@@ -178,10 +230,11 @@ def plan_variants(spec, inputs: dict[str, Path], manager, domain: dict, general:
     return variants
 
 
-def tuned(inputs: Iterable[str]) -> list[str]:
-    """Of the names of inputs those that hold a model to be asked, in their order: stages of a run, or where methods are
-    compared on one base any names."""
-    return [name for name in inputs if name not in UNMEASURED]
+def tuned(inputs: Mapping[str, Path]) -> list[str]:
+    """Names of the inputs that hold a model to be asked, in their order."""
+    models = list_models(inputs)
+    asked = getattr(inputs, "asked", ())
+    return [name for name in models if not asked or name in asked]
 
 
 def rules(data: Path) -> dict[str, str]:
@@ -237,10 +290,7 @@ def loaded(spec, variants: list[dict], inputs: dict[str, Path], out: Path):
         return
     data = inputs["data"]
     reader = load_reader(spec.model, read_rows(data / "test.jsonl"))
-    reached = {
-        name: start(spec.model, inputs, name) if name in TRAINED else start(spec.model, {"sft": inputs[name]})
-        for name in tuned(inputs)
-    }
+    reached = {name: start(spec.model, inputs, name) for name in tuned(inputs)}
     adapters = {stage: adapter for stage, (whole, adapter) in reached.items() if whole == spec.model}
     base = loader.load_base(spec.model)
     model = loader.load_adapters(base, adapters) if adapters else base

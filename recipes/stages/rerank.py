@@ -1,19 +1,65 @@
 """A reranker: sampled replies of the supervised model, graded, train a judge that later picks one of several.
 
-rl.jsonl ──► sampled replies ──► grade(row, reply) ──► right or wrong ──► adapter/ (head and LoRA)
+rl.jsonl ──► sampled replies ──► grade(row, reply) ──► right or wrong ──► reranker/ (head and LoRA)
 """
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from pydantic import Field
 
 from recipes.artifacts.forecasts import Work
-from recipes.artifacts.lineage import reads_models, start
+from recipes.artifacts.lineage import MODEL_FILES, start
 from recipes.base.errors import RecipeError
+from recipes.base.table import Table, runtime_field
+from recipes.config.conflicts import Conflict, Scope
 
-VERSION = 2
-READS = {"data": ["rl.jsonl"]} | reads_models("rerank")
+VERSION = 3
+PLACE = 70
+LEAVES = "reranker"
+TITLE = "Reranker"
+UNREAD = ("rl",)  # kinds of steps before it whose models it does not get: it judges replies of the supervised model
 TOKENS = 140  # of a prompt and a reply: first guess until a run is known
 HELD_OUT = 8  # every eighth prompt is not trained on, and shows what picking is worth
+
+
+class Config(Table):
+    """A reranker that picks one of several sampled replies (ReFT, arXiv 2401.08967)."""
+
+    prompts: int = Field(256, ge=8, description="prompts of rl.jsonl that are answered for it")
+    samples: int = Field(8, ge=2, description="replies to each; ReFT: 100")
+    temperature: float = Field(1.0, gt=0, le=2, description="sampling temperature")
+    max_completion_length: int = Field(160, ge=1, description="tokens of a reply")
+    rank: int = Field(16, ge=1, description="LoRA rank of the reranker")
+    alpha: float = Field(32.0, gt=0, description="LoRA scale; the update is multiplied by alpha / rank")
+    epochs: float = Field(3.0, gt=0, description="passes over the graded replies")
+    learning_rate: float = Field(1e-4, gt=0, le=1, description="peak of the schedule")
+    batch_rows: int = Field(64, ge=1, description="replies per optimizer step")
+    save_steps: int = runtime_field(100, "optimizer steps between checkpoints", ge=1)
+    log_steps: int = runtime_field(10, "optimizer steps between lines of training.jsonl", ge=1)
+    micro_batch: int = runtime_field(64, "replies at once, at most", ge=1)
+
+
+CONFLICTS = [("builder=vsllava data.view=image rerank.prompts=16", "rerank")]
+
+
+def find_conflicts(own: Config, scope: Scope) -> Iterator[Conflict]:
+    """The reranker reads text."""
+    if getattr(scope.data, "view", None) == "image":
+        instead = "a recipe without [rerank], or a view of the data that is text"
+        yield scope.conflict("", "the reranker reads text only", instead)
+
+
+def list_reads(spec: Any) -> dict[str, list[str]]:
+    """Files of the inputs that decide the result."""
+    return {"rows": ["rl.jsonl"], "models": MODEL_FILES}
+
+
+def name_rows(spec: Any) -> str:
+    """Stem of the file of rows that the step learns."""
+    return "rl"
 
 
 def forecast(spec, counts: dict, runs: Path) -> Work:
@@ -28,7 +74,7 @@ def forecast(spec, counts: dict, runs: Path) -> Work:
 
 
 def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
-    """Sample, grade, train; writes replies.jsonl, adapter/ and training.jsonl.
+    """Sample, grade, train; writes replies.jsonl, reranker/ and training.jsonl.
 
     The metrics hold the share of right replies among those to prompts held out, of those picked, and of prompts with a
     right one among their replies ("one", "picked", "any").
@@ -90,7 +136,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         )
         trainer.add_callback(training.Watch(bar, "rerank"))
         seconds = training.train(trainer, out)
-    training.save_result(judge, out / "adapter")
+    training.save_result(judge, out / "reranker")
     history = training.write_history(trainer, out, {"loss": "loss", "learning_rate": "learning_rate"})
     training.forget_checkpoints(out)
     lengths = sum(map(len, dataset["input_ids"]))

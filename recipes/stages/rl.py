@@ -5,15 +5,23 @@ rl.jsonl ──► sampled replies ──► reward = grade(row, reply) + format
 """
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SerializeAsAny
 
 from recipes.artifacts.forecasts import Work
-from recipes.artifacts.lineage import reads_models, start
+from recipes.artifacts.lineage import MODEL_FILES, start
 from recipes.base.errors import RecipeError
-from recipes.config.combinations import SEEING
+from recipes.base.table import Table, runtime_field
+from recipes.config.conflicts import Conflict, Scope
+from recipes.config.slots import Method, module_of, name_of, one_of
 
-VERSION = 2
-READS = {"data": ["rl.jsonl"]} | reads_models("rl")
+VERSION = 3
+PLACE = 60
+LEAVES = "model"
+TITLE = "Reinforcement"
 REPLY_TOKENS, PROMPT_TOKENS = 60, 60  # first guesses until a run is known
 MEAN_LENGTH = "completions/mean_length"
 KEYS = {
@@ -37,9 +45,116 @@ KEYS = {
 }
 
 
+class Config(Table):
+    """Reinforcement learning with the grader as reward; `method` is the algorithm."""
+
+    method: SerializeAsAny[Method] = one_of("rl", "grpo")
+    steps: int = Field(100, ge=1, description="optimizer steps")
+    prompts_per_step: int = Field(16, ge=1, description="different prompts per step")
+    group_size: int = Field(8, ge=1, description="completions per prompt; 1 with ppo only")
+    order: Literal["random", "difficulty", "kind"] = Field(
+        "random", description="easy prompts first; kind: yes or no, then choice, then open"
+    )
+    micro_batch: int = runtime_field(128, "completions per forward and backward pass, at most", ge=1)
+    learning_rate: float = Field(1e-4, gt=0, le=1, description="peak of the schedule")
+    scheduler: Literal["cosine", "linear", "constant"] = Field(
+        "constant", description="learning rate after the warm-up"
+    )
+    warmup_steps: int = Field(0, ge=0, description="steps with a rising rate")
+    temperature: float = Field(1.0, gt=0, le=2, description="sampling temperature")
+    max_completion_length: int = Field(160, ge=1, description="tokens")
+    format_weight: float = Field(0.1, ge=0, le=1, description="weight of the format score beside the grader's")
+    partial: float = Field(0.0, ge=0, lt=1, description="reward of a readable answer that is wrong; ReFT: 0.1")
+    save_steps: int = runtime_field(50, "optimizer steps between checkpoints", ge=1)
+    log_steps: int = runtime_field(1, "optimizer steps between lines of training.jsonl", ge=1)
+    use_vllm: bool = runtime_field(False, "sample with vLLM where it imports, else with transformers")
+
+
+CONFLICTS = [
+    ("model.quantization=nf4 rl.use_vllm=true", "rl.use_vllm"),
+    ("sft.adapter.use=loramoe rl.use_vllm=true", "rl.use_vllm"),
+    ("rl.group_size=1", "rl.group_size"),
+    ("rl.order=kind", "rl.order"),
+    ("rl.steps=5 rl.warmup_steps=5", "rl.warmup_steps"),
+    ("rl.method.use=online_self_training rl.partial=0.3", "rl.partial"),
+    ("builder=vsllava data.view=image rl.method.use=ppo", "rl.method"),
+    ("builder=vsllava rl.steps=10 data.view=none", "data.view"),
+]
+
+
+def find_conflicts(own: Config, scope: Scope) -> Iterator[Conflict]:
+    """What the algorithm, the base, the adapter before and the rows do not allow."""
+    module, name, place = module_of(own.method), name_of(own.method), scope.path
+    if own.use_vllm and scope.model.quantization != "none":
+        yield scope.conflict(
+            "use_vllm",
+            "vLLM gets the policy by merging the adapter into the weights and taking it out again at every step; each "
+            "time 4-bit weights are rounded anew, so the base drifts, and what is sent is their packed bytes",
+            "false with nf4",
+            own.use_vllm,
+            f'set model.quantization = "none" where the weights fit, or {place}.use_vllm = false',
+        )
+    before = scope.adapter_before()
+    if own.use_vllm and before is not None and not getattr(module_of(before.settings.adapter), "MERGEABLE", True):
+        reason = (
+            "vLLM gets the policy by merging the adapter into the weights; that of "
+            f"{name_of(before.settings.adapter)} depends on the input and cannot be"
+        )
+        yield scope.conflict("use_vllm", reason, f"false after {before.name}", own.use_vllm)
+    if own.group_size < 2 and "group" in getattr(module, "NEEDS", ()):
+        fix = f'or {place}.method.use = "ppo", which needs no group'
+        yield scope.conflict(
+            "group_size", f"{name} needs several replies for a prompt", "a whole number >= 2", own.group_size, fix
+        )
+    if own.warmup_steps >= own.steps:
+        instead = f"fewer than {place}.steps = {own.steps}"
+        yield scope.conflict("warmup_steps", "the rate would never reach its peak", instead, own.warmup_steps)
+    for key in getattr(module, "UNREAD", ()):
+        default = type(own).model_fields[key].default
+        if getattr(own, key) != default:
+            fix = f"leave out {place}.{key}, or choose another {place}.method.use"
+            yield scope.conflict(key, f"{name} does not read it", f"its default, {default}", getattr(own, key), fix)
+    yield from _find_data_conflicts(own, scope, module, name)
+
+
+def _find_data_conflicts(own: Config, scope: Scope, module: Any, name: str) -> Iterator[Conflict]:
+    data, place = scope.data, scope.path
+    if own.order == "kind" and getattr(data, "rl_forms", None) is False and data.teacher.kind == "expert":
+        yield scope.conflict(
+            "order",
+            "the rl rows of this builder are all of one form, so no order is among them",
+            "kind with data.rl_forms = true, which asks each item in three forms",
+            own.order,
+            f"add --set data.rl_forms=true, or leave out {place}.order",
+        )
+    if getattr(data, "view", None) == "image" and not getattr(module, "READS_IMAGES", False):
+        fix = "choose one of these, or a view of the data that is text"
+        yield scope.conflict(
+            "method", "only TRL's own two algorithms pass images on to the model", '"grpo" or "rloo"', name, fix
+        )
+    if getattr(data, "view", None) == "none":
+        yield scope.conflict(
+            "/data.view",
+            "reinforcement would reward guesses: no prompt shows its signal",
+            "a view that shows it",
+            data.view,
+            f"choose another view, or set {place} = false",
+        )
+
+
+def list_reads(spec: Any) -> dict[str, list[str]]:
+    """Files of the inputs that decide the result."""
+    return {"rows": ["rl.jsonl"], "models": MODEL_FILES}
+
+
+def name_rows(spec: Any) -> str:
+    """Stem of the file of rows that the step learns."""
+    return "rl"
+
+
 def forecast(spec, counts: dict, runs: Path) -> Work:
     rl = spec.rl
-    completions = completions_of(rl)
+    completions = count_completions(rl)
     return Work(
         rows=min(counts["rl"], completions // rl.group_size),
         steps=rl.steps,
@@ -48,14 +163,15 @@ def forecast(spec, counts: dict, runs: Path) -> Work:
     )
 
 
-def iterations_of(rl) -> int:
+def count_iterations(rl: Config) -> int:
     """Optimizer steps that share one rollout."""
-    return rl.ppo.iterations if rl.algorithm == "ppo" else 1
+    module = module_of(rl.method)
+    return module.count_iterations(rl.method) if hasattr(module, "count_iterations") else 1
 
 
-def completions_of(rl) -> int:
+def count_completions(rl: Config) -> int:
     """Replies that a run samples."""
-    return math.ceil(rl.steps / iterations_of(rl)) * rl.prompts_per_step * rl.group_size
+    return math.ceil(rl.steps / count_iterations(rl)) * rl.prompts_per_step * rl.group_size
 
 
 def text_of(completion) -> str:
@@ -98,15 +214,15 @@ def format_reward(completions, **_) -> list[float]:
     return [format_score(text_of(completion)) for completion in completions]
 
 
-def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
-    """Train the SFT adapter on; writes adapter/ (or model/) and training.jsonl.
+def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str, Any]:
+    """Train the adapter of the step before on; writes adapter/ (or model/) and training.jsonl.
 
     Raises:
         RecipeError: no rl rows, rows that `rl.order` cannot put in order, images that this algorithm, model or machine
             cannot read, or a loss that is not a number.
     """
     from recipes.models import training, vision_tower
-    from recipes.models.curriculum import check_order
+    from recipes.models.prompt_order import check_order
     from recipes.models.value_head import forget_reference
 
     rows = training.read_rows(inputs["data"] / "rl.jsonl")
@@ -120,37 +236,32 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         )
     check_order(rows, spec.rl.order)
     reader = load_reader(spec, rows)
-    policy, found = load_policy(spec, inputs), {}
-    if spec.rl.algorithm == "offline_self_training":
-        from recipes.methods.rl.offline_self_training import self_trained
-
-        rows, found = self_trained(spec, policy, reader, rows, out, runtime)
+    policy = load_policy(spec, inputs)
     with runtime.bar("rl", spec.rl.steps, "steps") as bar:
-        trainer = make_trainer(spec, policy, reader, rows, out)
+        trainer, metrics = make_trainer(spec, policy, reader, rows, out, runtime)
         trainer.add_callback(training.Watch(bar, "rl"))
         with vision_tower.untouched(trainer.model, spec.model.vision):
             seconds = training.train(trainer, out)
     forget_reference(trainer.model)
-    target = out / ("adapter" if (inputs["sft"] / "adapter").is_dir() else "model")
+    target = out / ("adapter" if hasattr(trainer.model, "peft_config") else "model")
     training.save_result(trainer.model, target)
     if target.name == "model":
         reader.save_pretrained(str(target))
-    completions = completions_of(spec.rl)
-    if found:
-        training.write_history(trainer, out, {"loss": "loss", **KEYS})
-        training.forget_checkpoints(out)
-        done = {"steps": trainer.state.global_step, "completions": completions, "train_seconds": round(seconds, 1)}
-        return {"rows": len(rows), **done, **found}
-    history = training.write_history(trainer, out, KEYS)
-    tokens = round(completions * (PROMPT_TOKENS + sum(h["completion_length"] for h in history) / max(1, len(history))))
-    last = history[-10:]
+    history = training.write_history(trainer, out, {"loss": "loss", **KEYS} if metrics else KEYS)
     training.forget_checkpoints(out)
-    return {
+    completions = count_completions(spec.rl)
+    done = {
         "rows": len(rows),
         "steps": trainer.state.global_step,
         "completions": completions,
-        "tokens": tokens,
         "train_seconds": round(seconds, 1),
+    }
+    if metrics:
+        return done | metrics
+    lengths = sum(h["completion_length"] for h in history) / max(1, len(history))
+    last = history[-10:]
+    return done | {
+        "tokens": round(completions * (PROMPT_TOKENS + lengths)),
         "first_accuracy": history[0]["accuracy"],
         "last_accuracy": sum(h["accuracy"] for h in last) / len(last),
     }
@@ -160,13 +271,13 @@ def load_reader(spec, rows: list[dict]):
     """The tokenizer, or the processor where rows have images.
 
     Raises:
-        RecipeError: rows have images and `rl.algorithm` is not one of TRL's own two, which alone pass them on; or only
+        RecipeError: rows have images and the algorithm is not one of TRL's own two, which alone pass them on; or only
             some rows have, and TRL hands a rollout to the processor as a whole.
     """
     from recipes.models import vision
 
-    if spec.rl.algorithm not in SEEING:
-        vision.refuse(rows, "rl.algorithm", spec.rl.algorithm, " or ".join(SEEING))
+    if not getattr(module_of(spec.rl.method), "READS_IMAGES", False):
+        vision.refuse(rows, "rl.method", name_of(spec.rl.method), "grpo or rloo")
     seen = sum(bool(row.get("images")) for row in rows)
     if 0 < seen < len(rows):
         raise RecipeError(
@@ -187,7 +298,7 @@ def load_policy(spec, done: dict[str, Path]):
     whole, adapter = start(spec.model, done)
     if adapter is None:
         return loader.every_weight(loader.load_base(whole), spec.model)
-    if spec.rl.algorithm == "ppo":
+    if "value_head" in getattr(module_of(spec.rl.method), "NEEDS", ()):
         return policy_with_value_head(loader.load_base(whole), adapter)
     return loader.load_reached(whole, adapter, trainable=True)
 
@@ -204,9 +315,11 @@ def untrained(model):
     return get_peft_model(base, LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM"))
 
 
-def make_trainer(spec, policy, reader, rows: list[dict], out: Path):
-    """The trainer of `rl.algorithm`, with one rollout of prompts_per_step * group_size replies at a time; `reader` as
-    from `load_reader`.
+def make_trainer(
+    spec: Any, policy: Any, reader: Any, rows: list[dict[str, Any]], out: Path, runtime: Any = None
+) -> tuple[Any, dict[str, Any]]:
+    """(trainer of the method, metrics that the method adds), with one rollout of prompts_per_step * group_size replies
+    at a time; `reader` as from `load_reader`.
 
     Every update is on-policy, but for the later iterations of PPO. Checkpoints fall between rollouts, because a rollout
     is not in them.
@@ -217,21 +330,20 @@ def make_trainer(spec, policy, reader, rows: list[dict], out: Path):
     from transformers import set_seed
 
     from eval.graders import ROW_KEYS
-    from recipes.methods.rl.algorithms import trainer_and_arguments
     from recipes.models import training, vision, vision_tower
-    from recipes.models.curriculum import drawn
+    from recipes.models.prompt_order import drawn
+    from recipes.models.rl_context import RlContext
 
-    rl, iterations = spec.rl, iterations_of(spec.rl)
+    rl, iterations = spec.rl, count_iterations(spec.rl)
     batch = rl.prompts_per_step * rl.group_size
     micro = next(n for n in range(min(rl.micro_batch, batch), 0, -1) if batch % n == 0)
-    if rl.algorithm == "offline_self_training":
-        from recipes.methods.rl.offline_self_training import offline_trainer
-
-        return offline_trainer(spec, policy, reader, rows, out, micro, batch // micro)
     if rl.order != "random":
-        rows = drawn(rows, rl.order, completions_of(rl) // rl.group_size, spec.seed)
-    kept = [{key: row.get(key) for key in ("prompt", *ROW_KEYS)} for row in rows]
-    dataset = Dataset.from_list(vision.with_images(kept, rows))
+        rows = drawn(rows, rl.order, count_completions(rl) // rl.group_size, spec.seed)
+
+    def make_dataset(some: list[dict[str, Any]]) -> Dataset:
+        kept = [{key: row.get(key) for key in ("prompt", *ROW_KEYS)} for row in some]
+        return Dataset.from_list(vision.with_images(kept, some))
+
     rewards = [(accuracy_reward, 1.0), (format_reward, rl.format_weight)]
     if rl.partial:
         rewards.append((partial_reward, rl.partial))
@@ -240,9 +352,15 @@ def make_trainer(spec, policy, reader, rows: list[dict], out: Path):
     vllm = rl.use_vllm and importlib.util.find_spec("vllm") is not None
     end = getattr(reader, "tokenizer", reader).eos_token_id
     saving = rl.model_copy(update={"save_steps": math.ceil(rl.save_steps / iterations) * iterations})
-    trainer, arguments = trainer_and_arguments(
-        rl,
-        dict(
+    context = RlContext(
+        rl=rl,
+        seed=spec.seed,
+        policy=policy,
+        reader=reader,
+        rows=rows,
+        columns=make_dataset,
+        rewards=rewards,
+        shared=dict(
             **training.common_arguments(saving, spec.seed, out),
             max_steps=rl.steps,
             per_device_train_batch_size=micro,
@@ -257,15 +375,12 @@ def make_trainer(spec, policy, reader, rows: list[dict], out: Path):
             use_vllm=vllm,
             generation_kwargs={"stop_token_ids": [end]} if vllm else None,  # vLLM knows the base's own end token alone
         ),
+        micro=micro,
+        accumulation=batch // micro,
+        out=out,
+        runtime=runtime,
     )
-    return training.build(
-        trainer,
-        policy,
-        reward_funcs=[reward for reward, _ in rewards],
-        args=arguments,
-        train_dataset=dataset,
-        processing_class=reader,
-    )
+    return module_of(rl.method).make_trainer(rl.method, context), context.metrics
 
 
 def pilot(spec, inputs: dict[str, Path], runtime) -> float:
@@ -291,17 +406,14 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
         training.read_rows(inputs["data"] / "rl.jsonl")[: 4 * spec.rl.prompts_per_step] if "data" in inputs else made_up
     )
     reader = load_reader(spec, rows)
-    policy = load_policy(spec, inputs) if "sft" in inputs else untrained(spec.model)
-    steps = 2 * iterations_of(spec.rl)
-    changes = {"steps": steps, "order": "random"}
-    if spec.rl.algorithm == "offline_self_training":
-        changes["algorithm"] = "online_self_training"  # the same work in another order
-    short = spec.model_copy(update={"rl": spec.rl.model_copy(update=changes)})
+    policy = load_policy(spec, inputs) if set(inputs) - {"data"} else untrained(spec.model)
+    steps = 2 * count_iterations(spec.rl)
+    short = spec.model_copy(update={"rl": spec.rl.model_copy(update={"steps": steps, "order": "random"})})
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(short, policy, reader, rows, Path(folder))
+        trainer, _ = make_trainer(short, policy, reader, rows, Path(folder), runtime)
         trainer.args.save_strategy = "no"
         began = time.monotonic()
         trainer.train()
         seconds = time.monotonic() - began
     lengths = [h[MEAN_LENGTH] for h in trainer.state.log_history if MEAN_LENGTH in h] or [REPLY_TOKENS]
-    return completions_of(short.rl) * (PROMPT_TOKENS + sum(lengths) / len(lengths)) / seconds
+    return count_completions(short.rl) * (PROMPT_TOKENS + sum(lengths) / len(lengths)) / seconds

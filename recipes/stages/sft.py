@@ -4,21 +4,96 @@ sft.jsonl ──► chat template ──► micro-batches of like length (CPU) o
 """
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SerializeAsAny
 
 from recipes.artifacts.forecasts import Work
-from recipes.artifacts.lineage import reads_models, start
+from recipes.artifacts.lineage import MODEL_FILES, start
 from recipes.base.errors import RecipeError
-from recipes.config.schema import WORLD
+from recipes.config.conflicts import Conflict, Scope, find_training_conflicts
+from recipes.config.schema import WORLD, Training
+from recipes.config.slots import Method, many_of, module_of, name_of, one_of
 
-VERSION = 2
-READS = {"data": ["{rows}.jsonl"]} | reads_models("sft")  # {rows}: sft, or sft_general for that stage
+VERSION = 3
+PLACE = 40
+LEAVES = "model"
+TITLE = "Supervised tuning"
+HISTORY = {
+    "loss": "loss",
+    "mean_token_accuracy": "token_accuracy",
+    "learning_rate": "learning_rate",
+    "grad_norm": "grad_norm",
+    "num_tokens": "tokens",
+    "ce": "cross_entropy",
+}
 ROW_TOKENS = 110  # guess of a row's length where nothing is known of it
 # Sub-words and marks of the chat template for each word, number and sign of a row, with the embedded tokenizer on the
 # sft rows of the shipped recipes under profile embedded: together 1.41; analogseeker 1.27, reft 1.36, glan 1.37,
 # scilitllm 1.47, vsllava 1.66. Images come on top.
 SUBWORDS = 1.41
 PILOT_ROWS = 96
+
+
+class Config(Training):
+    """Supervised fine-tuning on assistant tokens."""
+
+    rows: str = Field("sft", pattern=r"^[a-z_]+$", description="stem of the file of rows that is learnt")
+    adapter: SerializeAsAny[Method] = one_of("adapters", "lora")
+    losses: dict[str, SerializeAsAny[Method]] = many_of("losses")
+    packing: bool = Field(
+        True, description="several rows in one sequence where attention can tell them apart (flash attention)"
+    )
+
+    @property
+    def decisive(self) -> set[str]:
+        """Fields of execution that decide the result after all."""
+        over = any(getattr(loss, "over_micro_batches", False) for loss in self.losses.values())
+        return {"micro_batch", "micro_tokens"} if over else set()
+
+
+CONFLICTS = [
+    ("sft.batch_tokens=100 sft.max_length=512", "sft.batch_tokens"),
+    ("sft_first.adapter.init=pissa", "sft.adapter"),
+    ("sft_first.adapter.rank=4", "sft.adapter"),
+]
+
+
+def find_conflicts(own: Config, scope: Scope) -> Iterator[Conflict]:
+    """An adapter that is trained on keeps its form."""
+    yield from find_training_conflicts(own, scope)
+    before = scope.adapter_before()
+    if before is None:
+        return
+    theirs = before.settings.adapter
+    if any(getattr(adapter, "init", "") == "pissa" for adapter in (theirs, own.adapter)):
+        reason = f"PiSSA starts an adapter of its own, which this step and {before.name} cannot share"
+        yield scope.conflict("adapter", reason, '"zero" in both')
+    elif form_of(theirs) != form_of(own.adapter):
+        yield scope.conflict(
+            "adapter",
+            f"the adapter of the step {before.name} is trained on, so it has to be of the same form",
+            f"the same as {before.place}.adapter",
+            {key: value for key, value in form_of(own.adapter).items() if form_of(theirs).get(key) != value},
+            f'or {before.place}.adapter.use = "full"',
+        )
+
+
+def form_of(adapter: Method) -> dict[str, Any]:
+    """What has to be equal of two steps that train one adapter: all but how fast it learns."""
+    return adapter.model_dump(mode="json", exclude={"use", "lora_plus"}) | {"use": name_of(adapter)}
+
+
+def list_reads(spec: Any) -> dict[str, list[str]]:
+    """Files of the inputs that decide the result."""
+    return {"rows": [f"{spec.sft.rows}.jsonl"], "models": MODEL_FILES}
+
+
+def name_rows(spec: Any) -> str:
+    """Stem of the file of rows that the step learns."""
+    return spec.sft.rows
 
 
 def steps_of(rows: int, mean_tokens: float, sft) -> tuple[int, int]:
@@ -28,13 +103,13 @@ def steps_of(rows: int, mean_tokens: float, sft) -> tuple[int, int]:
 
 
 def forecast(spec, counts: dict, runs: Path) -> Work:
-    rows, length = counts.get(spec.rows, 0), row_tokens(spec.rows, counts)
+    rows, length = counts.get(spec.sft.rows, 0), row_tokens(spec.sft.rows, counts)
     _, steps = steps_of(rows, length, spec.sft)
     return Work(
         rows=rows,
         steps=steps,
         tokens=round(rows * length * spec.sft.epochs),
-        notes=f"{spec.sft.method}, {spec.sft.epochs:g} epochs",
+        notes=f"{name_of(spec.sft.adapter)}, {spec.sft.epochs:g} epochs",
     )
 
 
@@ -56,7 +131,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
 
     from recipes.models import loader, training, vision, vision_tower
 
-    file = inputs["data"] / f"{spec.rows}.jsonl"
+    file = inputs["data"] / f"{spec.sft.rows}.jsonl"
     rows = training.read_rows(file) if file.is_file() else []
     if not rows:
         raise RecipeError(
@@ -72,40 +147,27 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     if too_long:
         raise RecipeError(
             "rows are longer than the model is given",
-            where=f"{spec.rows}.max_length",
+            where=f"{spec.sft.rows}.max_length",
             got=f"{len(too_long)} of {len(rows)} rows, the longest {max(lengths)} tokens, such as {too_long[0]}",
             allowed=f"at most {spec.sft.max_length} tokens",
-            fix=f"--set {spec.rows}.max_length={max(lengths)}, or shorten the rows in the builder",
+            fix=f"--set {spec.sft.rows}.max_length={max(lengths)}, or shorten the rows in the builder",
         )
     dataset = Dataset.from_list(vision.with_images([columns(row) for row in rows], rows, lengths))
-    with runtime.bar(spec.rows, 0, "steps") as bar:
+    with runtime.bar(spec.sft.rows, 0, "steps") as bar:
         base = load_start(spec, inputs)
         trainer = make_trainer(spec, base, reader, dataset, sum(lengths) / len(lengths), out, max(lengths))
-        trainer.add_callback(training.Watch(bar, spec.rows))
-        start = training.keep_start(trainer.model, out) if spec.sft.init == "pissa" else None
+        trainer.add_callback(training.Watch(bar, spec.sft.rows))
+        start = training.keep_start(trainer.model, out) if changes_base(spec.sft.adapter) else None
         with vision_tower.untouched(trainer.model, spec.model.vision):
             seconds = training.train(trainer, out)
-    target = out / ("model" if spec.sft.method == "full" else "adapter")
+    target = out / ("adapter" if hasattr(trainer.model, "peft_config") else "model")
     training.save_result(trainer.model, target, start)
-    if spec.sft.method == "full":
+    if target.name == "model":
         reader.save_pretrained(str(target))
-    history = training.write_history(
-        trainer,
-        out,
-        {
-            "loss": "loss",
-            "mean_token_accuracy": "token_accuracy",
-            "learning_rate": "learning_rate",
-            "grad_norm": "grad_norm",
-            "num_tokens": "tokens",
-            "ce": "cross_entropy",
-            "kl/mean": "kl",
-            "balance/loss": "balance",
-            "balance/matched_0": "own_share",
-            "balance/matched_1": "general_share",
-            "balance/entropy": "router_entropy",
-        },
-    )
+    kept = HISTORY | {
+        key: ours for loss in spec.sft.losses.values() for key, ours in getattr(module_of(loss), "HISTORY", {}).items()
+    }
+    history = training.write_history(trainer, out, kept)
     tokens = round(sum(lengths) * spec.sft.epochs)
     training.forget_checkpoints(out)
     return {
@@ -141,12 +203,12 @@ def make_trainer(spec, base, reader, dataset, mean_tokens: float, out: Path, lon
     from trl import SFTConfig
 
     from recipes.models import loader, training, vision_tower
-    from recipes.models.loss_trainer import TermTrainer
+    from recipes.models.sft_trainer import LossTrainer
 
     sft = spec.sft
     packed = (
         sft.packing
-        and sft.balance.weight == 0
+        and not any(getattr(loss, "unpacked", False) for loss in sft.losses.values())
         and "images" not in dataset.column_names
         and loader.choose_attention(spec.model, training=True) == "flash_attention_2"
     )
@@ -155,10 +217,12 @@ def make_trainer(spec, base, reader, dataset, mean_tokens: float, out: Path, lon
     if packed:  # one sequence at a time
         steps = max(1, round(sft.batch_tokens / sft.max_length))
         learning |= {"per_device_train_batch_size": 1, "gradient_accumulation_steps": steps}
-    if sft.method == "full":
+    target = vision_tower.adapter_targets(base, getattr(sft.adapter, "target", ("all-linear",)), spec.model.vision)
+    adapter = None if hasattr(base, "peft_config") else module_of(sft.adapter).make_config(sft.adapter, target)
+    whole = adapter is None and not hasattr(base, "peft_config")
+    if whole:
         base = loader.every_weight(base, spec.model)
     vision_tower.freeze(base, spec.model.vision)
-    target = vision_tower.adapter_targets(base, sft.target, spec.model.vision)
     set_seed(spec.seed)
     arguments = SFTConfig(
         **learning,
@@ -167,69 +231,29 @@ def make_trainer(spec, base, reader, dataset, mean_tokens: float, out: Path, lon
         train_sampling_strategy="random" if packed else "group_by_length",
     )
     return training.build(
-        TermTrainer,
+        LossTrainer,
         base,
         args=arguments,
         train_dataset=dataset,
         processing_class=reader,
-        peft_config=None if hasattr(base, "peft_config") else adapter_config(sft, target),
-        terms=terms(sft, base),
-        b_rate=sft.lora_plus,
+        peft_config=adapter,
+        losses=make_losses(sft, base, whole),
+        b_rate=getattr(sft.adapter, "lora_plus", 1.0),
     )
 
 
-def adapter_config(sft, target: str | list[str]):
-    """peft's configuration of the adapter that `[sft]` asks for, on the modules `target`; None where every weight
-    learns."""
-    from peft import LoraConfig
-
-    if sft.method == "full":
-        return None
-    if sft.method == "loramoe":
-        from recipes.models.loramoe.config import LoraMoeConfig
-
-        return LoraMoeConfig(
-            r=sft.rank,
-            lora_alpha=sft.alpha,
-            dropout=sft.dropout,
-            target_modules=target,
-            num_experts=sft.experts.count,
-            expert_types=expert_types(sft.experts),
-            top_k=sft.experts.top_k,
-            task_type="CAUSAL_LM",
-        )
-    return LoraConfig(
-        r=sft.rank,
-        lora_alpha=sft.alpha,
-        lora_dropout=sft.dropout,
-        target_modules=target,
-        init_lora_weights="pissa" if sft.init == "pissa" else True,
-        use_dora=sft.dora,
-        use_rslora=sft.rslora,
-        task_type="CAUSAL_LM",
-    )
+def changes_base(adapter: Method) -> bool:
+    """Whether an adapter's start changes the base, so that what is saved has to be the change since."""
+    module = module_of(adapter)
+    return hasattr(module, "changes_base") and module.changes_base(adapter)
 
 
-def terms(sft, base) -> list:
-    """What the recipe adds to the cross-entropy; `base` is the model before anything is trained."""
-    added = []
-    if sft.kl_weight > 0:
-        from copy import deepcopy
+def make_losses(sft: Config, base: Any, whole: bool) -> list[Any]:
+    """The terms that the recipe adds to the cross-entropy; `base` is the model before anything is trained."""
+    from recipes.models.loss_protocol import LossContext
 
-        from recipes.methods.losses.kl_to_reference import Neighbourhood, check_head
-
-        check_head(base)
-        added.append(Neighbourhood(sft.kl_weight, sft.kl_direction, deepcopy(base) if sft.method == "full" else None))
-    if sft.balance.weight > 0:
-        from recipes.methods.losses.expert_balance import Balance
-
-        added.append(Balance(expert_types=expert_types(sft.experts), **sft.balance.model_dump()))
-    return added
-
-
-def expert_types(experts) -> list[int]:
-    """Type of each expert, as of the rows: 1 for general ones, 0 for the recipe's own."""
-    return [1] * experts.general + [0] * (experts.count - experts.general)
+    context = LossContext(base, sft.adapter, whole)
+    return [module_of(loss).make_loss(loss, context) for loss in sft.losses.values()]
 
 
 def columns(row: dict) -> dict:
@@ -257,7 +281,7 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     }
     rows = [made_up] * PILOT_ROWS
     if "data" in inputs:
-        rows = training.read_rows(inputs["data"] / f"{spec.rows}.jsonl")[:PILOT_ROWS]
+        rows = training.read_rows(inputs["data"] / f"{spec.sft.rows}.jsonl")[:PILOT_ROWS]
     reader = vision.load_reader(spec.model, rows)
     lengths = lengths_of(reader, rows)
     dataset = Dataset.from_list(vision.with_images([columns(row) for row in rows], rows, lengths))

@@ -21,7 +21,7 @@ from eval.graders import grade
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import read_jsonl, write_json, write_jsonl
 from recipes.base.runtime import Runtime
-from recipes.models.curriculum import check_order, drawn, form
+from recipes.models.prompt_order import check_order, drawn, form
 
 ROOT = Path(__file__).parents[2]
 SMALL = ROOT / "tests" / "fixtures" / "small_corpus"

@@ -15,7 +15,7 @@ import pytest
 from data_builders.analogseeker import builder
 from data_builders.analogseeker.spec import Spec
 from recipes.artifacts import forecasts
-from recipes.artifacts.stage_specs import DataStage
+from recipes.artifacts.steps import DataSpec
 from recipes.base.runtime import Runtime
 from recipes.stages import data
 from tests.data_builders.test_builder_analogseeker import FILES, SMALL, build, small
@@ -127,7 +127,7 @@ build(spec(sys.argv[1], concurrency=4), Path({str(tmp_path / "out")!r}))
 
 def test_the_data_stage_shares_replies_between_recipes_and_plan_shows_the_bill(tmp_path):
     def stage(seed, url, **teacher):
-        return DataStage(builder="analogseeker", data=spec(url, **teacher), mix=None, seed=seed)
+        return DataSpec(builder="analogseeker", data=spec(url, **teacher), mix=None, seed=seed)
 
     server, runtime = Server(), Runtime(io.StringIO())
     runtime.runs = tmp_path

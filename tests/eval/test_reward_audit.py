@@ -284,7 +284,7 @@ def test_the_keys_that_graders_read_are_those_that_they_say():
 
 def test_reinforcement_rewards_what_the_metric_scores(tmp_path):
     """Rows of every kind that is graded by an alias, an option or a unit, through the trainer's own columns."""
-    from recipes.artifacts.stage_specs import RlStage
+    from recipes.artifacts.steps import spec_of
     from recipes.config.schema import Model, Rl
     from recipes.models import loader
     from recipes.stages import rl
@@ -296,7 +296,7 @@ def test_reinforcement_rewards_what_the_metric_scores(tmp_path):
     table = Rl(prompts_per_step=2, group_size=2)
     model = tiny_model(tmp_path / "base")
     trainer = rl.make_trainer(
-        RlStage(model=model, rl=table, seed=1), loader.load_base(model), loader.load_tokenizer(Model()), rows, tmp_path
+        spec_of("rl", model=model, rl=table, seed=1), loader.load_base(model), loader.load_tokenizer(Model()), rows, tmp_path
     )
     columns = {name: trainer.train_dataset[name] for name in trainer.train_dataset.column_names}
     assert rl.accuracy_reward(said, **columns) == [grade(row, reply) for row, reply in zip(rows, said, strict=True)]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-from recipes.artifacts.stage_specs import RlStage, SftStage
+from recipes.artifacts.steps import spec_of
 from recipes.base.runtime import Runtime
 from recipes.cli import main
 from recipes.config.schema import Model, Rl, Sft
@@ -53,7 +53,7 @@ def test_supervised_tuning_learns_and_comes_back(name, tmp_path):
     model, settings = METHODS[name]
     table = Sft.model_validate(TABLE.model_dump() | settings)
     rows = [{"prompt": TURNS[0], "completion": TURNS[1], "sample_type": n % 2} for n in range(16)]
-    spec = SftStage(model=model, sft=table, seed=1)
+    spec = spec_of("sft", model=model, sft=table, seed=1)
     base = loader.load_base(model, training=True)
     trainer = sft.make_trainer(spec, base, loader.load_tokenizer(model), Dataset.from_list(rows), 30.0, tmp_path)
     assert trainer.args.gradient_checkpointing and trainer.args.bf16
@@ -89,7 +89,7 @@ def test_reinforcement_trains_the_adapter_on(name, tmp_path):
     ]
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "rl.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    spec = RlStage(model=Model(), rl=REINFORCEMENT[name].model_copy(update=short), seed=3)
+    spec = spec_of("rl", model=Model(), rl=REINFORCEMENT[name].model_copy(update=short), seed=3)
     (tmp_path / "out").mkdir()
     inputs = {"data": tmp_path / "data", "sft": tmp_path / "sft"}
     metrics = rl.run(spec, inputs, tmp_path / "out", Runtime())

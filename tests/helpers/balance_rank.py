@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from recipes.methods.losses.expert_balance import Balance
+from recipes.methods.losses.expert_balance.loss import ExpertBalance
 from recipes.models.loramoe.config import LoraMoeConfig
 from recipes.models.loramoe.layer import LoraMoeLinear
 from recipes.models.routing import recording
@@ -53,7 +53,7 @@ def part(batch, index, size):
 
 def term_of(balance, model, batch, scale):
     """(loss, metrics) of one micro-batch, as the trainer makes them."""
-    with balance.watching(model):
+    with balance.capture(model):
         output = model(batch["input_ids"], batch["attention_mask"])
     loss, logged = balance.loss(model, batch, scale, 0.0)
     return loss + 0 * output.sum(), logged  # the loss of the tokens, which every weight is part of
@@ -77,7 +77,7 @@ def whole(balance, model, batch):
 
 def main(rank: int, meeting: str) -> dict:
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
-    batch, balance = batch_of(12), Balance(1.0, TYPES, scope="lagged", delta=0.3)
+    batch, balance = batch_of(12), ExpertBalance(1.0, TYPES, scope="lagged", delta=0.3)
     value, wanted = whole(balance, Toy(), batch)
     model = DistributedDataParallel(Toy())
     for _ in range(2):  # the first pass only gathers what the second goes by
@@ -85,7 +85,7 @@ def main(rank: int, meeting: str) -> dict:
         for step in range(2):
             loss, logged = term_of(balance, model, part(batch, 2 * rank + step, 3), 0.5)
             loss.backward()
-        balance.step_end()
+        balance.on_step_end()
     split = gradient(model)
     torch.optim.SGD(model.parameters(), 1.0).step()
     weights = torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad])

@@ -17,7 +17,7 @@ from tokenizers import models as words
 from tokenizers.pre_tokenizers import Split
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from recipes.methods.rl.ppo import PPOConfig, PPOTrainer
+from recipes.methods.rl.ppo.trainer import PPOConfig, PPOTrainer
 from recipes.models import training
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123"

@@ -11,9 +11,9 @@ import torch
 
 from recipes.base.errors import RecipeError
 from recipes.base.places import ROOT
-from recipes.methods.losses import _balance_forms
-from recipes.methods.losses._balance_forms import preference
-from recipes.methods.losses.expert_balance import Balance
+from recipes.methods.losses.expert_balance import forms
+from recipes.methods.losses.expert_balance.forms import preference
+from recipes.methods.losses.expert_balance.loss import ExpertBalance
 from recipes.models.loramoe.config import LoraMoeConfig
 from recipes.models.routing import Routed, mutual_information, recording, routing_statistics
 from tests.helpers.balance_rank import TYPES, Toy, batch_of, gradient, part, term_of, whole
@@ -54,8 +54,8 @@ def test_the_sign_decides_whether_matching_experts_get_more_or_less(form, sign, 
 def test_over_types_rows_of_a_type_keep_experts_of_their_own_which_over_rows_they_lose():
     types = [1, 1, 1, 0, 0, 0]
     prefer = preference(types, [0, 1], 0.3, "attract")
-    loss, free = minimised(lambda w: _balance_forms.type_cv2(by_type(w, ROWS), prefer))
-    _, held = minimised(lambda w: _balance_forms.sample_cv2(w, prefer[ROWS]))
+    loss, free = minimised(lambda w: forms.type_cv2(by_type(w, ROWS), prefer))
+    _, held = minimised(lambda w: forms.sample_cv2(w, prefer[ROWS]))
     spread = [torch.stack([w[kind == ROWS].std(0) for kind in (0, 1)]).mean() for w in (free, held)]
     assert loss < 1e-6 and spread[0] > 0.1 and spread[1] < 0.03
     matched = (by_type(free, ROWS) * (torch.tensor(types) == torch.tensor([[0], [1]]))).sum(-1)
@@ -65,7 +65,7 @@ def test_over_types_rows_of_a_type_keep_experts_of_their_own_which_over_rows_the
 def test_groups_of_unequal_size_reach_zero_a_type_at_a_time_and_cannot_together():
     types, delta = [1, 1, 1, 1, 0, 0], 0.3
     prefer = preference(types, [0, 1], delta, "attract")
-    loss, weights = minimised(lambda w: _balance_forms.type_cv2(by_type(w, ROWS), prefer))
+    loss, weights = minimised(lambda w: forms.type_cv2(by_type(w, ROWS), prefer))
     matched = (by_type(weights, ROWS) * (torch.tensor(types) == torch.tensor([[0], [1]]))).sum(-1)
     for share, size in zip(matched.tolist(), (2, 4), strict=True):
         assert share == pytest.approx(size * (1 + delta) / (size * (1 + delta) + (6 - size) * (1 - delta)), abs=1e-3)
@@ -83,14 +83,14 @@ def test_load_balance_has_half_the_gradient_of_the_squared_variation_of_the_mean
     cv2 = p.var(correction=0) / p.mean() ** 2
     assert cv2.item() == pytest.approx((8 * (p * p).sum() - 1).item(), rel=1e-5)
     (of_cv2,) = torch.autograd.grad(cv2, logits, retain_graph=True)
-    (of_lbl,) = torch.autograd.grad(_balance_forms.lbl(p, p), logits)
+    (of_lbl,) = torch.autograd.grad(forms.lbl(p, p), logits)
     assert torch.allclose(of_cv2, 2 * of_lbl, atol=1e-6)
 
 
 def test_mutual_information_is_largest_for_sure_tokens_on_all_experts_and_none_for_unsure_or_collapsed_ones():
     sure, unsure, collapsed = torch.eye(4), torch.full((4, 4), 0.25), torch.eye(4)[[0, 0, 0, 0]]
     values = [
-        _balance_forms.mi(tokens.mean(0), _balance_forms.entropies(tokens).mean()).item()
+        forms.mi(tokens.mean(0), forms.entropies(tokens).mean()).item()
         for tokens in (sure, unsure, collapsed)
     ]
     assert values == pytest.approx([-math.log(4), 0, 0], abs=1e-6)
@@ -98,11 +98,11 @@ def test_mutual_information_is_largest_for_sure_tokens_on_all_experts_and_none_f
 
 def test_concentration_is_least_where_one_expert_takes_all_and_its_gradient_goes_there():
     collapsed, even = torch.eye(4)[0], torch.full((4,), 0.25)
-    assert [_balance_forms.entropies(mean).item() for mean in (collapsed, even)] == pytest.approx(
+    assert [forms.entropies(mean).item() for mean in (collapsed, even)] == pytest.approx(
         [0, math.log(4)], abs=1e-6
     )
     logits = torch.tensor([0.1, 0.0, 0.0, 0.0], requires_grad=True)
-    _balance_forms.entropies(logits.softmax(-1)).backward()
+    forms.entropies(logits.softmax(-1)).backward()
     assert logits.grad[0] < 0 < logits.grad[1:].min()  # descent gives more to the expert that has most
 
 
@@ -110,7 +110,7 @@ def test_experts_of_one_subject_are_punished_over_a_micro_batch_and_not_over_the
     """Four micro-batches of one subject each, each on its own two of eight experts."""
     values = {}
     for scope in ("micro", "buffer"):
-        term = Balance(1.0, [0] * 8, form="lbl", scope=scope)
+        term = ExpertBalance(1.0, [0] * 8, form="lbl", scope=scope)
         for subject in range(4):
             weights = torch.zeros(2, 5, 8)
             weights[..., 2 * subject : 2 * subject + 2] = 0.5
@@ -153,7 +153,7 @@ def test_value_and_gradient_on_one_batch_are_those_of_the_formula(form):
     wanted.backward()
     direction = gradient(model)
     model.zero_grad()
-    loss, _ = term_of(Balance(1.0, TYPES, form=form, scope="micro", delta=0.3), model, batch, 1.0)
+    loss, _ = term_of(ExpertBalance(1.0, TYPES, form=form, scope="micro", delta=0.3), model, batch, 1.0)
     loss.backward()
     assert loss.item() == pytest.approx(wanted.item(), rel=1e-4)
     assert (gradient(model) - direction).norm() < 1e-5 * direction.norm()
@@ -163,14 +163,14 @@ def test_value_and_gradient_on_one_batch_are_those_of_the_formula(form):
 @pytest.mark.parametrize("top_k", [0, 2])
 def test_parts_of_the_lagged_term_add_up_to_the_gradient_on_the_whole_batch(form, top_k):
     batch, model = batch_of(12), Toy(top_k)
-    term = Balance(1.0, TYPES, form=form, scope="lagged", delta=0.3)
+    term = ExpertBalance(1.0, TYPES, form=form, scope="lagged", delta=0.3)
     value, wanted = whole(term, model, batch)
     for _ in range(2):  # the first pass gathers what the second goes by
         model.zero_grad()
         for step in range(4):
             loss, logged = term_of(term, model, part(batch, step, 3), 0.25)
             loss.backward()
-        term.step_end()
+        term.on_step_end()
     assert wanted.norm() > 1e-3 and (gradient(model) - wanted).norm() < 1e-6 * wanted.norm()
     assert logged["loss"] == pytest.approx(value, rel=1e-5)
 
@@ -179,7 +179,7 @@ def test_the_coefficients_are_those_of_the_closed_form():
     """2n Z / S1^2 - 2n S2 / S1^3, times I over the tokens of the type."""
     means = torch.rand(2, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
     prefer = preference(TYPES, [0, 1], 0.3, "attract")
-    (got,) = torch.autograd.grad(_balance_forms.type_cv2(means, prefer), means)
+    (got,) = torch.autograd.grad(forms.type_cv2(means, prefer), means)
     z = prefer * means.detach()
     s1, s2 = z.sum(-1, keepdim=True), (z * z).sum(-1, keepdim=True)
     assert torch.allclose(got, prefer * (12 * z / s1**2 - 12 * s2 / s1**3), rtol=1e-4, atol=1e-5)
@@ -190,7 +190,7 @@ def test_the_buffer_is_nearer_to_the_whole_batch_than_micro_batches_of_one_type_
     order = batch["sample_type"].argsort(stable=True)
     sorted_by_type = {key: value[order] for key, value in batch.items()}
     for scope in ("micro", "buffer"):
-        term = Balance(1.0, TYPES, scope=scope, delta=0.3, form="lbl")
+        term = ExpertBalance(1.0, TYPES, scope=scope, delta=0.3, form="lbl")
         _, wanted = whole(term, model, batch)
         model.zero_grad()
         for step in (0, 3, 6, 1, 4, 7, 2, 5):
@@ -198,9 +198,9 @@ def test_the_buffer_is_nearer_to_the_whole_batch_than_micro_batches_of_one_type_
         cosine[scope] = torch.cosine_similarity(gradient(model), wanted, dim=0).item()
     assert cosine["buffer"] > cosine["micro"]
     first = term_of(term, model, batch, 1.0)[1]
-    term.step_end()
+    term.on_step_end()
     again = [term_of(term, model, batch, 1.0)[1] for _ in range(2)]
-    assert again[0] == pytest.approx(term_of(Balance(1.0, TYPES, form="lbl"), model, batch, 1.0)[1])
+    assert again[0] == pytest.approx(term_of(ExpertBalance(1.0, TYPES, form="lbl"), model, batch, 1.0)[1])
     assert first != again[0]
 
 
@@ -222,7 +222,7 @@ def test_two_processes_with_two_micro_batches_each_equal_one_batch(tmp_path):
 @pytest.mark.parametrize("form", ["type_cv2", "sample_cv2", "sample_var_mean", "lbl", "mi", "concentration"])
 def test_padding_rows_without_type_and_autocast_change_nothing(form):
     model, batch = Toy(), batch_of(6)
-    term = Balance(1.0, TYPES, form=form, scope="micro")
+    term = ExpertBalance(1.0, TYPES, form=form, scope="micro")
     value = term_of(term, model, batch, 1.0)[1]
     longer = {
         key: torch.nn.functional.pad(batch[key], (0, 7), value=-100 if key == "labels" else 0)
@@ -231,7 +231,7 @@ def test_padding_rows_without_type_and_autocast_change_nothing(form):
     assert term_of(term, model, longer, 1.0)[1] == pytest.approx(value, rel=1e-5)
     everything = longer | {"attention_mask": torch.ones_like(longer["attention_mask"])}
     assert term_of(term, model, everything, 1.0)[1]["loss"] != pytest.approx(value["loss"], rel=1e-3)
-    with term.watching(model):
+    with term.capture(model):
         model(batch["input_ids"])
     with torch.autocast("cpu", torch.bfloat16):
         assert term.loss(model, batch, 1.0, 0.0)[1]["loss"] == pytest.approx(value["loss"], rel=1e-5)
@@ -246,7 +246,7 @@ def test_the_papers_own_form_grows_with_the_length_of_rows_and_no_other(form, ti
     weights = torch.rand(4, 6, len(TYPES), generator=torch.Generator().manual_seed(0)).softmax(-1)
     values = []
     for p in (weights, weights.repeat(1, 50, 1)):
-        term = Balance(1.0, TYPES, form=form, scope="micro")
+        term = ExpertBalance(1.0, TYPES, form=form, scope="micro")
         term.routed = {"layer": Routed(p, p)}
         inputs = {"input_ids": torch.zeros(p.shape[:2]), "sample_type": torch.tensor([0, 1, 0, 1])}
         values.append(term.loss(SimpleNamespace(training=True), inputs, 1.0, 0.0)[1]["loss"])
@@ -256,7 +256,7 @@ def test_the_papers_own_form_grows_with_the_length_of_rows_and_no_other(form, ti
 @pytest.mark.parametrize("form", ["lbl", "mi", "concentration"])
 def test_forms_without_types_take_rows_of_a_type_that_no_expert_has(form):
     model, batch = Toy(), batch_of(6)
-    term, plain = (Balance(1.0, [0] * len(TYPES), form=form, scope="micro") for _ in range(2))
+    term, plain = (ExpertBalance(1.0, [0] * len(TYPES), form=form, scope="micro") for _ in range(2))
     found = term_of(term, model, batch | {"sample_type": torch.tensor([0, 1, 1, 0, 1, 0])}, 1.0)[1]
     alone = term_of(plain, model, {key: value for key, value in batch.items() if key != "sample_type"}, 1.0)[1]
     assert found["loss"] == pytest.approx(alone["loss"], rel=1e-6) and "matched_0" in found
@@ -264,14 +264,14 @@ def test_forms_without_types_take_rows_of_a_type_that_no_expert_has(form):
 
 def test_with_the_mask_completion_only_tokens_that_are_learnt_from_count():
     model, batch = Toy(), batch_of(6)
-    term = Balance(1.0, TYPES, mask="completion")
+    term = ExpertBalance(1.0, TYPES, mask="completion")
     value = term_of(term, model, batch, 1.0)[1]
     batch["labels"][:, :2] = -100
     shorter = batch | {"attention_mask": batch["attention_mask"].clone()}
     shorter["attention_mask"][:, :2] = 0
-    cut, wanted = (term_of(t, model, b, 1.0)[1] for t, b in ((term, batch), (Balance(1.0, TYPES), shorter)))
+    cut, wanted = (term_of(t, model, b, 1.0)[1] for t, b in ((term, batch), (ExpertBalance(1.0, TYPES), shorter)))
     assert cut != value
-    term.step_end()
+    term.on_step_end()
     assert term_of(term, model, batch, 1.0)[1] == pytest.approx(wanted)
 
 
@@ -280,7 +280,7 @@ def test_one_type_or_none_in_a_batch_gives_finite_gradients():
     for form in ("type_cv2", "sample_cv2", "sample_var_mean"):
         for kind in (1, -1):
             model.zero_grad()
-            term = Balance(1.0, TYPES, form=form, scope="micro")
+            term = ExpertBalance(1.0, TYPES, form=form, scope="micro")
             loss, logged = term_of(term, model, batch | {"sample_type": torch.full((6,), kind)}, 1.0)
             loss.backward()
             assert gradient(model).isfinite().all() and bool(gradient(model).any()) == (kind == 1)
@@ -289,7 +289,7 @@ def test_one_type_or_none_in_a_batch_gives_finite_gradients():
 
 def test_the_layers_are_averaged_or_summed_and_weight_and_scale_multiply():
     model, batch = Toy(), batch_of(6)
-    mean, total = (term_of(Balance(1.0, TYPES, reduce=name), model, batch, 1.0)[0] for name in ("mean", "sum"))
+    mean, total = (term_of(ExpertBalance(1.0, TYPES, reduce=name), model, batch, 1.0)[0] for name in ("mean", "sum"))
     scaled, logged = term_of(Balance(3.0, TYPES), model, batch, 0.5)
     assert total.item() == pytest.approx(2 * mean.item()) and scaled.item() == pytest.approx(1.5 * mean.item())
     assert logged["loss"] == pytest.approx(mean.item())
@@ -297,7 +297,7 @@ def test_the_layers_are_averaged_or_summed_and_weight_and_scale_multiply():
 
 def test_what_is_logged_is_that_of_the_weights():
     weights = torch.tensor([[[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]])
-    term = Balance(1.0, [1, 0, 0], scope="micro")
+    term = ExpertBalance(1.0, [1, 0, 0], scope="micro")
     term.routed = {"layer": Routed(weights, weights)}
     inputs = {"input_ids": torch.zeros(2, 2), "sample_type": torch.tensor([1, 0])}
     inputs["attention_mask"] = torch.tensor([[1, 1], [1, 0]])
@@ -325,7 +325,7 @@ def test_rows_and_types_that_do_not_fit_are_refused(values, change, said):
 
 def test_settings_without_meaning_are_named_together():
     with pytest.raises(RecipeError) as caught:
-        Balance(1.0, TYPES, form="sample_cv2", sign="plus", delta=1.5)
+        ExpertBalance(1.0, TYPES, form="sample_cv2", sign="plus", delta=1.5)
     assert all(word in str(caught.value) for word in ("scope = 'buffer'", "sign = 'plus'", "delta = 1.5"))
 
 

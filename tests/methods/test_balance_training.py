@@ -9,10 +9,10 @@ from trl import SFTConfig
 
 from recipes.base.errors import RecipeError
 from recipes.config.schema import Model
-from recipes.methods.losses.expert_balance import Balance
+from recipes.methods.losses.expert_balance.loss import ExpertBalance
 from recipes.models import loader
 from recipes.models.loramoe.config import LoraMoeConfig
-from recipes.models.loss_trainer import TermTrainer
+from recipes.models.sft_trainer import LossTrainer
 from recipes.models.routing import routing_statistics
 from tests.helpers.balance_rank import batch_of, gradient
 
@@ -39,8 +39,8 @@ def router_gradient(reentrant):
     if reentrant is not None:
         model.enable_input_require_grads()
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
-    batch, term = batch_of(6), Balance(1.0, [1, 1, 1, 0, 0, 0])
-    with term.watching(model):
+    batch, term = batch_of(6), ExpertBalance(1.0, [1, 1, 1, 0, 0, 0])
+    with term.capture(model):
         tokens = model(**{k: batch[k] for k in ("input_ids", "attention_mask", "labels")}, use_cache=False).loss
     (term.loss(model, batch, 1.0, 0.0)[0] + 0 * tokens).backward()
     return gradient(model)
@@ -84,8 +84,8 @@ def trained(folder, weight, resume=None, scope="buffer"):
         use_cpu=True,
         bf16=False,
     )
-    trainer = TermTrainer(
-        terms=[Balance(weight, [1, 1, 1, 0, 0, 0], scope=scope, delta=0.3)],
+    trainer = LossTrainer(
+        terms=[ExpertBalance(weight, [1, 1, 1, 0, 0, 0], scope=scope, delta=0.3)],
         model=tiny(),
         args=arguments,
         train_dataset=Dataset.from_list(rows),

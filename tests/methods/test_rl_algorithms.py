@@ -10,15 +10,15 @@ from peft import get_peft_model
 from transformers import Qwen3Config, Qwen3ForCausalLM
 from trl import GRPOConfig
 
-from recipes.artifacts.stage_specs import RlStage
+from recipes.artifacts.steps import spec_of
 from recipes.base.errors import RecipeError
 from recipes.base.places import ROOT
 from recipes.base.runtime import Runtime
 from recipes.config.load import load
 from recipes.config.schema import Model, Rl
-from recipes.methods.rl.online_self_training import SelfTrainingTrainer
+from recipes.methods.rl.online_self_training.trainer import SelfTrainingTrainer
 from recipes.models import loader, training
-from recipes.models.curriculum import check_order, drawn, form
+from recipes.models.prompt_order import check_order, drawn, form
 from recipes.models.sampling import sample_replies, self_training_rows
 from recipes.stages import rl as stage
 from tests.helpers.tiny_letters import lora, tiny, trainer_of
@@ -62,7 +62,7 @@ def inputs(tmp_path_factory):
 
 def spec_of(inputs, name, **more):
     short = SHORT if name == "ppo" else SHORT | {"prompts_per_step": 2}
-    return RlStage(model=inputs[0], rl=TABLES[name].model_copy(update=short | more), seed=3)
+    return spec_of("rl", model=inputs[0], rl=TABLES[name].model_copy(update=short | more), seed=3)
 
 
 def weights(folder):
@@ -104,7 +104,7 @@ def test_each_algorithm_leaves_an_adapter_that_learnt_and_loads_on_the_base(name
 
 def test_offline_self_training_samples_once_and_learns_from_gold_and_right_replies(inputs, tmp_path, monkeypatch):
     rl = Rl(algorithm="offline_self_training", group_size=4).model_copy(update=SHORT | {"prompts_per_step": 2})
-    spec = RlStage(model=inputs[0], rl=rl, seed=3)
+    spec = spec_of("rl", model=inputs[0], rl=rl, seed=3)
     for name in ("whole", "again"):
         (tmp_path / name).mkdir()
     # every second reply counts as right, whatever it says

@@ -9,7 +9,7 @@ from datasets import Dataset
 from lm_eval.api.instance import Instance
 from transformers import AutoTokenizer, GenerationConfig
 
-from recipes.artifacts.stage_specs import RlStage, SftStage
+from recipes.artifacts.steps import spec_of
 from recipes.base.errors import RecipeError
 from recipes.base.places import LAB_MODEL
 from recipes.commands import export
@@ -101,7 +101,7 @@ def test_the_evaluation_stops_there(model):
 
 def test_supervised_tuning_learns_it(model, tmp_path):
     tokenizer = loader.load_tokenizer(model)
-    spec = SftStage(model=model, sft=Sft(epochs=1, batch_tokens=64, max_length=64), seed=1)
+    spec = spec_of("sft", model=model, sft=Sft(epochs=1, batch_tokens=64, max_length=64), seed=1)
     rows = Dataset.from_list([ROW] * 2)
     trainer = sft.make_trainer(spec, loader.load_base(model), tokenizer, rows, 30.0, tmp_path)
     batch = next(iter(trainer.get_train_dataloader()))
@@ -112,7 +112,7 @@ def test_supervised_tuning_learns_it(model, tmp_path):
 @pytest.mark.parametrize("algorithm", [{}, {"algorithm": "rloo"}, {"algorithm": "ppo", "beta": 0.05}])
 def test_reinforcement_ends_replies_there(model, algorithm, tmp_path):
     table = Rl(steps=1, prompts_per_step=2, group_size=2, max_completion_length=LIMIT, temperature=0.1, **algorithm)
-    spec = RlStage(model=model, rl=table, seed=1)
+    spec = spec_of("rl", model=model, rl=table, seed=1)
     base = loader.load_base(model)
     trainer = rl.make_trainer(spec, base, loader.load_tokenizer(model), [ROW | GRADED] * 4, tmp_path)
     trainer.train()
@@ -130,7 +130,7 @@ def test_vllm_is_told_where_to_stop(model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(algorithms, "trainer_and_arguments", stop)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    spec = RlStage(model=model, rl=Rl(use_vllm=True), seed=1)
+    spec = spec_of("rl", model=model, rl=Rl(use_vllm=True), seed=1)
     with pytest.raises(Told) as told:
         rl.make_trainer(spec, loader.load_base(model), loader.load_tokenizer(model), [ROW | GRADED], tmp_path)
     assert told.value.args == (True, {"stop_token_ids": [2]})

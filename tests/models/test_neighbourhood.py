@@ -12,10 +12,10 @@ from trl import SFTConfig
 
 from recipes.base.errors import RecipeError
 from recipes.config.schema import Model
-from recipes.methods.losses.kl_to_reference import Neighbourhood, check_head
+from recipes.methods.losses.kl_to_reference.loss import KLToReference, check_head
 from recipes.models import divergence, loader, training
 from recipes.models.divergence import KEPT, head_of, kl_per_token, mean_divergence, starting_point, sum_of_divergence
-from recipes.models.loss_trainer import TermTrainer
+from recipes.models.sft_trainer import LossTrainer
 
 WORDS = 3072  # the embedded tokenizer's
 
@@ -66,13 +66,13 @@ def make_trainer(
         **more,
     )
     return training.build(
-        TermTrainer,
+        LossTrainer,
         model,
         args=arguments,
         train_dataset=Dataset.from_list(ROWS),
         processing_class=loader.load_tokenizer(Model()),
         peft_config=adapter if lora else None,
-        terms=[Neighbourhood(weight, direction, frozen)] if weight else [],
+        terms=[KLToReference(weight, direction, frozen)] if weight else [],
     )
 
 
@@ -254,7 +254,7 @@ def test_the_loss_of_an_evaluation_is_the_plain_one(moved):
 def test_the_hook_goes_also_after_an_error(moved):
     backbone = moved.model.get_base_model().base_model
     before = len(backbone._forward_hooks)
-    with pytest.raises(RuntimeError, match="planted"), moved.terms[0].watching(moved.model):
+    with pytest.raises(RuntimeError, match="planted"), moved.terms[0].capture(moved.model):
         raise RuntimeError("planted")
     assert len(backbone._forward_hooks) == before
 

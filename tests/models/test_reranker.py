@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
 from recipes.artifacts.lineage import start
-from recipes.artifacts.stage_specs import RerankStage
+from recipes.artifacts.steps import spec_of
 from recipes.base.errors import ConfigErrors, RecipeError
 from recipes.base.places import ROOT
 from recipes.base.runtime import Runtime
@@ -67,7 +67,7 @@ def trained(model, done, tmp_path_factory):
     out = tmp_path_factory.mktemp("rerank")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sampling, "sample_replies", scripted([3, 7, 5, 3]))
-        metrics = rerank.run(RerankStage(model=model, rerank=TABLE, seed=1), done, out, Runtime())
+        metrics = rerank.run(spec_of("rerank", model=model, rerank=TABLE, seed=1), done, out, Runtime())
     return out, metrics
 
 
@@ -131,7 +131,7 @@ def test_a_judge_stands_on_whatever_supervised_tuning_left_and_leaves_it_alone(k
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sampling, "sample_replies", scripted([3, 7, 5, 3]))
-        metrics = rerank.run(RerankStage(model=model, rerank=TABLE, seed=1), inputs, tmp_path, Runtime())
+        metrics = rerank.run(spec_of("rerank", model=model, rerank=TABLE, seed=1), inputs, tmp_path, Runtime())
     assert metrics["picked"] > metrics["one"]
     learning = reranker.trainable(reranker.judge_of(model, inputs), 2, 4.0)
     names = [name for name, weight in learning.named_parameters() if weight.requires_grad]
@@ -150,7 +150,7 @@ def test_a_judge_stands_on_whatever_supervised_tuning_left_and_leaves_it_alone(k
 def test_replies_that_are_all_wrong_teach_nothing_and_are_named(model, done, tmp_path, monkeypatch):
     monkeypatch.setattr(sampling, "sample_replies", scripted([3, 4]))
     with pytest.raises(RecipeError, match="nothing to tell apart"):
-        rerank.run(RerankStage(model=model, rerank=TABLE, seed=1), done, tmp_path, Runtime())
+        rerank.run(spec_of("rerank", model=model, rerank=TABLE, seed=1), done, tmp_path, Runtime())
 
 
 def test_in_a_reranked_task_the_pick_stands_for_all_replies_and_others_are_left_alone(model, done, trained):
@@ -177,7 +177,7 @@ def test_training_goes_on_after_an_interruption_and_ends_with_the_same_judge(
         if state.global_step == 5:
             raise Stopped
 
-    spec = RerankStage(model=model, rerank=TABLE.model_copy(update={"save_steps": 2}), seed=1)
+    spec = spec_of("rerank", model=model, rerank=TABLE.model_copy(update={"save_steps": 2}), seed=1)
     monkeypatch.setattr(sampling, "sample_replies", scripted([3, 7, 5, 3]))
     with monkeypatch.context() as patch:
         patch.setattr(training.Watch, "on_step_begin", stop, raising=False)

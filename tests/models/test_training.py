@@ -15,7 +15,7 @@ from recipes.base.errors import RecipeError
 from recipes.base.places import ROOT
 from recipes.config.schema import Model, Sft
 from recipes.methods.rl import grpo
-from recipes.methods.rl.grpo import teaching
+from recipes.methods.rl.grpo.trainer import teaching
 from recipes.models import loader, training
 
 
@@ -165,13 +165,13 @@ def test_one_reply_stays_where_none_teaches():
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory):
     """The recipe's own RL trainer on a tiny model."""
-    from recipes.artifacts.stage_specs import RlStage
+    from recipes.artifacts.steps import spec_of
     from recipes.config.schema import Rl
     from recipes.stages import rl
 
     row = {"prompt": [{"role": "user", "content": "Compute 1 + 1."}], "grader": "numeric", "answer": "2"}
     rows = [row | {"options": None, "unit": None, "tolerance": 0.01}] * 8
-    stage = RlStage(model=Model(), rl=Rl(steps=1, prompts_per_step=2, group_size=2), seed=1)
+    stage = spec_of("rl", model=Model(), rl=Rl(steps=1, prompts_per_step=2, group_size=2), seed=1)
     return rl.make_trainer(stage, tiny(), loader.load_tokenizer(Model()), rows, tmp_path_factory.mktemp("rl"))
 
 

@@ -70,7 +70,7 @@ FACTS = {
         "loss = ((per_token_loss * mask).sum(-1) / mask.sum(-1).clamp(min=1.0)).mean() normalizer = "
         'self.current_gradient_accumulation_steps if mode == "train" else 1.0',
     ),
-    # SpareGRPOTrainer, SelfTrainingTrainer: the divisor is that of the rollout
+    # SkipZeroAdvantageGRPOTrainer, SelfTrainingTrainer: the divisor is that of the rollout
     "dapo divides by the tokens of the rollout": (
         GRPOTrainer._compute_loss,
         'normalizer = inputs["num_items_in_batch"].clamp(min=1.0) / self.accelerator.num_processes',
@@ -132,7 +132,7 @@ FACTS = {
         RLOOTrainer._generate_and_score_completions,
         "rewards = rewards - self.beta * kl",
     ),
-    # recipes.models.curriculum: rows in the order of the dataset
+    # recipes.models.prompt_order: rows in the order of the dataset
     "the sampler follows the rows where nothing is shuffled": (
         trl.trainer.utils.RepeatSampler.__iter__,
         "else: indexes = list(range(self.num_samples))",
@@ -171,42 +171,42 @@ SUPERVISED = {
     "the columns that are kept": (
         SFTTrainer._set_signature_columns_if_needed,
         'self._signature_columns = ["input_ids", "labels", "seq_lengths"]',
-        "TermTrainer._set_signature_columns_if_needed, which adds sample_type and length",
+        "LossTrainer._set_signature_columns_if_needed, which adds sample_type and length",
     ),
     "the loss is multiplied by the ranks that share its count of tokens": (
         SFTTrainer.compute_loss,
         "if self.args.average_tokens_across_devices and num_items_in_batch is not None",
-        "TermTrainer._shares",
+        "LossTrainer._shares",
     ),
     "metrics of a step are lists by mode": (
         SFTTrainer.compute_loss,
         'self._metrics[mode]["entropy"].append(',
-        "TermTrainer.compute_loss, PPOTrainer._compute_loss",
+        "LossTrainer.compute_loss, PPOTrainer._compute_loss",
     ),
     "they are averaged into the log": (
         SFTTrainer.log,
         "for key, val in self._metrics[mode].items()",
-        "TermTrainer.compute_loss and the keys of training.write_history",
+        "LossTrainer.compute_loss and the keys of training.write_history",
     ),
     "the number of micro-batches of a step": (
         Trainer._run_epoch,
         "self.current_gradient_accumulation_steps = len(batch_samples)",
-        "TermTrainer._shares",
+        "LossTrainer._shares",
     ),
     "tokens are counted over all ranks": (
         Trainer._get_num_items_in_batch,
         "num_items_in_batch = self.accelerator.gather(num_items_in_batch.to(device)).sum()",
-        "TermTrainer._shares",
+        "LossTrainer._shares",
     ),
     "a checkpoint is loaded by a method that is given its folder": (
         Trainer.train,
         "self._load_from_checkpoint(resume_from_checkpoint)",
-        "TermTrainer._load_from_checkpoint",
+        "LossTrainer._load_from_checkpoint",
     ),
     "weights are written by a method that is given the folder": (
         Trainer.save_model,
         "self._save(output_dir)",
-        "TermTrainer._save",
+        "LossTrainer._save",
     ),
     "the state is the last thing of a checkpoint": (
         Trainer._save_checkpoint,
@@ -216,7 +216,7 @@ SUPERVISED = {
     "an optimizer that is there is kept": (
         Trainer.create_optimizer,
         "if self.optimizer is None",
-        "TermTrainer.create_optimizer (LoRA+), PPOTrainer.create_optimizer",
+        "LossTrainer.create_optimizer (LoRA+), PPOTrainer.create_optimizer",
     ),
     "a method is known by its name in the enum": (
         register_peft_method,
@@ -256,7 +256,7 @@ OVERRIDDEN = {
 @pytest.mark.parametrize("name", OVERRIDDEN)
 def test_the_methods_of_term_trainer_take_what_they_took(name):
     found = list(inspect.signature(getattr(SFTTrainer, name)).parameters)
-    assert found == OVERRIDDEN[name], f"look at recipes.models.loss_trainer.TermTrainer and its use of {name}"
+    assert found == OVERRIDDEN[name], f"look at recipes.models.loss_trainer.LossTrainer and its use of {name}"
 
 
 def test_the_enum_of_methods_has_the_private_parts_that_a_member_is_entered_in():

@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
 from eval import hooks
-from recipes.artifacts.stage_specs import RlStage, SftStage
+from recipes.artifacts.steps import spec_of
 from recipes.base.errors import RecipeError
 from recipes.base.runtime import Runtime
 from recipes.config.schema import Model, Rl, Sft
@@ -51,7 +51,7 @@ def trained(seeing, data, out, **settings):
     out.mkdir()
     vision_is = settings.pop("vision", "frozen")
     table = SFT.model_copy(update=settings)
-    stage = SftStage(model=seeing.model_copy(update={"vision": vision_is}), sft=table, seed=1)
+    stage = spec_of("sft", model=seeing.model_copy(update={"vision": vision_is}), sft=table, seed=1)
     metrics = sft.run(stage, {"data": data}, out, Runtime(SimpleNamespace(isatty=lambda: False, write=str, flush=str)))
     (file,) = out.glob("*/*.safetensors")
     return metrics, load_file(file)
@@ -149,7 +149,7 @@ def test_lengths_count_the_tokens_of_every_image_of_rows_with_none_one_and_two(p
 
 def test_a_row_that_does_not_fit_with_its_images_is_an_error_that_says_how_long_it_is(seeing, data, processor, rows):
     longest = max(vision.lengths_of(processor, rows))
-    stage = SftStage(model=seeing, sft=SFT.model_copy(update={"max_length": longest - 1}), seed=1)
+    stage = spec_of("sft", model=seeing, sft=SFT.model_copy(update={"max_length": longest - 1}), seed=1)
     with pytest.raises(RecipeError, match="longer than the model is given") as error:
         sft.run(stage, {"data": data}, data / "out", Runtime())
     assert f"--set sft.max_length={longest}" in str(error.value)
@@ -163,7 +163,7 @@ def test_rows_of_like_length_share_a_batch_though_only_the_processor_knows_their
     lengths = vision.lengths_of(processor, rows)
     dataset = Dataset.from_list(vision.with_images([sft.columns(row) for row in rows], rows, lengths))
     base = loader.load_base(seeing, training=True)
-    trainer = sft.make_trainer(SftStage(model=seeing, sft=SFT, seed=1), base, processor, dataset, 40.0, tmp_path)
+    trainer = sft.make_trainer(spec_of("sft", model=seeing, sft=SFT, seed=1), base, processor, dataset, 40.0, tmp_path)
     first = next(iter(trainer.get_train_dataloader()))
     assert first["attention_mask"].sum(dim=1).max() == max(lengths)
     assert "pixel_values" in first and "sample_type" in first
@@ -201,7 +201,7 @@ def test_an_image_that_is_gone_is_named(seeing, tmp_path):
 
 def test_reinforcement_refuses_what_trl_cannot_do_with_images(seeing, data):
     rows = training.read_rows(data / "rl.jsonl")
-    stage = RlStage(model=seeing, rl=Rl(algorithm="ppo", group_size=1), seed=1)
+    stage = spec_of("rl", model=seeing, rl=Rl(algorithm="ppo", group_size=1), seed=1)
     with pytest.raises(RecipeError, match="cannot look at them"):
         rl.load_reader(stage, rows)
     with pytest.raises(RecipeError, match="cannot share a rollout"):

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.arms import compare
 from benchmarks.reinforcement import METHODS, reinforced
-from recipes.artifacts.stage_specs import EvaluateStage
+from recipes.artifacts.steps import spec_of
 from recipes.base.places import ROOT
 from recipes.config.combinations import check_combinations, check_unread
 from recipes.config.load import load
@@ -49,7 +49,7 @@ def test_every_method_samples_the_same_number_of_replies_under_settings_that_it_
 
 def test_one_evaluation_asks_every_model_that_it_is_given(tmp_path):
     recipe = load(ROOT / "recipes.toml", "reft")
-    spec = EvaluateStage(model=recipe.model, eval=recipe.eval.model_copy(update={"fewshot": 0}), seed=1)
+    spec = spec_of("evaluate", model=recipe.model, eval=recipe.eval.model_copy(update={"fewshot": 0}), seed=1)
     inputs = dict.fromkeys(("data", "sft", "longer", "ppo"), tmp_path)
     asked = evaluate.plan_variants(
         spec, inputs, None, {name: [name] for name in ("reft_problems", "reft_problems_sampled")}, {}

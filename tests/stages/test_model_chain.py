@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from recipes.artifacts.lineage import start
-from recipes.artifacts.stage_specs import CptStage, EvaluateStage, RlStage, SftStage
+from recipes.artifacts.steps import spec_of
 from recipes.base.errors import ConfigErrors, RecipeError
 from recipes.base.places import ROOT
 from recipes.base.runtime import Runtime
@@ -70,9 +70,9 @@ def chain(model, data, tmp_path_factory):
     """{stage: its folder} of cpt, sft_general and sft, run one on the other."""
     done = {"data": data}
     specs = {
-        "cpt": (cpt, CptStage(model=model, cpt=Cpt(**TEXT), seed=1)),
-        "sft_general": (sft, SftStage(model=model, sft=Sft(**LORA), rows="sft_general", seed=1)),
-        "sft": (sft, SftStage(model=model, sft=Sft(**LORA), seed=1)),
+        "cpt": (cpt, spec_of("cpt", model=model, cpt=Cpt(**TEXT), seed=1)),
+        "sft_general": (sft, spec_of("sft", model=model, sft=Sft(**LORA), rows="sft_general", seed=1)),
+        "sft": (sft, spec_of("sft", model=model, sft=Sft(**LORA), seed=1)),
     }
     for stage, (module, spec) in specs.items():
         out = tmp_path_factory.mktemp(stage)
@@ -109,7 +109,7 @@ def test_a_result_is_the_newest_adapter_on_the_newest_whole_model(model, chain):
     assert start(model, chain, "cpt") == (whole, None)
     assert start(model, chain, "sft_general")[1] == chain["sft_general"] / "adapter"
     assert start(model, {}) == (model, None)
-    policy = load_policy(RlStage(model=model, rl=Rl(), seed=1), chain)
+    policy = load_policy(spec_of("rl", model=model, rl=Rl(), seed=1), chain)
     assert torch.equal(
         policy.get_base_model().model.embed_tokens.weight.cpu(),
         tensors(chain["cpt"] / "model")["model.embed_tokens.weight"],
@@ -130,7 +130,7 @@ def test_what_a_run_has_come_to_is_loaded_whole_with_its_adapter_on_it(model, ch
 
 def test_evaluation_scores_each_stage_on_its_own_weights_and_the_rules_beside_them(model, chain, tmp_path):
     table = Eval(tasks=("reft_problems",), fewshot=0, batch_size=4, max_new_tokens=4)
-    evaluate.run(EvaluateStage(model=model, eval=table, seed=1), chain, tmp_path, Runtime())
+    evaluate.run(spec_of("evaluate", model=model, eval=table, seed=1), chain, tmp_path, Runtime())
     index = json.loads((tmp_path / "models.json").read_text())
     assert [m["name"] for m in index["models"]] == ["base", "cpt", "sft", "rules"]
     assert set(index["observed"]) == {"cpt", "sft"}
@@ -145,7 +145,7 @@ def test_evaluation_scores_each_stage_on_its_own_weights_and_the_rules_beside_th
 
 
 def test_low_rank_pretraining_leaves_the_merged_model(model, data, tmp_path):
-    spec = CptStage(model=model, cpt=Cpt(**TEXT, method="lora", rank=4, alpha=8.0), seed=1)
+    spec = spec_of("cpt", model=model, cpt=Cpt(**TEXT, method="lora", rank=4, alpha=8.0), seed=1)
     cpt.run(spec, {"data": data}, tmp_path, Runtime())
     base, merged = tensors(loader.Path(model.name)), tensors(tmp_path / "model")
     assert base.keys() == merged.keys() and not (tmp_path / "adapter").exists()
@@ -162,7 +162,7 @@ def test_joining_leaves_no_token_out_and_the_seed_draws_the_order():
 
 
 def test_general_text_makes_up_its_share_of_the_tokens_to_one_per_cent(model, data):
-    spec = CptStage(model=model, cpt=Cpt(**TEXT, general_share=0.465), seed=1)
+    spec = spec_of("cpt", model=model, cpt=Cpt(**TEXT, general_share=0.465), seed=1)
     blocks, told = cpt.read_blocks(spec, loader.load_tokenizer(model), data)
     whole = told["field_tokens"] + told["general_tokens"]
     assert whole == sum(map(len, blocks)) and abs(told["general_tokens"] / whole - 0.465) < 0.01
@@ -171,11 +171,11 @@ def test_general_text_makes_up_its_share_of_the_tokens_to_one_per_cent(model, da
 def test_what_pretraining_cannot_read_is_said(model, data, tmp_path):
     tokenizer = loader.load_tokenizer(model)
     with pytest.raises(RecipeError, match="no text to learn"):
-        cpt.read_blocks(CptStage(model=model, cpt=Cpt(**TEXT), seed=1), tokenizer, tmp_path)
+        cpt.read_blocks(spec_of("cpt", model=model, cpt=Cpt(**TEXT), seed=1), tokenizer, tmp_path)
     (tmp_path / "few.jsonl").write_text('{"text": "a few words"}\n')
     table = Cpt(**TEXT, general=str(tmp_path / "few.jsonl"), general_share=0.5)
     with pytest.raises(RecipeError, match="too little general text"):
-        cpt.read_blocks(CptStage(model=model, cpt=table, seed=1), tokenizer, data)
+        cpt.read_blocks(spec_of("cpt", model=model, cpt=table, seed=1), tokenizer, data)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_stages_that_do_not_go_together_are_refused(sets, message):
 
 
 def test_pretraining_goes_on_after_an_interruption_and_ends_with_the_same_weights(model, data, tmp_path, monkeypatch):
-    spec = CptStage(model=model, cpt=Cpt(**TEXT, save_steps=2), seed=1)
+    spec = spec_of("cpt", model=model, cpt=Cpt(**TEXT, save_steps=2), seed=1)
 
     class Stopped(Exception):
         pass

@@ -7,7 +7,7 @@ import torch
 from datasets import Dataset
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from recipes.artifacts.stage_specs import SftStage
+from recipes.artifacts.steps import spec_of
 from recipes.base.errors import ConfigErrors
 from recipes.base.places import ROOT
 from recipes.config.load import load
@@ -50,7 +50,7 @@ def dataset():
 def make_trainer(out, tokenizer, dataset, **settings):
     common = dict(rank=4, alpha=8.0, epochs=1, batch_tokens=256, max_length=128, learning_rate=1e-2)
     table = Sft(**common | settings)
-    return sft.make_trainer(SftStage(model=Model(), sft=table, seed=1), tiny(), tokenizer, dataset, 30.0, out)
+    return sft.make_trainer(spec_of("sft", model=Model(), sft=table, seed=1), tiny(), tokenizer, dataset, 30.0, out)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def quantized(tmp_path_factory):
     table = table.model_copy(update={"log_steps": 1})
     turns = [{"role": "user", "content": "Compute 2 + 1."}], [{"role": "assistant", "content": "<answer>3</answer>"}]
     rows = Dataset.from_list([{"prompt": turns[0], "completion": turns[1]}] * 16)
-    stage = SftStage(model=model, sft=table, seed=1)
+    stage = spec_of("sft", model=model, sft=table, seed=1)
     return sft.make_trainer(stage, base, loader.load_tokenizer(model), rows, 30.0, tmp_path_factory.mktemp("nf4"))
 
 

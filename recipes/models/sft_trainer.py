@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer whose loss is the cross-entropy plus terms (see `recipes.models.loss`)."""
+"""TRL's SFTTrainer whose loss is the cross-entropy plus losses (see `recipes.models.loss_protocol`)."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,21 +10,21 @@ from transformers import TrainerCallback
 from trl import SFTTrainer
 
 
-class TermTrainer(SFTTrainer):
-    """Adds `terms` to the training loss, and logs `ce` and each term's own metrics beside it.
+class LossTrainer(SFTTrainer):
+    """Adds `losses` to the training loss, and logs `ce` and each loss_term's own metrics beside it.
 
     The loss of an evaluation stays the plain cross-entropy. A column `sample_type` of the dataset (an integer a row)
-    reaches the terms; it needs rows that are not packed. A column `length` (tokens a row) lets rows that are tokenized
-    on the fly, those with images, be grouped by it. `b_rate` is LoRA+'s learning rate of B over that of A. What a term
-    keeps from step to step lies in its checkpoints, so that a run that goes on is the same run.
+    reaches the losses; it needs rows that are not packed. A column `length` (tokens a row) lets rows that are tokenized
+    on the fly, those with images, be grouped by it. `b_rate` is LoRA+'s learning rate of B over that of A. What a
+    loss_term keeps from step to step lies in its checkpoints, so that a run that goes on is the same run.
     """
 
-    def __init__(self, *args, terms=(), b_rate: float = 1.0, **kwargs):
+    def __init__(self, *args, losses=(), b_rate: float = 1.0, **kwargs):
         super().__init__(*args, **kwargs)
-        self.terms, self.b_rate = terms, b_rate
+        self.losses, self.b_rate = losses, b_rate
         if "sample_type" in self.train_dataset.column_names:
             self.data_collator = with_types(self.data_collator)
-        self.add_callback(StepEnd(terms))
+        self.add_callback(StepEnd(losses))
 
     def _set_signature_columns_if_needed(self):
         super()._set_signature_columns_if_needed()
@@ -40,34 +40,36 @@ class TermTrainer(SFTTrainer):
 
     def _save(self, output_dir=None, state_dict=None):
         super()._save(output_dir, state_dict)
-        for term in self.terms:
-            if kept := term.kept():
-                save_file(kept, Path(output_dir or self.args.output_dir, f"{term.name}.safetensors"))
+        for loss_term in self.losses:
+            if kept := loss_term.state_dict():
+                save_file(kept, Path(output_dir or self.args.output_dir, f"{loss_term.name}.safetensors"))
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        for term in self.terms:
-            file = Path(resume_from_checkpoint, f"{term.name}.safetensors")
+        for loss_term in self.losses:
+            file = Path(resume_from_checkpoint, f"{loss_term.name}.safetensors")
             if file.is_file():
-                term.go_on(load_file(file, device=str(self.args.device)))
+                loss_term.load_state_dict(load_file(file, device=str(self.args.device)))
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         types = inputs.pop("sample_type", None)
-        if not (self.terms and self.model.training):
+        if not (self.losses and self.model.training):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         with ExitStack() as stack:
-            for term in self.terms:
-                stack.enter_context(term.watching(model))
+            for loss_term in self.losses:
+                stack.enter_context(loss_term.capture(model))
             loss = super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
         note, shares = self._metrics["train"], self._shares(inputs, num_items_in_batch)
         note["ce"].append(loss.item() / shares[1] / max(1, self._learnt(inputs)))
-        for term in self.terms:
+        for loss_term in self.losses:
             # Accelerate casts inside the model's own forward only; a reference pass has to compute as that one did.
             with self.accelerator.autocast():
-                part, metrics = term.loss(model, inputs | ({} if types is None else {"sample_type": types}), *shares)
+                part, metrics = loss_term.loss(
+                    model, inputs | ({} if types is None else {"sample_type": types}), *shares
+                )
             loss = loss if part is None else loss + part
             for key, value in metrics.items():
-                note[f"{term.name}/{key}"].append(value)
+                note[f"{loss_term.name}/{key}"].append(value)
         return loss
 
     def _learnt(self, inputs) -> int:
@@ -82,14 +84,14 @@ class TermTrainer(SFTTrainer):
 
 
 class StepEnd(TrainerCallback):
-    """Tells the terms that an optimizer step is over."""
+    """Tells the losses that an optimizer step is over."""
 
-    def __init__(self, terms):
-        self.terms = terms
+    def __init__(self, losses):
+        self.losses = losses
 
     def on_step_end(self, args, state, control, **kwargs):
-        for term in self.terms:
-            term.step_end()
+        for loss_term in self.losses:
+            loss_term.on_step_end()
 
 
 def with_types(collator):

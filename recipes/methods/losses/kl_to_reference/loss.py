@@ -1,4 +1,4 @@
-"""Neighbourhood self-constrained SFT (arXiv 2508.10409, eq. 7-8): cross-entropy plus a divergence from the start.
+"""KLToReference self-constrained SFT (arXiv 2508.10409, eq. 7-8): cross-entropy plus a divergence from the start.
 
     L(θ) = CE(θ) + weight · mean over assistant tokens of KL(p_θ ‖ p_θ0)
 
@@ -15,7 +15,7 @@ from recipes.models.divergence import head_of, starting_point, sum_of_divergence
 from recipes.models.loader import causal_lm
 
 
-class Neighbourhood:
+class KLToReference:
     """The term weight · KL between the model that learns and the one it started from.
 
     Args:
@@ -33,7 +33,7 @@ class Neighbourhood:
         self._call = None
 
     @contextmanager
-    def watching(self, model):
+    def capture(self, model):
         """Keeps the arguments and the last hidden states [batch, length, width] of the backbone's forward pass."""
 
         def keep(module, args, kwargs, output):
@@ -56,13 +56,13 @@ class Neighbourhood:
         divergence = sum_of_divergence(hidden, start, heads, self.direction)
         return self.weight * per_token * divergence, {"mean": divergence.item() / max(1, len(hidden))}
 
-    def step_end(self):
+    def on_step_end(self):
         pass
 
-    def kept(self):
+    def state_dict(self):
         return {}
 
-    def go_on(self, kept):
+    def load_state_dict(self, kept):
         pass
 
 

@@ -3,10 +3,10 @@
 Each step samples from the policy as it is and fine-tunes on the right replies.
 """
 
-from recipes.methods.rl.grpo import SpareGRPOTrainer
+from recipes.methods.rl.grpo.trainer import SkipZeroAdvantageGRPOTrainer
 
 
-class SelfTrainingTrainer(SpareGRPOTrainer):
+class SelfTrainingTrainer(SkipZeroAdvantageGRPOTrainer):
     """Supervised fine-tuning on the policy's own right replies: advantage 1 for those, 0 for all others.
 
     A reply is right where the first reward function gives 1. There is no baseline and no clipping, and the loss is the

@@ -5,7 +5,7 @@ from trl import GRPOTrainer
 PER_REPLY = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages")  # one row for each reply
 
 
-class SpareGRPOTrainer(GRPOTrainer):
+class SkipZeroAdvantageGRPOTrainer(GRPOTrainer):
     """Leaves out replies whose advantage is zero (their group has no spread) or whose every token is masked.
 
     Their loss and gradient are zero where the loss is divided by the token count of the whole batch, which TRL fixes

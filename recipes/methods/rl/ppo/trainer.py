@@ -16,7 +16,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 
 from recipes.base.errors import RecipeError
-from recipes.models.gae import gae, moments, terminal_rewards, whiten
+from recipes.methods.rl.ppo.gae import gae, moments, terminal_rewards, whiten
 from recipes.models.loader import causal_lm
 from recipes.models.value_head import HEAD, attach_value_head, with_head_saved
 

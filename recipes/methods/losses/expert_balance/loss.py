@@ -35,7 +35,7 @@ import torch.distributed as dist
 
 from recipes.base.errors import RecipeError
 from recipes.config.combinations import UNTYPED
-from recipes.methods.losses._balance_forms import (
+from recipes.methods.losses.expert_balance.forms import (
     entropies,
     lbl,
     mi,
@@ -89,8 +89,8 @@ def processes() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-class Balance:
-    """A balance term for the trainer: `watching` around its forward pass, then `loss`, `step_end` after each step.
+class ExpertBalance:
+    """A balance term for the trainer: `capture` around its forward pass, then `loss`, `on_step_end` after each step.
 
     Args:
         weight: what the term counts beside the loss of the tokens.
@@ -144,7 +144,7 @@ class Balance:
         self.previous: Sums | None = None
 
     @contextmanager
-    def watching(self, model) -> Iterator[None]:
+    def capture(self, model) -> Iterator[None]:
         """Record the routers of the forward pass made inside, while the model trains."""
         self.routed = {}
         if not model.training:
@@ -191,17 +191,17 @@ class Balance:
             loss = part + (value - part).detach()
         return self.weight * per_batch * loss, self._metrics(loss, known)
 
-    def step_end(self) -> None:
+    def on_step_end(self) -> None:
         """Start the statistics of the next optimizer step."""
         self.previous, self.filling = self.filling, None
 
-    def kept(self) -> dict[str, torch.Tensor]:
+    def state_dict(self) -> dict[str, torch.Tensor]:
         """The previous step's statistics, which only the scope "lagged" goes by."""
         if self.scope != "lagged" or self.previous is None:
             return {}
         return {name: torch.as_tensor(value).clone() for name, value in vars(self.previous).items()}
 
-    def go_on(self, kept: dict[str, torch.Tensor]) -> None:
+    def load_state_dict(self, kept: dict[str, torch.Tensor]) -> None:
         if kept:
             self.previous = Sums(**kept | {"steps": int(kept["steps"])})
 
