@@ -17,12 +17,13 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from peft import LoraConfig
+from recipes.methods.rl.method.trainer import PPOConfig, PPOTrainer
 from trl import GRPOConfig, GRPOTrainer
 
-from recipes.config.schema import Model, Rl
-from recipes.methods.rl.ppo.trainer import PPOConfig, PPOTrainer
+from recipes.config.schema import Model
 from recipes.models import loader, training
 from recipes.models.loader import causal_lm
+from tests.helpers.tables import rl_table
 
 SEED = 42
 PARTS = ("generation", "scoring", "update")
@@ -75,7 +76,7 @@ def timed(trainer_class):
 def run(name, arm, args, folder) -> tuple[dict, dict]:
     """({part: seconds of a rollout}, {with gradient: passes of a rollout}) of one fresh trainer."""
     prompts = [{"prompt": [{"role": "user", "content": f"Compute {n} + {n + 7}."}]} for n in range(64)]
-    table = Rl(learning_rate=1e-5)
+    table = rl_table(learning_rate=1e-5)
     settings = dict(
         **training.common_arguments(table, SEED, folder),
         max_steps=args.rollouts * args.iterations,

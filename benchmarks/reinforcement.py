@@ -17,13 +17,13 @@ from statistics import mean
 
 from benchmarks.arms import compare
 from recipes.artifacts import store
-from recipes.artifacts.steps import spec_of
-from recipes.artifacts.steps import Step, base_model, tasks
+from recipes.artifacts.steps import Step, base_model, spec_of, tasks
 from recipes.base.places import ROOT
 from recipes.config.load import load
-from recipes.config.schema import Recipe, Rl
+from recipes.config.schema import Recipe
 from recipes.pipeline import Job, make, run
 from recipes.report.load import Evaluation, load_evaluation
+from tests.helpers.tables import rl_table
 
 ROLLOUTS, TUNING_ROLLOUTS = 10, 6
 RATES = (1e-4, 5e-4)
@@ -45,11 +45,11 @@ def reinforced(recipe: Recipe, method: str, rollouts: int, rate: float | None = 
     algorithm, chosen, read = METHODS[method]
     kept = {name: getattr(recipe.rl, name) for name in SHARED | read}
     if algorithm == "ppo":
-        shape = {"prompts_per_step": 64, "group_size": 1, "steps": rollouts * recipe.rl.ppo.iterations}
-        kept["ppo"] = recipe.rl.ppo.model_copy(update={"allow_no_kl": "beta" not in read})
+        shape = {"prompts_per_step": 64, "group_size": 1, "steps": rollouts * recipe.rl.method.iterations}
+        kept["ppo"] = recipe.rl.method.model_copy(update={"allow_no_kl": "beta" not in read})
     else:
         shape = {"prompts_per_step": 8, "group_size": 8, "steps": rollouts}
-    return replace(recipe, rl=Rl(algorithm=algorithm, learning_rate=rate or chosen, **shape, **kept))
+    return replace(recipe, rl=rl_table(algorithm=algorithm, learning_rate=rate or chosen, **shape, **kept))
 
 
 def trained(recipes: dict[str, Recipe], runs: Path) -> dict[str, Path]:

@@ -23,9 +23,10 @@ from transformers import set_seed
 from trl import SFTConfig, SFTTrainer
 
 from recipes.artifacts.steps import spec_of
-from recipes.config.schema import Model, Sft
+from recipes.config.schema import Model
 from recipes.models import loader, training
 from recipes.stages import sft
+from tests.helpers.tables import sft_table
 
 SEED = 42
 ROWS = 8  # of a step: the default of TRL's per_device_train_batch_size
@@ -148,7 +149,7 @@ def main() -> None:
     rows, held = rows[: args.rows], rows[args.rows : args.rows + 256]
     examples, held = [tokens_of(tokenizer, r) for r in rows], [tokens_of(tokenizer, r) for r in held]
     real = sum(len(ids) for ids, _ in examples)
-    table = Sft(epochs=1.0, batch_tokens=round(ROWS * real / len(rows)), scheduler="linear", warmup_ratio=0.0)
+    table = sft_table(epochs=1.0, batch_tokens=round(ROWS * real / len(rows)), scheduler="linear", warmup_ratio=0.0)
     stage = spec_of("sft", model=Model(), sft=table, seed=SEED)
     print(
         f"{len(rows)} rows, {real} real tokens, {torch.get_num_threads()} threads, device {loader.device()}, "

@@ -6,6 +6,7 @@ that, libraries that look there by themselves (lm-eval's dummy model for a token
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -32,7 +33,7 @@ def typed(place, monkeypatch, capsys):
 
     def job_of(options):
         job = real(options)
-        return type(job)(job.recipe, job.runs, job.runtime, job.argv, job.command, place.stages)
+        return replace(job, recipe=place.stages.take_over(job.recipe))
 
     monkeypatch.setattr(cli, "job_of", job_of)
     monkeypatch.setattr(signal, "signal", lambda *_: None)

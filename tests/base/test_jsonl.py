@@ -6,8 +6,8 @@ import pytest
 
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import iterate_jsonl
-from recipes.config.schema import Cpt
 from recipes.stages import cpt
+from tests.helpers.tables import cpt_table
 
 ROWS = [{"text": "a b\u2028c"}, {"text": "d"}]  # a line separator inside a string ends no row
 
@@ -43,7 +43,7 @@ def test_training_names_the_broken_line_of_its_rows(file):
 
 
 def test_the_forecast_of_pretraining_names_the_broken_line_of_the_general_text(file):
-    table = Cpt(general=str(file), general_share=0.5)
+    table = cpt_table(general=str(file), general_share=0.5)
     cpt.check_general(table, 3)
     file.write_text('{"text": "one"}\n{', encoding="utf-8")
     with pytest.raises(RecipeError, match=r"rows\.jsonl, line 2"):

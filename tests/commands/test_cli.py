@@ -57,7 +57,7 @@ def test_a_reader_that_leaves_is_no_error():
 
 def test_show_prints_what_runs_again_with_profile_and_set_in_it(typed, place):
     file = place.folder / "recipes.toml"
-    code, said, _ = typed("show", "demo", "--file", file, "--set", "sft.rank=3", there=False)
+    code, said, _ = typed("show", "demo", "--file", file, "--set", "sft.adapter.rank=3", there=False)
     assert (
         code == 0
         and "rank = 3\n" in said
@@ -120,7 +120,7 @@ def test_run_plan_and_run_again(typed, place):
 
 
 def test_a_broken_configuration_stops_a_run_before_the_first_stage(typed, place):
-    code, _, complained = typed("run", "demo", "--set", "sft.rank=0", "--set", "eval.tasks=['x']")
+    code, _, complained = typed("run", "demo", "--set", "sft.adapter.rank=0", "--set", "eval.tasks=['x']")
     assert (
         code == 1
         and complained.startswith("2 configuration errors")

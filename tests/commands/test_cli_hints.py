@@ -151,8 +151,8 @@ def test_check_takes_profile_and_set(typed, place):
     assert code == 0 and "demo: embedded, gpu valid" in said and "not looked at" in said.splitlines()[-1]
     code, said, _ = typed("check", "demo", "--profile", "gpu")
     assert code == 0 and "demo: gpu valid" in said
-    code, _, complained = typed("check", "demo", "--set", "sft.rank=0")
-    assert code == 1 and complained.count("sft.rank: wrong value") == 1
+    code, _, complained = typed("check", "demo", "--set", "sft.adapter.rank=0")
+    assert code == 1 and complained.count("sft.adapter.rank: wrong value") == 1
 
 
 def test_show_of_a_profile_runs_again_under_its_name(typed, place):

@@ -97,7 +97,7 @@ def test_training_is_foreseen_from_the_words_of_the_rows_and_guessed_where_they_
 
 
 def test_the_general_rows_of_a_mix_are_foreseen_before_there_are_any():
-    step = pipeline.wire(load(ROOT / "recipes.toml", "reft", None, ["mix.share=0.25"], here=False))[0]
+    step = pipeline.wire(load(ROOT / "recipes.toml", "reft", None, ["rows.mix.replay.share=0.25"], here=False))[0]
     counts = {}
     work = data.forecast(step.spec, counts, ROOT / "no-such-runs")
     assert counts["general_rows"] == round((counts["sft"] - counts["general_rows"]) / 3) > 0

@@ -13,8 +13,9 @@ from recipes.base.places import ROOT
 from recipes.base.toml import short_float, toml_table, toml_value
 from recipes.config import validate
 from recipes.config.load import as_toml, builders, load, profiles, read_file
-from recipes.config.schema import DEFAULT_PROFILE, Balance, Experts, Mix, Model, Rl, Sft, model_folder
+from recipes.config.schema import DEFAULT_PROFILE, Mix, Model, model_folder
 from tests.helpers.fake_pipeline import set_up
+from tests.helpers.tables import rl_table, sft_table
 
 FILE = ROOT / "recipes.toml"
 RECIPES = read_file(FILE)
@@ -76,11 +77,11 @@ def test_reinforcement_of_prompts_without_their_signal_is_refused():
 def test_set_comes_last_and_reads_toml_values_or_bare_strings(file):
     file.write_text(file.read_text() + "[demo.profiles.big.sft]\nrank = 4\n")
     sets = [
-        "sft.rank=8",
-        "sft.method=full",
+        "sft.adapter.rank=8",
+        "sft.adapter.use=full",
         'sft.scheduler="linear"',
         "sft.packing=false",
-        "sft.target=['q_proj', \"v_proj\"]",
+        "sft.adapter.target=['q_proj', \"v_proj\"]",
         "sft.epochs=2",
         "sft.learning_rate = 2e-4",
         "data.tests.knowledge=7",
@@ -100,14 +101,14 @@ def test_set_comes_last_and_reads_toml_values_or_bare_strings(file):
 def test_a_recipe_without_rl_gets_none_until_it_is_set(file):
     file.write_text("\n".join(line for line in file.read_text().splitlines() if not line.startswith("rl.")))
     assert load(file, "demo").rl is None
-    assert load(file, "demo", None, ["rl.steps=3"]).rl == Rl(steps=3)
+    assert load(file, "demo", None, ["rl.steps=3"]).rl == rl_table(steps=3)
 
 
 def test_tables_are_frozen_and_refuse_infinities():
     with pytest.raises(ValidationError):
-        Sft().rank = 3
+        sft_table().rank = 3
     with pytest.raises(ValidationError):
-        Sft(learning_rate=math.inf)
+        sft_table(learning_rate=math.inf)
 
 
 def test_every_field_says_what_it_is():
@@ -116,9 +117,9 @@ def test_every_field_says_what_it_is():
 
 
 def test_what_is_execution_and_what_is_identity():
-    assert how_keys(Sft()) == {"save_steps", "micro_batch", "micro_tokens"} and how_keys(Model()) == {"attn"}
-    assert how_keys(Sft(balance=Balance(weight=1.0))) == {"save_steps"}
-    assert how_keys(Rl()) == {"save_steps", "micro_batch", "use_vllm"}
+    assert how_keys(sft_table()) == {"save_steps", "micro_batch", "micro_tokens"} and how_keys(Model()) == {"attn"}
+    assert how_keys(sft_table(balance=Balance(weight=1.0))) == {"save_steps"}
+    assert how_keys(rl_table()) == {"save_steps", "micro_batch", "use_vllm"}
 
 
 def test_model_names_that_are_folders():

@@ -69,26 +69,38 @@ BROKEN = {
     "seed is negative": (None, ["seed=-1"], ["seed: wrong value", ">= 0"]),
     "seed is a fraction": (None, ["seed=1.5"], ["seed: wrong value", "a whole number"]),
     "seed is too large": (None, ["seed=4294967296"], ["seed: wrong value", "< 4294967296"]),
-    "true is no number": (None, ["sft.rank=true"], ["sft.rank: wrong value", "got     true", "a whole number"]),
+    "true is no number": (
+        None,
+        ["sft.adapter.rank=true"],
+        ["sft.adapter.rank: wrong value", "got     true", "a whole number"],
+    ),
     "text is no number": (("1e-4", '"1e-4"'), [], ["sft.learning_rate: wrong value", 'got     "1e-4"', "a number > 0"]),
     "rate is zero": (None, ["sft.learning_rate=0"], ["sft.learning_rate: wrong value", "> 0 and <= 1"]),
     "rate is above one": (None, ["sft.learning_rate=10.0"], ["sft.learning_rate: wrong value", "<= 1"]),
     "rate is not a number": (None, ["sft.learning_rate=nan"], ["sft.learning_rate: wrong value", "nan"]),
     "method is unknown": (
         None,
-        ["sft.method=lorra"],
+        ["sft.adapter.use=lorra"],
         ["sft.method: wrong value", '"lora", "loramoe", "full"', "did you mean 'lora'"],
     ),
     "scheduler is unknown": (None, ["sft.scheduler=cosin"], ["sft.scheduler", "did you mean 'cosine'"]),
-    "rank is zero": (None, ["sft.rank=0"], ["sft.rank: wrong value", ">= 1"]),
-    "dropout is one": (None, ["sft.dropout=1.0"], ["sft.dropout: wrong value", "< 1"]),
+    "rank is zero": (None, ["sft.adapter.rank=0"], ["sft.adapter.rank: wrong value", ">= 1"]),
+    "dropout is one": (None, ["sft.adapter.dropout=1.0"], ["sft.adapter.dropout: wrong value", "< 1"]),
     "warm-up is negative": (None, ["sft.warmup_ratio=-0.1"], ["sft.warmup_ratio: wrong value", ">= 0"]),
     "no epochs": (None, ["sft.epochs=0"], ["sft.epochs: wrong value", "> 0"]),
     "batch is negative": (None, ["sft.batch_tokens=-4096"], ["sft.batch_tokens: wrong value", ">= 1"]),
     "batch is smaller than a row": (None, ["sft.batch_tokens=100"], ["sft.batch_tokens", ">= 512", "one row"]),
-    "target is a string": (None, ["sft.target=q_proj"], ["sft.target: wrong value", "a list of strings"]),
-    "target holds a number": (None, ["sft.target=['q_proj', 3]"], ["sft.target.1: wrong value", "got     3"]),
-    "all-linear and another": (None, ["sft.target=['all-linear', 'q_proj']"], ['"all-linear" stands alone']),
+    "target is a string": (
+        None,
+        ["sft.adapter.target=q_proj"],
+        ["sft.adapter.target: wrong value", "a list of strings"],
+    ),
+    "target holds a number": (
+        None,
+        ["sft.adapter.target=['q_proj', 3]"],
+        ["sft.adapter.target.1: wrong value", "got     3"],
+    ),
+    "all-linear and another": (None, ["sft.adapter.target=['all-linear', 'q_proj']"], ['"all-linear" stands alone']),
     "packing is a word": (None, ["sft.packing=yes"], ["sft.packing: wrong value", "true or false"]),
     "sft is missing": (
         ("[demo.sft]\nlearning_rate = 1e-4\nmax_length = 512", ""),
@@ -96,7 +108,7 @@ BROKEN = {
         ["sft: the table is missing", "rl starts from"],
     ),
     "sft is a value": (None, ["sft=3"], ["sft: must be a table", "got     3"]),
-    "a key below a value": (None, ["sft.rank.x=3"], ["sft.rank: wrong value"]),
+    "a key below a value": (None, ["sft.adapter.rank.x=3"], ["sft.adapter.rank: wrong value"]),
     "a key below a value of the file": (None, ["sft.learning_rate.x=3"], ["sft.learning_rate is a value, not a table"]),
     "group of none": (None, ["rl.group_size=0"], ["rl.group_size: wrong value", ">= 1"]),
     "group of one": (
@@ -106,40 +118,48 @@ BROKEN = {
     ),
     "rloo with a group of one": (
         None,
-        ["rl.group_size=1", "rl.algorithm=rloo"],
+        ["rl.group_size=1", "rl.method.use=rloo"],
         ["every algorithm but ppo needs several replies"],
     ),
     "ppo with an odd rollout": (
         None,
-        ["rl.algorithm=ppo", "rl.beta=0.05", "rl.group_size=1", "rl.prompts_per_step=7"],
+        ["rl.method.use=ppo", "rl.method.beta=0.05", "rl.group_size=1", "rl.prompts_per_step=7"],
         ["rl.prompts_per_step: a rollout of ppo", "must be even", "got     7"],
     ),
-    "ppo without kl": (None, ["rl.algorithm=ppo"], ["rl.beta: ppo without a KL penalty collapses", "allow_no_kl"]),
-    "ppo with vllm": (None, ["rl.algorithm=ppo", "rl.beta=0.05", "rl.use_vllm=true"], ["rl.use_vllm: ppo cannot"]),
+    "ppo without kl": (
+        None,
+        ["rl.method.use=ppo"],
+        ["rl.method.beta: ppo without a KL penalty collapses", "allow_no_kl"],
+    ),
+    "ppo with vllm": (
+        None,
+        ["rl.method.use=ppo", "rl.method.beta=0.05", "rl.use_vllm=true"],
+        ["rl.use_vllm: ppo cannot"],
+    ),
     "ppo that warms up for ever": (
         None,
-        ["rl.algorithm=ppo", "rl.beta=0.05", "rl.ppo.value_warmup_steps=20"],
-        ["rl.ppo.value_warmup_steps: the policy would never learn", "rl.steps = 20"],
+        ["rl.method.use=ppo", "rl.method.beta=0.05", "rl.method.value_warmup_steps=20"],
+        ["rl.method.value_warmup_steps: the policy would never learn", "rl.steps = 20"],
     ),
     "ppo with a loss type": (
         None,
-        ["rl.algorithm=ppo", "rl.beta=0.05", "rl.loss_type=grpo"],
-        ["rl.loss_type: ppo does not read it"],
+        ["rl.method.use=ppo", "rl.method.beta=0.05", "rl.method.loss_type=grpo"],
+        ["rl.method.loss_type: ppo does not read it"],
     ),
     "self-training with kl": (
         None,
-        ["rl.algorithm=online_self_training", "rl.beta=0.1"],
-        ["rl.beta: online_self_training does not read it"],
+        ["rl.method.use=online_self_training", "rl.method.beta=0.1"],
+        ["rl.method.beta: online_self_training does not read it"],
     ),
-    "unknown key of ppo": (None, ["rl.ppo.lambda=0.9"], ["rl.ppo.lambda: unknown key", "'lam'"]),
+    "unknown key of ppo": (None, ["rl.method.lambda=0.9"], ["rl.method.lambda: unknown key", "'lam'"]),
     "partial reward of one": (None, ["rl.partial=1.0"], ["rl.partial: wrong value", "< 1"]),
     "order is unknown": (None, ["rl.order=easy"], ["rl.order: wrong value", '"difficulty"']),
     "no steps": (None, ["rl.steps=0"], ["rl.steps: wrong value", ">= 1"]),
     "temperature is zero": (None, ["rl.temperature=0"], ["rl.temperature: wrong value", "> 0 and <= 2"]),
     "weight of the form above one": (None, ["rl.format_weight=2"], ["rl.format_weight: wrong value", "<= 1"]),
-    "beta is negative": (None, ["rl.beta=-0.1"], ["rl.beta: wrong value", ">= 0"]),
-    "algorithm is unknown": (None, ["rl.algorithm=ppoo"], ["rl.algorithm: wrong value", "did you mean 'ppo'"]),
-    "loss is unknown": (None, ["rl.loss_type=dapoo"], ["rl.loss_type", "did you mean 'dapo'"]),
+    "beta is negative": (None, ["rl.method.beta=-0.1"], ["rl.method.beta: wrong value", ">= 0"]),
+    "algorithm is unknown": (None, ["rl.method.use=ppoo"], ["rl.algorithm: wrong value", "did you mean 'ppo'"]),
+    "loss is unknown": (None, ["rl.method.loss_type=dapoo"], ["rl.loss_type", "did you mean 'dapo'"]),
     "warm-up longer than the run": (None, ["rl.warmup_steps=20"], ["rl.warmup_steps", "rl.steps = 20"]),
     "model is misspelt": (
         ('name = "embedded"', 'name = "embeded"'),
@@ -156,7 +176,7 @@ BROKEN = {
     "quantization is unknown": (None, ["model.quantization=nf5"], ["model.quantization", "did you mean 'nf4'"]),
     "4-bit weights trained in full": (
         None,
-        ["model.quantization=nf4", "sft.method=full"],
+        ["model.quantization=nf4", "sft.adapter.use=full"],
         ["4-bit weights cannot be trained", "lora"],
     ),
     "attention is unknown": (
@@ -257,9 +277,9 @@ def test_the_unbroken_one_is_accepted(tmp_path):
 def test_ppo_with_one_reply_a_prompt_is_accepted(tmp_path):
     file = tmp_path / "recipes.toml"
     file.write_text(GOOD)
-    sets = ["rl.algorithm=ppo", "rl.beta=0.05", "rl.group_size=1", "rl.ppo.gamma=0.9", "rl.partial=0.1"]
+    sets = ["rl.method.use=ppo", "rl.method.beta=0.05", "rl.group_size=1", "rl.method.gamma=0.9", "rl.partial=0.1"]
     recipe = load(file, "demo", None, [f"model.name={model_folder(tmp_path)}", *sets])
-    assert recipe.rl.ppo.gamma == 0.9 and recipe.rl.ppo.lam == 0.95
+    assert recipe.rl.method.gamma == 0.9 and recipe.rl.method.lam == 0.95
 
 
 def test_there_are_enough_broken_ones():

@@ -285,7 +285,8 @@ def test_the_keys_that_graders_read_are_those_that_they_say():
 def test_reinforcement_rewards_what_the_metric_scores(tmp_path):
     """Rows of every kind that is graded by an alias, an option or a unit, through the trainer's own columns."""
     from recipes.artifacts.steps import spec_of
-    from recipes.config.schema import Model, Rl
+    from recipes.config.schema import Model
+from tests.helpers.tables import rl_table
     from recipes.models import loader
     from recipes.stages import rl
     from tests.helpers.tiny_text import tiny_model
@@ -293,7 +294,7 @@ def test_reinforcement_rewards_what_the_metric_scores(tmp_path):
     prompt = {"prompt": [{"role": "user", "content": "What is it?"}]}
     rows = [prompt | row for row in (TEXT | {"aliases": ["equal VGS"]}, CHOICE, UNIT, OVERLAP, LABEL)]
     said = [block("equal VGS"), block("C"), block("60 uA"), block("annealed selvite"), block("ball fault")]
-    table = Rl(prompts_per_step=2, group_size=2)
+    table = rl_table(prompts_per_step=2, group_size=2)
     model = tiny_model(tmp_path / "base")
     trainer = rl.make_trainer(
         spec_of("rl", model=model, rl=table, seed=1), loader.load_base(model), loader.load_tokenizer(Model()), rows, tmp_path

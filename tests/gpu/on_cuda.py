@@ -13,13 +13,14 @@ from datasets import Dataset
 from recipes.artifacts.steps import spec_of
 from recipes.base.runtime import Runtime
 from recipes.cli import main
-from recipes.config.schema import Model, Rl, Sft
+from recipes.config.schema import Model
 from recipes.models import loader, training
 from recipes.stages import rl, sft
+from tests.helpers.tables import rl_table, sft_table
 
 IDS = torch.arange(5, 45).view(2, 20)
 TURNS = [[{"role": "user", "content": "Compute 2 + 1."}], [{"role": "assistant", "content": "<answer>3</answer>"}]]
-TABLE = Sft(
+TABLE = sft_table(
     rank=4, alpha=8.0, epochs=4, batch_tokens=256, max_length=128, learning_rate=1e-2, kl_weight=0.1, log_steps=1
 )
 BALANCE = {"weight": 0.1, "delta": 0.3}
@@ -31,9 +32,9 @@ METHODS = {
     "full": (Model(), {"method": "full", "learning_rate": 1e-3}),
 }
 REINFORCEMENT = {
-    "grpo": Rl(group_size=4, prompts_per_step=2),
-    "rloo": Rl(algorithm="rloo", group_size=4, prompts_per_step=2, beta=0.05),
-    "ppo": Rl(algorithm="ppo", group_size=1, prompts_per_step=8, beta=0.05, partial=0.1),
+    "grpo": rl_table(group_size=4, prompts_per_step=2),
+    "rloo": rl_table(algorithm="rloo", group_size=4, prompts_per_step=2, beta=0.05),
+    "ppo": rl_table(algorithm="ppo", group_size=1, prompts_per_step=8, beta=0.05, partial=0.1),
 }
 
 

@@ -8,6 +8,7 @@ import io
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -51,12 +52,9 @@ class Stages:
         self.metrics = {}
 
     def __call__(self, name):
-        reads = {
-            "data": {"corpus": ["*"]},
-            "sft": {"data": ["sft.jsonl"]},
-            "rl": {"data": ["rl.jsonl"], "sft": ["adapter/*"]},
-            "evaluate": {"data": ["test.jsonl"], "sft": ["adapter/*"], "rl": ["adapter/*"]},
-        }[name]
+        file = {"data": "*", "evaluate": "test.jsonl"}.get(name, f"{name}.jsonl")
+        reads = {"corpus": ["*"]} if name == "data" else {"rows": [file], "models": ["adapter/*"]}
+        leaves = {"data": "rows", "evaluate": "scores"}.get(name, "model")
 
         def run(spec, inputs, out, runtime):
             self.calls.append(name)
@@ -66,13 +64,29 @@ class Stages:
         def forecast(spec, counts, runs):
             if name == "data":
                 counts |= {"sft": 2, "rl": 2, "test": 2}
-            return Work(rows=counts["sft"], steps=self.steps, tokens=2000, memory_bytes=10**9)
+            return Work(rows=counts.get("sft", 0), steps=self.steps, tokens=2000, memory_bytes=10**9)
 
         def pilot(spec, inputs, runtime):
             self.pilots.append(name)
             return 100.0
 
-        return SimpleNamespace(VERSION=self.versions[name], READS=reads, run=run, forecast=forecast, pilot=pilot)
+        module = SimpleNamespace(
+            VERSION=self.versions.get(name, 1),
+            LEAVES=leaves,
+            TABLE="eval" if name == "evaluate" else name,
+            list_reads=lambda spec: reads,
+            run=run,
+            forecast=forecast,
+            pilot=pilot,
+        )
+        if leaves == "model":
+            module.name_rows = lambda spec: getattr(spec, name).rows if hasattr(getattr(spec, name), "rows") else name
+        return module
+
+    def take_over(self, recipe):
+        """The recipe with these stages in place of the real ones."""
+        steps = tuple(replace(step, module=self(step.kind)) for step in recipe.steps)
+        return replace(recipe, steps=steps)
 
     def write_data(self, name, spec, inputs, out, runtime):
         text = "".join(file.read_text() for file in sorted(inputs["corpus"].glob("*.md")))
@@ -125,7 +139,8 @@ class Place:
     def job(self, *sets, argv=()):
         self.stream = io.StringIO()
         recipe = load(self.folder / "recipes.toml", "demo", None, sets)
-        return Job(recipe, self.folder / "runs", Runtime(self.stream), argv, "python -m recipes run demo", self.stages)
+        recipe = self.stages.take_over(recipe)
+        return Job(recipe, self.folder / "runs", Runtime(self.stream), argv, "python -m recipes run demo")
 
     def run(self, *sets, until="evaluate", fresh=False, argv=()):
         job = self.job(*sets, argv=argv)
@@ -144,7 +159,7 @@ def main(folder, pause, *words):
     stages = Stages(float(pause))
     if not Path(folder).exists():
         set_up(Path(folder))
-    cli.job_of = lambda options: Job(cli.recipe_of(options), options.runs, argv=tuple(options.argv), stages=stages)
+    cli.job_of = lambda options: Job(stages.take_over(cli.recipe_of(options)), options.runs, argv=tuple(options.argv))
     return cli.main(words)
 
 

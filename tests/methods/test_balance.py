@@ -89,18 +89,13 @@ def test_load_balance_has_half_the_gradient_of_the_squared_variation_of_the_mean
 
 def test_mutual_information_is_largest_for_sure_tokens_on_all_experts_and_none_for_unsure_or_collapsed_ones():
     sure, unsure, collapsed = torch.eye(4), torch.full((4, 4), 0.25), torch.eye(4)[[0, 0, 0, 0]]
-    values = [
-        forms.mi(tokens.mean(0), forms.entropies(tokens).mean()).item()
-        for tokens in (sure, unsure, collapsed)
-    ]
+    values = [forms.mi(tokens.mean(0), forms.entropies(tokens).mean()).item() for tokens in (sure, unsure, collapsed)]
     assert values == pytest.approx([-math.log(4), 0, 0], abs=1e-6)
 
 
 def test_concentration_is_least_where_one_expert_takes_all_and_its_gradient_goes_there():
     collapsed, even = torch.eye(4)[0], torch.full((4,), 0.25)
-    assert [forms.entropies(mean).item() for mean in (collapsed, even)] == pytest.approx(
-        [0, math.log(4)], abs=1e-6
-    )
+    assert [forms.entropies(mean).item() for mean in (collapsed, even)] == pytest.approx([0, math.log(4)], abs=1e-6)
     logits = torch.tensor([0.1, 0.0, 0.0, 0.0], requires_grad=True)
     forms.entropies(logits.softmax(-1)).backward()
     assert logits.grad[0] < 0 < logits.grad[1:].min()  # descent gives more to the expert that has most

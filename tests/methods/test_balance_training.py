@@ -12,8 +12,8 @@ from recipes.config.schema import Model
 from recipes.methods.losses.expert_balance.loss import ExpertBalance
 from recipes.models import loader
 from recipes.models.loramoe.config import LoraMoeConfig
-from recipes.models.sft_trainer import LossTrainer
 from recipes.models.routing import routing_statistics
+from recipes.models.sft_trainer import LossTrainer
 from tests.helpers.balance_rank import batch_of, gradient
 
 

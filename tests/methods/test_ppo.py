@@ -9,14 +9,14 @@ import sys
 import pytest
 import torch
 from peft import IA3Config, LoHaConfig, get_peft_model
+from recipes.methods.rl.method.gae import gae, moments, terminal_rewards, whiten
+from recipes.methods.rl.method.trainer import PPOTrainer
 from safetensors.torch import load_file
 from transformers import Qwen3ForCausalLM
 
 from recipes.base.errors import RecipeError
 from recipes.base.places import ROOT
-from recipes.methods.rl.ppo.trainer import PPOTrainer
 from recipes.models import loader, training
-from recipes.methods.rl.ppo.gae import gae, moments, terminal_rewards, whiten
 from recipes.models.loader import causal_lm
 from recipes.models.loramoe.config import LoraMoeConfig
 from recipes.models.value_head import HEAD, forget_reference, policy_with_value_head

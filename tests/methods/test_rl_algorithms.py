@@ -15,19 +15,20 @@ from recipes.base.errors import RecipeError
 from recipes.base.places import ROOT
 from recipes.base.runtime import Runtime
 from recipes.config.load import load
-from recipes.config.schema import Model, Rl
+from recipes.config.schema import Model
 from recipes.methods.rl.online_self_training.trainer import SelfTrainingTrainer
 from recipes.models import loader, training
 from recipes.models.prompt_order import check_order, drawn, form
 from recipes.models.sampling import sample_replies, self_training_rows
 from recipes.stages import rl as stage
+from tests.helpers.tables import rl_table
 from tests.helpers.tiny_letters import lora, tiny, trainer_of
 
 TABLES = {
-    "grpo": Rl(group_size=4),
-    "rloo": Rl(algorithm="rloo", group_size=4, beta=0.05),
-    "ppo": Rl(algorithm="ppo", group_size=1, prompts_per_step=8, beta=0.05, partial=0.1),
-    "online_self_training": Rl(algorithm="online_self_training", group_size=4),
+    "grpo": rl_table(group_size=4),
+    "rloo": rl_table(algorithm="rloo", group_size=4, beta=0.05),
+    "ppo": rl_table(algorithm="ppo", group_size=1, prompts_per_step=8, beta=0.05, partial=0.1),
+    "online_self_training": rl_table(algorithm="online_self_training", group_size=4),
 }
 SHORT = dict(steps=4, micro_batch=4, max_completion_length=6, save_steps=1, learning_rate=1e-2, order="difficulty")
 
@@ -103,7 +104,7 @@ def test_each_algorithm_leaves_an_adapter_that_learnt_and_loads_on_the_base(name
 
 
 def test_offline_self_training_samples_once_and_learns_from_gold_and_right_replies(inputs, tmp_path, monkeypatch):
-    rl = Rl(algorithm="offline_self_training", group_size=4).model_copy(update=SHORT | {"prompts_per_step": 2})
+    rl = rl_table(algorithm="offline_self_training", group_size=4).model_copy(update=SHORT | {"prompts_per_step": 2})
     spec = spec_of("rl", model=inputs[0], rl=rl, seed=3)
     for name in ("whole", "again"):
         (tmp_path / name).mkdir()
@@ -353,6 +354,6 @@ def test_distinct_right_replies_join_the_gold_rows(monkeypatch):
 
 @pytest.mark.parametrize("name", ["grpo", "rloo", "online_self_training", "offline_self_training"])
 def test_a_recipe_of_ppo_is_switched_to_another_algorithm_by_its_name(name):
-    grouped = [f"rl.algorithm={name}", "rl.group_size=8", "rl.prompts_per_step=8"]
-    alone = ["rl.beta=0.0", "rl.partial=0.0", "rl.format_weight=0.1"] if "self_training" in name else []
+    grouped = [f"rl.method.use={name}", "rl.group_size=8", "rl.prompts_per_step=8"]
+    alone = ["rl.method.beta=0.0", "rl.partial=0.0", "rl.format_weight=0.1"] if "self_training" in name else []
     assert load(ROOT / "recipes.toml", "reft", sets=grouped + alone).rl.algorithm == name

@@ -13,12 +13,13 @@ from recipes.artifacts.steps import spec_of
 from recipes.base.errors import RecipeError
 from recipes.base.places import LAB_MODEL
 from recipes.commands import export
-from recipes.config.schema import Model, Rl, Sft
+from recipes.config.schema import Model
 from recipes.methods.rl import algorithms
 from recipes.models import checkpoints, loader
 from recipes.models.lm_eval_model import make_scorer
 from recipes.models.sampling import sample_replies
 from recipes.stages import rl, sft
+from tests.helpers.tables import rl_table, sft_table
 
 ROW = {"prompt": [{"role": "user", "content": "What is the capital of France?"}], "completion": []}
 ROW["completion"] = [{"role": "assistant", "content": "It is Paris."}]
@@ -101,7 +102,7 @@ def test_the_evaluation_stops_there(model):
 
 def test_supervised_tuning_learns_it(model, tmp_path):
     tokenizer = loader.load_tokenizer(model)
-    spec = spec_of("sft", model=model, sft=Sft(epochs=1, batch_tokens=64, max_length=64), seed=1)
+    spec = spec_of("sft", model=model, sft=sft_table(epochs=1, batch_tokens=64, max_length=64), seed=1)
     rows = Dataset.from_list([ROW] * 2)
     trainer = sft.make_trainer(spec, loader.load_base(model), tokenizer, rows, 30.0, tmp_path)
     batch = next(iter(trainer.get_train_dataloader()))
@@ -111,7 +112,9 @@ def test_supervised_tuning_learns_it(model, tmp_path):
 
 @pytest.mark.parametrize("algorithm", [{}, {"algorithm": "rloo"}, {"algorithm": "ppo", "beta": 0.05}])
 def test_reinforcement_ends_replies_there(model, algorithm, tmp_path):
-    table = Rl(steps=1, prompts_per_step=2, group_size=2, max_completion_length=LIMIT, temperature=0.1, **algorithm)
+    table = rl_table(
+        steps=1, prompts_per_step=2, group_size=2, max_completion_length=LIMIT, temperature=0.1, **algorithm
+    )
     spec = spec_of("rl", model=model, rl=table, seed=1)
     base = loader.load_base(model)
     trainer = rl.make_trainer(spec, base, loader.load_tokenizer(model), [ROW | GRADED] * 4, tmp_path)
@@ -130,7 +133,7 @@ def test_vllm_is_told_where_to_stop(model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(algorithms, "trainer_and_arguments", stop)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    spec = spec_of("rl", model=model, rl=Rl(use_vllm=True), seed=1)
+    spec = spec_of("rl", model=model, rl=rl_table(use_vllm=True), seed=1)
     with pytest.raises(Told) as told:
         rl.make_trainer(spec, loader.load_base(model), loader.load_tokenizer(model), [ROW | GRADED], tmp_path)
     assert told.value.args == (True, {"stop_token_ids": [2]})

@@ -7,9 +7,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import GenerationConfig
 
 from recipes.artifacts.steps import spec_of
-from recipes.config.schema import Cpt, Rl, Sft
 from recipes.models import loader, training
 from recipes.stages import cpt, rl, sft
+from tests.helpers.tables import cpt_table, rl_table, sft_table
 from tests.helpers.tiny_text import tiny_model
 
 pytest.importorskip("bitsandbytes")
@@ -66,14 +66,16 @@ def made(kind, base, folder):
     model, tuned = base
     tokenizer = loader.load_tokenizer(model)
     if kind in SAMPLED:
-        table = Rl(steps=2, prompts_per_step=4, group_size=4, max_completion_length=4, learning_rate=RATE)
-        spec = spec_of("rl", model=model, rl=Rl(**table.model_dump() | SAMPLED[kind]), seed=1)
+        table = rl_table(steps=2, prompts_per_step=4, group_size=4, max_completion_length=4, learning_rate=RATE)
+        spec = spec_of("rl", model=model, rl=rl_table(**table.model_dump() | SAMPLED[kind]), seed=1)
         policy = rl.load_policy(spec, {"sft": tuned})
         return rl.make_trainer(spec, policy, tokenizer, [TURNS | GRADED | {"difficulty": 0}] * 8, folder)
     if kind == "cpt":
-        spec = spec_of("cpt", model=model, cpt=Cpt(method="lora", max_length=32, batch_tokens=64, learning_rate=RATE), seed=1)
+        spec = spec_of(
+            "cpt", model=model, cpt=cpt_table(method="lora", max_length=32, batch_tokens=64, learning_rate=RATE), seed=1
+        )
         return cpt.make_trainer(spec, [list(range(8, 40))] * 8, tokenizer, folder)
-    table = Sft(epochs=1, batch_tokens=128, max_length=64, learning_rate=RATE, **SUPERVISED.get(kind, {}))
+    table = sft_table(epochs=1, batch_tokens=128, max_length=64, learning_rate=RATE, **SUPERVISED.get(kind, {}))
     spec = spec_of("sft", model=model, sft=table, seed=1)
     start = sft.load_start(spec, {"sft_general": tuned} if kind == "second stage" else {})
     rows = Dataset.from_list([TURNS | {"sample_type": number % 2} for number in range(16)])
@@ -128,7 +130,7 @@ def test_an_adapter_that_was_there_starts_as_it_is_on_disk(kind, base, tmp_path)
 
 def test_a_model_whose_every_weight_learns_keeps_the_dtype_that_its_recipe_names(tmp_path):
     model = tiny_model(tmp_path / "base").model_copy(update={"dtype": "bfloat16"})
-    table = Sft(method="full", epochs=1, batch_tokens=128, max_length=64)
+    table = sft_table(method="full", epochs=1, batch_tokens=128, max_length=64)
     spec = spec_of("sft", model=model, sft=table, seed=1)
     rows = Dataset.from_list([TURNS] * 4)
     trainer = sft.make_trainer(spec, loader.load_base(model), loader.load_tokenizer(model), rows, 30.0, tmp_path)

@@ -13,10 +13,11 @@ from trl import SFTTrainer
 
 from recipes.base.errors import RecipeError
 from recipes.base.places import ROOT
-from recipes.config.schema import Model, Sft
+from recipes.config.schema import Model
 from recipes.methods.rl import grpo
 from recipes.methods.rl.grpo.trainer import teaching
 from recipes.models import loader, training
+from tests.helpers.tables import rl_table, sft_table
 
 
 def tiny():
@@ -166,12 +167,11 @@ def test_one_reply_stays_where_none_teaches():
 def trainer(tmp_path_factory):
     """The recipe's own RL trainer on a tiny model."""
     from recipes.artifacts.steps import spec_of
-    from recipes.config.schema import Rl
     from recipes.stages import rl
 
     row = {"prompt": [{"role": "user", "content": "Compute 1 + 1."}], "grader": "numeric", "answer": "2"}
     rows = [row | {"options": None, "unit": None, "tolerance": 0.01}] * 8
-    stage = spec_of("rl", model=Model(), rl=Rl(steps=1, prompts_per_step=2, group_size=2), seed=1)
+    stage = spec_of("rl", model=Model(), rl=rl_table(steps=1, prompts_per_step=2, group_size=2), seed=1)
     return rl.make_trainer(stage, tiny(), loader.load_tokenizer(Model()), rows, tmp_path_factory.mktemp("rl"))
 
 
@@ -252,5 +252,5 @@ def test_every_training_stage_takes_its_schedule_from_one_place():
 def test_a_micro_batch_holds_as_many_rows_as_fit_if_all_were_as_long_as_the_longest(
     limits, longest, rows, accumulated, tmp_path
 ):
-    given = training.text_arguments(Sft(**limits), 32, longest, 1, tmp_path)
+    given = training.text_arguments(sft_table(**limits), 32, longest, 1, tmp_path)
     assert (given["per_device_train_batch_size"], given["gradient_accumulation_steps"]) == (rows, accumulated)

@@ -14,14 +14,15 @@ from eval import hooks
 from recipes.artifacts.steps import spec_of
 from recipes.base.errors import RecipeError
 from recipes.base.runtime import Runtime
-from recipes.config.schema import Model, Rl, Sft
+from recipes.config.schema import Model
 from recipes.models import loader, training, vision, vision_tower
 from recipes.models.lm_eval_model import make_scorer
 from recipes.stages import data as data_stage
 from recipes.stages import rl, sft
 from tests.helpers import tiny_vision
+from tests.helpers.tables import rl_table, sft_table
 
-SFT = Sft(epochs=1, batch_tokens=200, max_length=128, micro_batch=4, log_steps=1, rank=4, learning_rate=1e-2)
+SFT = sft_table(epochs=1, batch_tokens=200, max_length=128, micro_batch=4, log_steps=1, rank=4, learning_rate=1e-2)
 SUFFIXES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -201,11 +202,11 @@ def test_an_image_that_is_gone_is_named(seeing, tmp_path):
 
 def test_reinforcement_refuses_what_trl_cannot_do_with_images(seeing, data):
     rows = training.read_rows(data / "rl.jsonl")
-    stage = spec_of("rl", model=seeing, rl=Rl(algorithm="ppo", group_size=1), seed=1)
+    stage = spec_of("rl", model=seeing, rl=rl_table(algorithm="ppo", group_size=1), seed=1)
     with pytest.raises(RecipeError, match="cannot look at them"):
         rl.load_reader(stage, rows)
     with pytest.raises(RecipeError, match="cannot share a rollout"):
-        rl.load_reader(stage.model_copy(update={"rl": Rl()}), [*rows, {"prompt": []}])
+        rl.load_reader(stage.model_copy(update={"rl": rl_table()}), [*rows, {"prompt": []}])
 
 
 def test_an_image_that_is_not_what_its_name_says_stops_the_data_stage(data, tmp_path):

@@ -117,7 +117,7 @@ def test_other_weights_rebuild_what_used_them(place):
 
 def test_the_nearest_earlier_result_gives_the_reason(place):
     place.run(until="sft")
-    place.run("sft.learning_rate=2e-4", "sft.rank=4", until="sft")
+    place.run("sft.learning_rate=2e-4", "sft.adapter.rank=4", until="sft")
     place.run("sft.epochs=1", until="sft")
     assert "rebuild: sft.epochs 3.0 -> 1.0\n" in place.said
 
@@ -131,7 +131,7 @@ def test_until_stops_there_and_an_unknown_stage_is_refused(place):
 def test_latest_names_what_the_last_run_used(place):
     first = place.run()
     assert store.latest(place.home) == first
-    second = place.run("sft.rank=4")
+    second = place.run("sft.adapter.rank=4")
     assert store.latest(place.home) == second != first
     place.run()
     assert store.latest(place.home) == first
@@ -204,12 +204,12 @@ def test_a_stage_that_the_builder_makes_no_rows_for_is_refused_before_anything_i
 
 
 def test_the_size_of_a_micro_batch_is_part_of_a_result_that_is_balanced_over_it(place):
-    experts = ("sft.method=loramoe", "sft.balance.form=lbl")
+    experts = ("sft.adapter.use=loramoe", "sft.losses.expert_balance.form=lbl")
     place.run(*experts, "sft.micro_batch=8", until="sft")
     place.run(*experts, until="sft")
     assert place.stages.calls == []
     for scope in ("micro", "buffer"):
-        balanced = (*experts, "sft.balance.weight=1.0", f"sft.balance.scope={scope}")
+        balanced = (*experts, "sft.losses.expert_balance.weight=1.0", f"sft.losses.expert_balance.scope={scope}")
         place.run(*balanced, until="sft")
         place.run(*balanced, "sft.micro_batch=8", until="sft")
         assert place.stages.calls == ["sft"] and "rebuild: sft.micro_batch 64 -> 8\n" in place.said
@@ -229,7 +229,7 @@ def test_the_report_is_written_again_only_when_its_inputs_changed(place, monkeyp
     assert (place.home / "report" / "index.html").read_text() == "page" and "Tuning was worth it." in place.said
     place.run(until="report")
     assert len(written) == 1 and "unchanged" in place.said
-    place.run("sft.rank=4", until="report")
+    place.run("sft.adapter.rank=4", until="report")
     assert len(written) == 2
 
 

@@ -61,7 +61,7 @@ def test_the_rate_is_the_median_of_runs_with_the_same_model_and_hardware(place):
         other.mkdir()
         (other / "manifest.json").write_text(json.dumps(manifest | {"seconds": seconds}))
     (folder / "manifest.json").write_text(json.dumps(manifest | {"provenance": {"device": "another machine"}}))
-    lines = survey(place, "sft.rank=4")
+    lines = survey(place, "sft.adapter.rank=4")
     assert lines["sft"].seconds == pytest.approx(2000 / (1000 / 2.0)) and lines["sft"].source == "3 earlier runs"
 
 
@@ -153,7 +153,7 @@ def test_peak_memory_of_a_gpu_is_kept_by_stage_foreseen_and_shown(place, monkeyp
     place.run()
     kept = [place.manifest(stage).get("peak_gpu_bytes") for stage in ("data", "sft", "rl", "evaluate")]
     assert kept == [None, 30 * 10**9, None, 20 * 10**9]
-    lines = pipeline.survey(place.job("sft.rank=4"))
+    lines = pipeline.survey(place.job("sft.adapter.rank=4"))
     assert lines[1].predicted["gpu_bytes"] == 30 * 10**9 and ", GPU 30.0 GB" in forecasts.table(lines)[2]
     (cost,) = costs([load_manifest(next(place.home.glob("sft-*")))])
     assert cost.gpu == 30 * 10**9 and cost.predicted_gpu is None

@@ -3,12 +3,12 @@
 from types import SimpleNamespace
 
 import pytest
+from recipes.config.combinations import check_combinations, check_unread
 
 from benchmarks.arms import compare
 from benchmarks.reinforcement import METHODS, reinforced
 from recipes.artifacts.steps import spec_of
 from recipes.base.places import ROOT
-from recipes.config.combinations import check_combinations, check_unread
 from recipes.config.load import load
 from recipes.report.seeds import pooled
 from recipes.stages import evaluate

@@ -18,7 +18,7 @@ LORAMOE = [
 
 @pytest.fixture(scope="module")
 def loramoe(tmp_path_factory):
-    return run("loramoe", tmp_path_factory.mktemp("loramoe"), *LORAMOE, "sft.balance.weight=1.0")
+    return run("loramoe", tmp_path_factory.mktemp("loramoe"), *LORAMOE, "sft.losses.expert_balance.weight=1.0")
 
 
 def test_loramoe_trains_with_its_balance_and_reports_where_routers_send_tokens(loramoe):

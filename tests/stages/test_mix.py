@@ -32,14 +32,14 @@ def rows(file):
 
 
 def test_general_rows_are_the_stated_share_and_bear_their_kind(tmp_path):
-    plain, mixed = build(tmp_path), build(tmp_path, "mix.share=0.25")
+    plain, mixed = build(tmp_path), build(tmp_path, "rows.mix.replay.share=0.25")
     own, both = rows(plain / "sft.jsonl"), rows(mixed / "sft.jsonl")
     assert plain != mixed and both[: len(own)] == own
     assert Counter(row["kind"] == "world" for row in both) == {False: len(own), True: round(len(own) / 3)}
     assert set(both[0]) <= set(both[-1]) and len({row["id"] for row in both}) == len(both)
     assert json.loads((mixed / "card.json").read_text())["general"] == {"file": "embedded", "rows": round(len(own) / 3)}
     assert rows(plain / "test.jsonl") == rows(mixed / "test.jsonl")
-    again = build(tmp_path / "again", "mix.share=0.25")
+    again = build(tmp_path / "again", "rows.mix.replay.share=0.25")
     assert (again / "sft.jsonl").read_bytes() == (mixed / "sft.jsonl").read_bytes()
 
 
@@ -54,7 +54,7 @@ def test_no_fact_and_no_prompt_of_the_general_test_is_among_the_embedded_rows():
 
 def lines(file, *some):
     file.write_text("".join(json.dumps(row) + "\n" for row in some), encoding="utf-8")
-    return f"mix.general={file}"
+    return f"rows.mix.replay.general={file}"
 
 
 def turn(role, text):
@@ -63,12 +63,12 @@ def turn(role, text):
 
 def test_rows_of_a_file_of_ones_own_need_only_prompt_and_completion(tmp_path):
     few = [{"prompt": turn("user", f"Say {n}."), "completion": turn("assistant", f"{n}")} for n in range(20)]
-    data = build(tmp_path, lines(tmp_path / "own.jsonl", *few), "mix.share=0.1")
+    data = build(tmp_path, lines(tmp_path / "own.jsonl", *few), "rows.mix.replay.share=0.1")
     assert {row["prompt"][0]["content"] for row in rows(data / "sft.jsonl")} & {
         row["prompt"][0]["content"] for row in few
     }
     with pytest.raises(RecipeError, match="cannot be mixed in") as refused:
-        build(tmp_path, lines(tmp_path / "own.jsonl", *few), "mix.share=0.5")
+        build(tmp_path, lines(tmp_path / "own.jsonl", *few), "rows.mix.replay.share=0.5")
     assert "20 rows, 89 wanted" in str(refused.value)
 
 
@@ -76,13 +76,13 @@ def test_a_test_item_or_a_row_of_another_form_is_refused_by_its_line(tmp_path):
     item = rows(build(tmp_path) / "test.jsonl")[0]
     leak = {"prompt": item["prompt"], "completion": turn("assistant", item["reply"])}
     with pytest.raises(RecipeError, match="cannot be mixed in") as refused:
-        build(tmp_path, lines(tmp_path / "own.jsonl", leak, {"text": "no turns"}), "mix.share=0.01")
+        build(tmp_path, lines(tmp_path / "own.jsonl", leak, {"text": "no turns"}), "rows.mix.replay.share=0.01")
     assert "line 1: a test item" in str(refused.value) and "line 2: no prompt and completion" in str(refused.value)
 
 
 def test_a_file_that_is_not_there_is_a_configuration_error(tmp_path):
     with pytest.raises(ConfigErrors, match=r"mix\.general"):
-        build(tmp_path, f"mix.general={tmp_path}/absent.jsonl", "mix.share=0.1")
+        build(tmp_path, f"rows.mix.replay.general={tmp_path}/absent.jsonl", "rows.mix.replay.share=0.1")
 
 
 def test_every_file_of_general_rows_is_part_of_what_a_result_is_made_from():

@@ -16,10 +16,11 @@ from recipes.base.errors import ConfigErrors, RecipeError
 from recipes.base.places import ROOT
 from recipes.base.runtime import Runtime
 from recipes.config.load import load
-from recipes.config.schema import Cpt, Eval, Rl, Sft
+from recipes.config.schema import Eval
 from recipes.models import loader, training
 from recipes.stages import cpt, evaluate, sft
 from recipes.stages.rl import load_policy
+from tests.helpers.tables import cpt_table, rl_table, sft_table
 from tests.helpers.tiny_text import tiny_model
 
 LORA = {"rank": 4, "alpha": 8.0, "epochs": 1, "batch_tokens": 128, "max_length": 128, "learning_rate": 1e-2}
@@ -70,9 +71,9 @@ def chain(model, data, tmp_path_factory):
     """{stage: its folder} of cpt, sft_general and sft, run one on the other."""
     done = {"data": data}
     specs = {
-        "cpt": (cpt, spec_of("cpt", model=model, cpt=Cpt(**TEXT), seed=1)),
-        "sft_general": (sft, spec_of("sft", model=model, sft=Sft(**LORA), rows="sft_general", seed=1)),
-        "sft": (sft, spec_of("sft", model=model, sft=Sft(**LORA), seed=1)),
+        "cpt": (cpt, spec_of("cpt", model=model, cpt=cpt_table(**TEXT), seed=1)),
+        "sft_general": (sft, spec_of("sft", model=model, sft=sft_table(**LORA), rows="sft_general", seed=1)),
+        "sft": (sft, spec_of("sft", model=model, sft=sft_table(**LORA), seed=1)),
     }
     for stage, (module, spec) in specs.items():
         out = tmp_path_factory.mktemp(stage)
@@ -93,7 +94,7 @@ def test_every_stage_starts_from_what_the_one_before_it_left(model, chain):
     assert any((base[key] - pretrained[key]).abs().max() > 0 for key in base)
     first, second = (tensors(chain[stage] / "adapter") for stage in ("sft_general", "sft"))
     assert first.keys() == second.keys()
-    fresh = sft.adapter_config(Sft(**LORA), "all-linear")
+    fresh = sft.adapter_config(sft_table(**LORA), "all-linear")
     assert json.loads((chain["sft"] / "adapter" / "adapter_config.json").read_text())["r"] == fresh.r
     # A learns slowly from its random start: an adapter that started anew would share nothing with the first one
     for key in first:
@@ -109,7 +110,7 @@ def test_a_result_is_the_newest_adapter_on_the_newest_whole_model(model, chain):
     assert start(model, chain, "cpt") == (whole, None)
     assert start(model, chain, "sft_general")[1] == chain["sft_general"] / "adapter"
     assert start(model, {}) == (model, None)
-    policy = load_policy(spec_of("rl", model=model, rl=Rl(), seed=1), chain)
+    policy = load_policy(spec_of("rl", model=model, rl=rl_table(), seed=1), chain)
     assert torch.equal(
         policy.get_base_model().model.embed_tokens.weight.cpu(),
         tensors(chain["cpt"] / "model")["model.embed_tokens.weight"],
@@ -145,7 +146,7 @@ def test_evaluation_scores_each_stage_on_its_own_weights_and_the_rules_beside_th
 
 
 def test_low_rank_pretraining_leaves_the_merged_model(model, data, tmp_path):
-    spec = spec_of("cpt", model=model, cpt=Cpt(**TEXT, method="lora", rank=4, alpha=8.0), seed=1)
+    spec = spec_of("cpt", model=model, cpt=cpt_table(**TEXT, method="lora", rank=4, alpha=8.0), seed=1)
     cpt.run(spec, {"data": data}, tmp_path, Runtime())
     base, merged = tensors(loader.Path(model.name)), tensors(tmp_path / "model")
     assert base.keys() == merged.keys() and not (tmp_path / "adapter").exists()
@@ -162,7 +163,7 @@ def test_joining_leaves_no_token_out_and_the_seed_draws_the_order():
 
 
 def test_general_text_makes_up_its_share_of_the_tokens_to_one_per_cent(model, data):
-    spec = spec_of("cpt", model=model, cpt=Cpt(**TEXT, general_share=0.465), seed=1)
+    spec = spec_of("cpt", model=model, cpt=cpt_table(**TEXT, general_share=0.465), seed=1)
     blocks, told = cpt.read_blocks(spec, loader.load_tokenizer(model), data)
     whole = told["field_tokens"] + told["general_tokens"]
     assert whole == sum(map(len, blocks)) and abs(told["general_tokens"] / whole - 0.465) < 0.01
@@ -171,9 +172,9 @@ def test_general_text_makes_up_its_share_of_the_tokens_to_one_per_cent(model, da
 def test_what_pretraining_cannot_read_is_said(model, data, tmp_path):
     tokenizer = loader.load_tokenizer(model)
     with pytest.raises(RecipeError, match="no text to learn"):
-        cpt.read_blocks(spec_of("cpt", model=model, cpt=Cpt(**TEXT), seed=1), tokenizer, tmp_path)
+        cpt.read_blocks(spec_of("cpt", model=model, cpt=cpt_table(**TEXT), seed=1), tokenizer, tmp_path)
     (tmp_path / "few.jsonl").write_text('{"text": "a few words"}\n')
-    table = Cpt(**TEXT, general=str(tmp_path / "few.jsonl"), general_share=0.5)
+    table = cpt_table(**TEXT, general=str(tmp_path / "few.jsonl"), general_share=0.5)
     with pytest.raises(RecipeError, match="too little general text"):
         cpt.read_blocks(spec_of("cpt", model=model, cpt=table, seed=1), tokenizer, data)
 
@@ -181,7 +182,7 @@ def test_what_pretraining_cannot_read_is_said(model, data, tmp_path):
 @pytest.mark.parametrize(
     ("sets", "message"),
     [
-        (["sft_general.rank=8"], "sft.rank: the adapter of sft_general is trained on"),
+        (["sft_general.rank=8"], "sft.adapter.rank: the adapter of sft_general is trained on"),
         (["sft_general.rank=32", "sft_general.alpha=64.0"], "sft.kl_weight: with the adapter off"),
         (["cpt.epochs=1", "model.quantization=nf4"], "4-bit weights cannot be trained"),
         (["cpt.general=./nowhere.jsonl"], "cpt.general: no such file"),
@@ -196,7 +197,7 @@ def test_stages_that_do_not_go_together_are_refused(sets, message):
 
 
 def test_pretraining_goes_on_after_an_interruption_and_ends_with_the_same_weights(model, data, tmp_path, monkeypatch):
-    spec = spec_of("cpt", model=model, cpt=Cpt(**TEXT, save_steps=2), seed=1)
+    spec = spec_of("cpt", model=model, cpt=cpt_table(**TEXT, save_steps=2), seed=1)
 
     class Stopped(Exception):
         pass

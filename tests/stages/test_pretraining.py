@@ -38,14 +38,14 @@ def job(runs, name, *sets):
 
 def test_any_recipe_learns_a_folder_of_documents_and_no_test_item_in_it(tmp_path):
     folder = documents(tmp_path / "docs", *PAGES)
-    sets = [*REFT, *CPT, f"cpt.corpus={folder}"]
+    sets = [*REFT, *CPT, f"rows.corpus={folder}"]
     first = pipeline.run(job(tmp_path / "runs", "reft", *sets), until="data")["data"]
     asked = read_jsonl(first / "test.jsonl")[0]
     texts = read_jsonl(first / "cpt.jsonl")
     assert [text["text"] for text in texts] == PAGES and {"id", "node_id", "text"} == texts[0].keys()
     # the place of the folder does not matter, its content does, and of what was made of the rest nothing changes
     moved = shutil.copytree(folder, tmp_path / "moved")
-    sets[-1] = f"cpt.corpus={moved}"
+    sets[-1] = f"rows.corpus={moved}"
     assert pipeline.run(job(tmp_path / "runs", "reft", *sets), until="data")["data"] == first
     documents(moved, *PAGES, f"Somebody asked: {asked['prompt'][0]['content']}\nThen {asked['reply']}")
     second = pipeline.run(job(tmp_path / "runs", "reft", *sets), until="data")["data"]
@@ -65,7 +65,7 @@ def test_pretraining_without_any_text_is_refused_before_the_data_are_made(tmp_pa
         assert "cpt.corpus" in str(refused.value)
     assert not list(tmp_path.rglob("sft.jsonl"))
     with pytest.raises(ConfigErrors, match=r"cpt\.corpus: no such corpus"):
-        job(tmp_path, "reft", *REFT, *CPT, "cpt.corpus=./absent")
+        job(tmp_path, "reft", *REFT, *CPT, "rows.corpus=./absent")
 
 
 def test_general_text_that_does_not_reach_is_refused_before_the_data_are_made(tmp_path):
@@ -112,7 +112,7 @@ def test_another_base_is_not_taught_the_invented_world_of_the_embedded_one(tmp_p
 def test_pretraining_leaves_the_vision_tower_as_it_is_or_stops(tmp_path, monkeypatch):
     base = tiny_vision.seeing(tmp_path / "base")
     corpus = documents(tmp_path / "docs", *PAGES)
-    sets = [*SIGNALS, *CPT, "cpt.epochs=4", "cpt.warmup_ratio=0.0", f"model.name={base}", f"cpt.corpus={corpus}"]
+    sets = [*SIGNALS, *CPT, "cpt.epochs=4", "cpt.warmup_ratio=0.0", f"model.name={base}", f"rows.corpus={corpus}"]
     made = pipeline.run(job(tmp_path / "runs", "vsllava", *sets), until="cpt")["cpt"]
     before, after = load_file(base / "model.safetensors"), load_file(made / "model" / "model.safetensors")
     changed = {name for name in after if name in before and not before[name].equal(after[name])}

@@ -11,9 +11,10 @@ from recipes.artifacts.steps import spec_of
 from recipes.base.errors import ConfigErrors
 from recipes.base.places import ROOT
 from recipes.config.load import load
-from recipes.config.schema import Model, Sft
+from recipes.config.schema import Model
 from recipes.models import loader, training
 from recipes.stages import sft
+from tests.helpers.tables import sft_table
 
 IDS = torch.arange(5, 45).view(2, 20)
 
@@ -49,7 +50,7 @@ def dataset():
 
 def make_trainer(out, tokenizer, dataset, **settings):
     common = dict(rank=4, alpha=8.0, epochs=1, batch_tokens=256, max_length=128, learning_rate=1e-2)
-    table = Sft(**common | settings)
+    table = sft_table(**common | settings)
     return sft.make_trainer(spec_of("sft", model=Model(), sft=table, seed=1), tiny(), tokenizer, dataset, 30.0, out)
 
 
@@ -75,7 +76,7 @@ def quantized(tmp_path_factory):
     """The trainer of a self-constrained LoRA on the embedded base under 4-bit weights."""
     model = Model(quantization="nf4")
     base = loader.load_base(model, training=True)
-    table = Sft(rank=4, alpha=8.0, epochs=2, batch_tokens=256, max_length=128, learning_rate=1e-2, kl_weight=0.1)
+    table = sft_table(rank=4, alpha=8.0, epochs=2, batch_tokens=256, max_length=128, learning_rate=1e-2, kl_weight=0.1)
     table = table.model_copy(update={"log_steps": 1})
     turns = [{"role": "user", "content": "Compute 2 + 1."}], [{"role": "assistant", "content": "<answer>3</answer>"}]
     rows = Dataset.from_list([{"prompt": turns[0], "completion": turns[1]}] * 16)
@@ -129,16 +130,16 @@ def test_lora_plus_gives_b_the_larger_rate(tmp_path, tokenizer, dataset):
 @pytest.mark.parametrize(
     "sets, key",
     [
-        (["sft.init=pissa", "sft.kl_weight=0.1"], "sft.init"),
-        (["sft.init=pissa", "sft.dora=true"], "sft.init"),
-        (["sft.init=pissa", "model.quantization=nf4"], "sft.init"),
-        (["sft.method=full", "sft.dora=true"], "sft.dora"),
-        (["sft.method=full", "sft.lora_plus=4.0"], "sft.lora_plus"),
-        (["sft.balance.weight=0.1"], "sft.balance"),
-        (["sft.experts.count=4"], "sft.experts"),
-        (["sft.method=loramoe", "sft.experts.count=4", "sft.experts.general=5"], "sft.experts.general"),
-        (["sft.method=loramoe", "sft.balance.form=sample_cv2"], "sft.balance.scope"),
-        (["sft.method=loramoe", "sft.dora=true"], "sft.dora"),
+        (["sft.adapter.init=pissa", "sft.losses.kl_to_reference.weight=0.1"], "sft.init"),
+        (["sft.adapter.init=pissa", "sft.adapter.dora=true"], "sft.init"),
+        (["sft.adapter.init=pissa", "model.quantization=nf4"], "sft.init"),
+        (["sft.adapter.use=full", "sft.adapter.dora=true"], "sft.dora"),
+        (["sft.adapter.use=full", "sft.adapter.lora_plus=4.0"], "sft.lora_plus"),
+        (["sft.losses.expert_balance.weight=0.1"], "sft.balance"),
+        (["sft.adapter.experts=4"], "sft.experts"),
+        (["sft.adapter.use=loramoe", "sft.adapter.experts=4", "sft.adapter.general=5"], "sft.adapter.general"),
+        (["sft.adapter.use=loramoe", "sft.losses.expert_balance.form=sample_cv2"], "sft.balance.scope"),
+        (["sft.adapter.use=loramoe", "sft.adapter.dora=true"], "sft.dora"),
     ],
     ids=str,
 )
