@@ -9,6 +9,7 @@ from pathlib import Path
 
 from recipes.base.errors import RecipeError
 
+SAMPLED = 16 * 2**20  # bytes; of a larger file `sample_digest` reads the ends
 LARGE = 64 * 2**20  # bytes; the digest of a larger file is remembered by inode, size and time of change
 
 
@@ -63,6 +64,23 @@ def files_under(folder, patterns=("*",)):
         ):
             found[relative.as_posix()] = path
     return found
+
+
+def sample_digest(file: Path) -> str:
+    """A quick digest of a file: its size and all its bytes, or of a large file its first and last MiB.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    size, found = os.stat(file).st_size, hashlib.sha256()
+    with open(file, "rb") as stream:
+        if size <= SAMPLED:
+            found.update(stream.read())
+        else:
+            found.update(stream.read(2**20))
+            stream.seek(-(2**20), os.SEEK_END)
+            found.update(stream.read())
+    return f"{size}:{found.hexdigest()[:32]}"
 
 
 class Digests:

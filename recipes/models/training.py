@@ -6,18 +6,27 @@ Common trainer arguments, progress, the watch over the loss, resume from the las
 import json
 import math
 import shutil
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import torch
 import trl.trainer.utils
 from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from recipes.base.errors import RecipeError
+from recipes.base.hashing import sample_digest
 from recipes.base.jsonl import iterate_jsonl
 from recipes.models.loader import device, fast_bf16
 
 CHECKPOINTS = "checkpoints"
+SEAL = "whole.json"  # written last into a checkpoint
+SAVE_SECONDS = 300  # at most so much training is lost, whatever save_steps says
 
 
 def common_arguments(table, seed: int, out: Path) -> dict:
@@ -90,14 +99,19 @@ def score_learnt_positions() -> None:
 
 
 class Watch(TrainerCallback):
-    """Moves the progress bar, stops a run whose loss or gradient is no longer a number, and logs the last step.
+    """Moves the progress bar, saves by time and when told to stop, and stops a run whose loss is no longer a number.
 
-    No checkpoint is saved of that step: transformers would go on from it with one step more; and what is written then
-    is the result itself.
+    No checkpoint is saved of the last step: transformers would go on from it with one step more; and what is written
+    then is the result itself.
+
+    Args:
+        every: checkpoints fall on multiples of so many steps only: a rollout that several steps share is not in them.
     """
 
-    def __init__(self, bar, stage: str):
-        self.bar, self.stage, self.rate_key = bar, stage, "reward" if stage == "rl" else "loss"
+    def __init__(self, bar: Any, stage: str, every: int = 1):
+        self.bar, self.stage, self.every = bar, stage, every
+        self.rate_key = "reward" if stage == "rl" else "loss"
+        self.stopping, self.saved = False, time.monotonic()
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.bar.total = state.max_steps
@@ -108,6 +122,18 @@ class Watch(TrainerCallback):
         self.bar.advance(1)
         if state.global_step >= state.max_steps:
             control.should_save, control.should_log = False, True
+        elif state.global_step % self.every == 0:
+            stop, late = agree(self.stopping), agree(time.monotonic() - self.saved > SAVE_SECONDS)
+            if stop or late:
+                control.should_save = True
+            if stop:
+                self.stopping = control.should_training_stop = True
+
+    def on_save(self, args, state, control, **kwargs):
+        """Mark the checkpoint as whole, now that all of it is written."""
+        self.saved = time.monotonic()
+        if state.is_world_process_zero:
+            seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         for key in ("loss", "grad_norm"):
@@ -141,13 +167,53 @@ def build(kind, model, **given):
     return trainer
 
 
-def train(trainer, out: Path) -> float:
-    """Train to the end, from the last whole checkpoint where there is one; seconds spent in this process."""
+def train(trainer: Any, out: Path) -> float:
+    """Train to the end, from the last whole checkpoint where there is one; seconds spent in this process.
+
+    SIGTERM and SIGUSR1, by which schedulers announce that time is up, end the step under way and save it.
+
+    Raises:
+        KeyboardInterrupt: a signal asked to stop, and the checkpoint is written.
+    """
     began, checkpoint = time.monotonic(), last_checkpoint(out)
     if checkpoint is not None:
         trainer._total_train_tokens = tokens_seen(checkpoint)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    watches = [one for one in trainer.callback_handler.callbacks if isinstance(one, Watch)]
+    with stop_at_signals(watches):
+        trainer.train(resume_from_checkpoint=checkpoint)
+    if any(watch.stopping for watch in watches) and trainer.state.global_step < trainer.state.max_steps:
+        raise KeyboardInterrupt
     return time.monotonic() - began
+
+
+@contextmanager
+def stop_at_signals(watches: list[Watch]) -> Iterator[None]:
+    """While inside, SIGTERM and SIGUSR1 set `stopping`; a second one stops at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if not watches or any(watch.stopping for watch in watches):
+            raise KeyboardInterrupt
+        for watch in watches:
+            watch.stopping = True
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def agree(flag: bool) -> bool:
+    """Whether any process says so: what one decides by its clock or its signal, all have to do."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return flag
+    told = torch.tensor(float(flag), device=device())
+    torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
+    return bool(told.item())
 
 
 def tokens_seen(checkpoint: str) -> int:
@@ -192,14 +258,37 @@ def forget_checkpoints(out: Path) -> None:
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
 
 
+def seal(checkpoint: Path) -> None:
+    """Write last of all into a checkpoint what its files are, so that a later run knows it as whole."""
+    files = {str(path.relative_to(checkpoint)): sample_digest(path) for path in list_files(checkpoint)}
+    part = checkpoint / f"{SEAL}.part"
+    part.write_text(json.dumps(files, indent=1), encoding="utf-8")
+    part.replace(checkpoint / SEAL)
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether every file of a checkpoint is what it was when it was sealed."""
+    try:
+        files = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))
+        return bool(files) and all(sample_digest(checkpoint / name) == digest for name, digest in files.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def list_files(folder: Path) -> list[Path]:
+    """The files of a checkpoint, without its seal."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(SEAL))
+
+
 def last_checkpoint(out: Path) -> str | None:
-    """The newest checkpoint that was written to its end (trainer_state.json is written last)."""
+    """The newest whole checkpoint. One that a kill or a full disk cut off is set aside, and the one before is used."""
     folder = out / CHECKPOINTS
     if not folder.is_dir():
         return None
-    for broken in folder.glob("checkpoint-*"):
-        if not (broken / "trainer_state.json").is_file():
-            shutil.rmtree(broken)  # a kill or a full disk cut it off; the one before is whole
+    for broken in [path for path in folder.glob("checkpoint-*") if not is_whole(path)]:
+        aside = folder / f"broken-{broken.name}"
+        shutil.rmtree(aside, ignore_errors=True)
+        broken.rename(aside)
     return get_last_checkpoint(str(folder))
 
 

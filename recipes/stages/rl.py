@@ -239,7 +239,7 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
     policy = load_policy(spec, inputs)
     with runtime.bar("rl", spec.rl.steps, "steps") as bar:
         trainer, metrics = make_trainer(spec, policy, reader, rows, out, runtime)
-        trainer.add_callback(training.Watch(bar, "rl"))
+        trainer.add_callback(training.Watch(bar, "rl", count_iterations(spec.rl)))
         with vision_tower.untouched(trainer.model, spec.model.vision):
             seconds = training.train(trainer, out)
     forget_reference(trainer.model)
