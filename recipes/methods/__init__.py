@@ -22,7 +22,8 @@ and one function:
                HISTORY = {key of the trainer's log: key in training.jsonl}
     rl         make_trainer(own, context) -> trainer; context: recipes.models.rl_context.RlContext
                UNREAD: settings of [rl] that it does not look at; READS_IMAGES; count_iterations(own)
-    edit       edit(own, context) -> metrics; leaves adapter/ or model/; context: recipes.models.edit_context.EditContext
+    edit       edit(own, context) -> metrics; leaves adapter/ or model/; context:
+    recipes.models.edit_context.EditContext
     infer      answer(own, context) -> recipes.models.answering.Answering
     probe      measure(own, context) -> numbers
     env        make_environment(own, context) -> a factory of environments in TRL's form

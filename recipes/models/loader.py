@@ -1,10 +1,12 @@
 """Load base models, tokenizers and adapters: safetensors only, foreign code only where the recipe says so."""
 
 import importlib.util
+import json
 import logging
 from pathlib import Path
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from transformers import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AutoConfig,
@@ -18,10 +20,12 @@ from transformers import (
 from transformers.utils.import_utils import KERNELS_MAX_VERSION, KERNELS_MIN_VERSION, is_kernels_available
 
 from recipes.base.errors import RecipeError
+from recipes.base.hashing import fingerprint, sample_digest
 from recipes.config.schema import Model, model_folder
 from recipes.models.kv_cache import reply_in_place
 
 logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)  # it speaks of kernels for other devices when imported
+BASE = "base.json"  # in the folder of an adapter: which base it is for
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -285,6 +289,41 @@ def causal_lm(model):
     return model.get_base_model() if hasattr(model, "peft_config") else model
 
 
+def digest_base(model: Model) -> str | None:
+    """What identifies the weights of a base: a digest over its files, also those of a hub model in the local cache;
+    None where they are not at hand."""
+    folder = model_folder(model.name)
+    if folder is None:
+        config = try_to_load_from_cache(model.name, "config.json", revision=model.revision)
+        folder = Path(config).parent if isinstance(config, str) else None
+    if folder is None or not folder.is_dir():
+        return None
+    files = sorted(path for path in folder.glob("*") if path.suffix == ".safetensors" or path.name == "config.json")
+    return fingerprint({path.name: sample_digest(path) for path in files}) if files else None
+
+
+def note_base(model: Model, adapter: Path) -> None:
+    """Write beside an adapter which base it is for."""
+    digest = digest_base(model)
+    (adapter / BASE).write_text(json.dumps({"digest": digest}) + "\n", encoding="utf-8")
+
+
+def check_base(model: Model, adapter: Path) -> None:
+    """Raises RecipeError where an adapter was trained on another base, or on one that was overwritten since."""
+    file = adapter / BASE
+    if not file.is_file():
+        return
+    trained, now = json.loads(file.read_text(encoding="utf-8")).get("digest"), digest_base(model)
+    if trained and now and trained != now:
+        raise RecipeError(
+            "the adapter was trained on another base",
+            where=adapter,
+            got=f"{model.name} with files {now[:12]}",
+            allowed=f"the base with files {trained[:12]}, as it was when the adapter was trained",
+            fix="put that base back, or run the recipe again: its steps are made anew for the base that is there now",
+        )
+
+
 def load_adapters(base: PreTrainedModel, folders: dict[str, Path], trainable: bool = False) -> PreTrainedModel:
     """`base` with the named adapters on it; the first one is active.
 
@@ -314,6 +353,8 @@ def load_reached(
         training: whether it is loaded for supervised training (see `load_base`).
         trainable: whether the adapter goes on learning.
     """
+    if adapter is not None:
+        check_base(whole, adapter)
     model = load_base(whole, training)
     return model if adapter is None else load_adapters(model, {"default": adapter}, trainable)
 

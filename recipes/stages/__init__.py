@@ -1,4 +1,5 @@
-"""Stages: one file each, found by its name. A table `[NAME.stage]` of a recipe, or a step with `use = "stage"`, runs it.
+"""Stages: one file each, found by its name. A table `[NAME.stage]` of a recipe, or a step with `use = "stage"`, runs
+it.
 
 A file has
 

@@ -68,6 +68,12 @@ class Config(Table):
     save_steps: int = runtime_field(50, "optimizer steps between checkpoints", ge=1)
     log_steps: int = runtime_field(1, "optimizer steps between lines of training.jsonl", ge=1)
     use_vllm: bool = runtime_field(False, "sample with vLLM where it imports, else with transformers")
+    idle_steps: int = Field(
+        20, ge=0, description="steps in a row without anything to learn after which the run ends; 0: never"
+    )
+    probe_prompts: int = runtime_field(
+        16, "prompts that are answered group_size times before, to show how many have right and wrong replies", ge=0
+    )
 
 
 CONFLICTS = [
@@ -237,14 +243,17 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
     check_order(rows, spec.rl.order)
     reader = load_reader(spec, rows)
     policy = load_policy(spec, inputs)
+    learnable = measure_learnable(spec, policy, reader, rows, out, runtime)
+    idle = training.IdleWatch(runtime.say, "rl", spec.rl.idle_steps)
     with runtime.bar("rl", spec.rl.steps, "steps") as bar:
         trainer, metrics = make_trainer(spec, policy, reader, rows, out, runtime)
         trainer.add_callback(training.Watch(bar, "rl", count_iterations(spec.rl)))
+        trainer.add_callback(idle)
         with vision_tower.untouched(trainer.model, spec.model.vision):
             seconds = training.train(trainer, out)
     forget_reference(trainer.model)
     target = out / ("adapter" if hasattr(trainer.model, "peft_config") else "model")
-    training.save_result(trainer.model, target)
+    training.save_result(trainer.model, target, base=start(spec.model, inputs)[0])
     if target.name == "model":
         reader.save_pretrained(str(target))
     history = training.write_history(trainer, out, {"loss": "loss", **KEYS} if metrics else KEYS)
@@ -255,6 +264,8 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
         "steps": trainer.state.global_step,
         "completions": completions,
         "train_seconds": round(seconds, 1),
+        **learnable,
+        **({"nothing_learnt": idle.ended} if idle.ended else {}),
     }
     if metrics:
         return done | metrics
@@ -265,6 +276,54 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
         "first_accuracy": history[0]["accuracy"],
         "last_accuracy": sum(h["accuracy"] for h in last) / len(last),
     }
+
+
+def measure_learnable(
+    spec: Any, policy: Any, reader: Any, rows: list[dict[str, Any]], out: Path, runtime: Any
+) -> dict[str, float]:
+    """{"learnable": share of prompts with right and wrong replies among group_size, "always_right", "never_right"}.
+
+    Only these prompts can teach an algorithm that compares replies to one prompt. Rows with images are passed over.
+    """
+    from transformers import ProcessorMixin
+
+    from eval.graders import grade_all
+    from recipes.models.sampling import sample_replies
+
+    rl, samples = spec.rl, max(2, spec.rl.group_size)
+    asked = rows[:: max(1, len(rows) // max(1, rl.probe_prompts))][: rl.probe_prompts]
+    if not asked or isinstance(reader, ProcessorMixin):
+        return {}
+    with runtime.bar("rl before", len(asked) * samples, "replies") as bar:
+        replies = sample_replies(
+            policy,
+            reader,
+            asked,
+            out / "before.jsonl",
+            samples,
+            temperature=rl.temperature,
+            max_new_tokens=rl.max_completion_length,
+            batch_size=rl.micro_batch,
+            seed=spec.seed,
+            advance=bar.advance,
+        )
+    policy.train()
+    by_id = {row["id"]: row for row in asked}
+    grades = grade_all([by_id[entry["id"]] for entry in replies], [entry["reply"] for entry in replies])
+    right: dict[str, list[float]] = {}
+    for entry, score in zip(replies, grades, strict=True):
+        right.setdefault(entry["id"], []).append(score)
+    shares = [sum(scores) / len(scores) for scores in right.values()]
+    found = {
+        "learnable": sum(0 < share < 1 for share in shares) / len(shares),
+        "always_right": sum(share >= 1 for share in shares) / len(shares),
+        "never_right": sum(share == 0 for share in shares) / len(shares),
+    }
+    runtime.say(
+        f"rl: of {len(shares)} prompts {found['learnable']:.0%} have right and wrong replies among {samples}, "
+        f"{found['always_right']:.0%} only right ones, {found['never_right']:.0%} none"
+    )
+    return {name: round(share, 3) for name, share in found.items()}
 
 
 def load_reader(spec, rows: list[dict]):

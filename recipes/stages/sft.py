@@ -153,15 +153,16 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             fix=f"--set {spec.sft.rows}.max_length={max(lengths)}, or shorten the rows in the builder",
         )
     dataset = Dataset.from_list(vision.with_images([columns(row) for row in rows], rows, lengths))
+    whole, _ = start(spec.model, inputs)
     with runtime.bar(spec.sft.rows, 0, "steps") as bar:
         base = load_start(spec, inputs)
         trainer = make_trainer(spec, base, reader, dataset, sum(lengths) / len(lengths), out, max(lengths))
         trainer.add_callback(training.Watch(bar, spec.sft.rows))
-        start = training.keep_start(trainer.model, out) if changes_base(spec.sft.adapter) else None
+        begun = training.keep_start(trainer.model, out) if changes_base(spec.sft.adapter) else None
         with vision_tower.untouched(trainer.model, spec.model.vision):
             seconds = training.train(trainer, out)
     target = out / ("adapter" if hasattr(trainer.model, "peft_config") else "model")
-    training.save_result(trainer.model, target, start)
+    training.save_result(trainer.model, target, begun, whole)
     if target.name == "model":
         reader.save_pretrained(str(target))
     kept = HISTORY | {
