@@ -288,18 +288,7 @@ def test_reinforcement_rewards_what_the_metric_scores(tmp_path):
     from recipes.config.schema import Model
 from tests.helpers.tables import rl_table
     from recipes.models import loader
-    
-    
-    
-    
-    
-    
-    
-    
-    
-    
-    
-     from recipes.stages import rl
+    from recipes.stages import rl
     from tests.helpers.tiny_text import tiny_model
 
     prompt = {"prompt": [{"role": "user", "content": "What is it?"}]}
