@@ -356,7 +356,8 @@ class Draft:
         if builder not in builders():
             near, allowed = nearest(builder, builders()), ", ".join(builders()) or "(none)"
             what = "no such builder" if builder else "is missing"
-            self.problem(place, what, toml_value(builder) if builder else "nothing", allowed, near)
+            fix = near or "name a folder under data_builders/ that has a spec.py"
+            self.problem(place, what, toml_value(builder) if builder else "nothing", allowed, fix)
             return None
         try:
             spec = importlib.import_module(f"data_builders.{builder}.spec").Spec
