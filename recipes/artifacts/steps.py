@@ -102,6 +102,7 @@ def prepare_step(step: Step, recipe: Recipe, known: dict[str, Step]) -> Prepared
             watched |= {f"{path}.{name}": {file.name: file}}
     watched |= find_test_sets(spec)
     watched |= find_method_versions(step)
+    watched |= find_order(step, known)
     if hasattr(step.module, "find_inputs"):
         watched |= step.module.find_inputs(spec)
     return Prepared(
@@ -261,6 +262,12 @@ def find_method_versions(step: Step) -> dict[str, dict[str, Path] | str]:
         files[file.name] = file
     found: dict[str, dict[str, Path] | str] = {"methods": ", ".join(versions)} if versions else {}
     return found | ({"methods from outside": files} if files else {})
+
+
+def find_order(step: Step, known: dict[str, Step]) -> dict[str, dict[str, Path] | str]:
+    """The order in which a step that leaves a model names several, because that decides what it starts from."""
+    models = [name for name in step.inputs if leaves(known[name]) == "model"]
+    return {"order": ", ".join(models)} if leaves(step) == "model" and len(models) > 1 else {}
 
 
 def _outside_stage(step: Step) -> Path | None:

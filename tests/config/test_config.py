@@ -63,7 +63,10 @@ def test_a_profile_overlays_one_value_and_leaves_its_neighbours(file):
     )
     plain, big = load(file, "demo"), load(file, "demo", "big")
     ours, theirs = plain.settings("sft"), big.settings("sft")
-    assert (ours.adapter.rank, plain.profile) == (16, DEFAULT_PROFILE) and (theirs.adapter.rank, big.profile) == (4, "big")
+    assert (ours.adapter.rank, plain.profile) == (16, DEFAULT_PROFILE) and (theirs.adapter.rank, big.profile) == (
+        4,
+        "big",
+    )
     assert theirs.learning_rate == ours.learning_rate == 1e-4
     assert big.settings("evaluate").tasks == ("analogseeker_transfer",)  # a list is replaced, not joined
 

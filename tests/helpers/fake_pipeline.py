@@ -48,6 +48,7 @@ class Stages:
     def __init__(self, pause=0.0, steps=6):
         self.pause, self.steps, self.calls, self.pilots = pause, steps, [], []
         self.versions = dict.fromkeys(("data", "sft", "rl", "evaluate"), 1)
+        self.stems = ("sft", "rl", "test")  # files of rows that data makes
         self.trouble = {}  # stage -> what to call at half of its steps
         self.metrics = {}
 
@@ -63,7 +64,7 @@ class Stages:
 
         def forecast(spec, counts, runs):
             if name == "data":
-                counts |= {"sft": 2, "rl": 2, "test": 2}
+                counts |= dict.fromkeys(self.stems, 2)
             return Work(rows=counts.get("sft", 0), steps=self.steps, tokens=2000, memory_bytes=10**9)
 
         def pilot(spec, inputs, runtime):
@@ -92,7 +93,7 @@ class Stages:
         text = "".join(file.read_text() for file in sorted(inputs["corpus"].glob("*.md")))
         rows = [json.dumps({"text": line, "draws": spec.data.draws}) for line in text.split()]
         self.meet_trouble(name)
-        for file in ("sft", "rl", "test"):
+        for file in self.stems:
             (out / f"{file}.jsonl").write_text("\n".join(rows) + "\n")
         (out / "card.json").write_text(json.dumps({"source": text}))
 
