@@ -160,13 +160,15 @@ def count_inputs(step: Prepared, done: dict[str, Path]) -> dict[str, Any]:
 
 
 def add_counts(step: Prepared, counts: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The counts of a step's rows, added up over the steps that they come from, and the models that it gets."""
-    found: dict[str, Any] = {"models": step.models}
+    """The counts of a step's rows, added up over the steps that they come from, and the models that it gets; of an
+    evaluation those that it asks."""
+    models = step.asked if leaves(step.step) == "scores" else step.models
+    found: dict[str, Any] = {}
     for name in step.rows:
         for key, value in counts.get(name, {}).items():
             numbers = isinstance(value, (int, float)) and isinstance(found.get(key, 0), (int, float))
-            found[key] = found.get(key, 0) + value if numbers and key != "models" else value
-    return found | {"models": step.models}
+            found[key] = found.get(key, 0) + value if numbers else value
+    return found | {"models": models}
 
 
 def foresee(job: Job, steps: list[Prepared], data: str, counts: dict[str, Any]) -> None:

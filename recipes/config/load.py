@@ -235,6 +235,8 @@ class Draft:
             return dotted
         table, own, edits = self.shared[".".join(parts[:2])]
         rest = parts[2:]
+        if rest[:1] and rest[0] in ABOUT_STEP:
+            return dotted
         if edits:
             return ".".join([*parts[:2], *rest[1:]]) if rest[:1] == ["method"] else dotted
         return ".".join([table, *rest]) if holds(self.table.get(table), rest) and not holds(own, rest) else dotted
@@ -427,7 +429,7 @@ class Draft:
 
     def _data(self, builder: str, draft: StepDraft) -> Any:
         """The builder's own Spec for its table; None where the builder or the table is wrong."""
-        place = f"{draft.place}.builder" if draft.builder else "builder"
+        place = f"steps.{draft.name}.builder" if draft.builder else "builder"
         if builder not in builders():
             near, allowed = nearest(builder, builders()), ", ".join(builders()) or "(none)"
             what = "no such builder" if builder else "is missing"
