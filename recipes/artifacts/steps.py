@@ -15,7 +15,7 @@ from recipes.artifacts.store import Key, read_manifest
 from recipes.base.errors import RecipeError
 from recipes.base.hashing import Digests, files_under, fingerprint
 from recipes.base.table import Table
-from recipes.config.conflicts import ancestors, tables_in
+from recipes.config.conflicts import ancestors, drop_earlier, tables_in
 from recipes.config.schema import Model, Recipe, Step, model_folder
 from recipes.config.slots import Method, load, name_of, outside
 
@@ -124,12 +124,15 @@ def leaves(step: Step) -> str:
 
 
 def rows_of(step: Step, known: dict[str, Step]) -> tuple[str, ...]:
-    """The steps whose rows a step gets: those that it names, else those of the model that it starts from."""
+    """The steps whose rows a step gets: those that it names, else those of the model that it starts from.
+
+    Rows from which other rows among these were made are left out, but for the stage `rows`.
+    """
     if step.kind == "data":
         return ()
     direct = tuple(name for name in step.inputs if leaves(known[name]) == "rows")
     if direct:
-        return direct
+        return direct if step.kind == "rows" else drop_earlier(direct, known)
     return next((found for name in reversed(step.inputs) if (found := rows_of(known[name], known))), ())
 
 

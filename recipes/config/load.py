@@ -21,7 +21,7 @@ from recipes.base.places import ROOT
 from recipes.base.redact import mask
 from recipes.base.table import Table
 from recipes.base.toml import toml_table, toml_value
-from recipes.config.conflicts import ancestors, find_conflicts
+from recipes.config.conflicts import ancestors, drop_earlier, find_conflicts
 from recipes.config.describe import allowed, choices, descend
 from recipes.config.schema import DEFAULT_PROFILE, Head, Model, Recipe, Step
 from recipes.config.slots import find, find_one, list_beside, list_own, load_source
@@ -388,12 +388,12 @@ class Draft:
         together; and for an edit, a model."""
         kinds = {one.name: one.module.LEAVES for one in before}
         place = f"steps.{draft.name}.inputs"
-        rows = [name for name in draft.inputs if kinds[name] == "rows"]
+        known = {one.name: one for one in before}
+        rows = drop_earlier([name for name in draft.inputs if kinds[name] == "rows"], known)
         if len(rows) > 1 and draft.kind != "rows":
-            fix = f'put a step before: [{self.name}.steps.both] use = "rows", inputs = {toml_value(rows)}'
+            fix = f'put a step before: [{self.name}.steps.both] use = "rows", inputs = {toml_value(list(rows))}'
             self.problem(place, "several inputs have rows", ", ".join(rows), "one of them", fix)
             return False
-        known = {one.name: one for one in before}
         leading = {kinds[name] for name in (*draft.inputs, *ancestors(draft, known))}
         learns = draft.kind == "rows" or hasattr(draft.module, "name_rows") or draft.module.LEAVES == "scores"
         lacking = "rows" if learns and "rows" not in leading else ""

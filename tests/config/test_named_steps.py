@@ -67,6 +67,7 @@ def test_the_default_steps_follow_from_the_tables_each_from_the_model_before(fil
         ("evaluate", ("data", "rows", "cpt", "sft", "rl", "rerank")),
     ]
     prepared = {step.name: step for step in prepare(recipe)}
+    assert prepared["evaluate"].rows == ("rows",), "and not those that they were made from"
     assert prepared["rl"].rows == ("rows",) and prepared["rl"].models == ("cpt", "sft")
     assert prepared["rerank"].models == ("cpt", "sft"), "it judges replies of the supervised model"
     assert prepared["evaluate"].models == ("cpt", "sft", "rl") and prepared["evaluate"].rerankers == ("rerank",)
