@@ -64,11 +64,12 @@ def run(job: Job, until: str = "report", fresh: bool = False) -> dict[str, Path]
     if until not in names:
         raise RecipeError(f"this recipe has no step {until!r}", where="--until", allowed=", ".join(names))
     done: dict[str, Path] = {}
+    wanted = steps[: names.index(until) + 1]
     with store.lock(job.home):
-        for step in steps[: names.index(until) + 1]:
-            done[step.name] = make(job, step, done, fresh, steps)
+        for step in wanted:
+            done[step.name] = make(job, step, done, fresh, wanted)
             if leaves(step.step) == "rows":
-                check_rows(job.recipe, steps, step.name, count_rows(done[step.name]))
+                check_rows(job.recipe, wanted, step.name, count_rows(done[step.name]))
         store.write_latest(job.home, done | find_standing(job, steps, done))
         if until == "report":
             report(job, done)
@@ -155,14 +156,19 @@ def adopt(out, final, key, digests):
 
 def count_inputs(step: Prepared, done: dict[str, Path]) -> dict[str, Any]:
     """What a step's forecast may know: counts of its rows, and under `models` the models that it gets."""
-    counts: dict[str, Any] = {"models": step.models}
+    return add_counts(step, {name: count_rows(done[name]) for name in step.rows if name in done})
+
+
+def add_counts(step: Prepared, counts: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The counts of a step's rows, added up over the steps that they come from, and the models that it gets; of an
+    evaluation those that it asks."""
+    models = step.asked if leaves(step.step) == "scores" else step.models
+    found: dict[str, Any] = {}
     for name in step.rows:
-        if name not in done:
-            continue
-        for key, value in count_rows(done[name]).items():
-            numbers = isinstance(value, (int, float)) and isinstance(counts.get(key, 0), (int, float))
-            counts[key] = counts.get(key, 0) + value if numbers else value
-    return counts
+        for key, value in counts.get(name, {}).items():
+            numbers = isinstance(value, (int, float)) and isinstance(found.get(key, 0), (int, float))
+            found[key] = found.get(key, 0) + value if numbers else value
+    return found | {"models": models}
 
 
 def foresee(job: Job, steps: list[Prepared], data: str, counts: dict[str, Any]) -> None:
@@ -256,9 +262,7 @@ def survey(job: Job) -> list[forecasts.Forecast]:
                 continue
             begun = ", begun" if (job.home / f"{key.folder}.partial").exists() else ""
             state = store.why(job.home, key) + begun
-        known: dict[str, Any] = {"models": step.models}
-        for name in step.rows:
-            known |= counts.get(name, {})
+        known = add_counts(step, counts)
         inputs = step.inputs(done)
         lines.append(
             forecasts.forecast(step.step.module, step, known, state, job.runs, inputs=inputs, runtime=job.runtime)

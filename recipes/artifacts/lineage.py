@@ -32,9 +32,10 @@ def list_models(inputs: Mapping[str, Path]) -> list[str]:
 
 
 def start(model: Model, inputs: Mapping[str, Path], name: str | None = None) -> tuple[Model, Path | None]:
-    """(the whole model, the adapter on it or None) that the step `name` left; without a name the newest of `inputs`.
+    """(the whole model, the adapter on it or None) that the step `name` left.
 
-    Each step leaves a whole model, or an adapter for the whole model before it that holds all that was learnt since.
+    Without a name it is the first model that the step names in its inputs, the base where it names none; the newest of
+    `inputs` where they do not say what is named. Each step leaves a whole model, or an adapter for the whole model before it that holds all that was learnt since.
 
     Args:
         model: the recipe's `[model]` table.
@@ -45,7 +46,9 @@ def start(model: Model, inputs: Mapping[str, Path], name: str | None = None) -> 
     """
     names = list_models(inputs)
     if name is None:
-        name = names[-1] if names else None
+        direct = getattr(inputs, "direct", ())
+        named = [one for one in direct if one in names] if direct else names[-1:]
+        name = named[0] if named else None
     if name is None:
         return model, None
     line = getattr(inputs, "lines", {}).get(name) or names[: names.index(name) + 1]

@@ -15,7 +15,7 @@ from recipes.artifacts.store import Key, read_manifest
 from recipes.base.errors import RecipeError
 from recipes.base.hashing import Digests, files_under, fingerprint
 from recipes.base.table import Table
-from recipes.config.conflicts import ancestors, tables_in
+from recipes.config.conflicts import ancestors, drop_earlier, tables_in
 from recipes.config.schema import Model, Recipe, Step, model_folder
 from recipes.config.slots import Method, load, name_of, outside
 
@@ -102,6 +102,7 @@ def prepare_step(step: Step, recipe: Recipe, known: dict[str, Step]) -> Prepared
             watched |= {f"{path}.{name}": {file.name: file}}
     watched |= find_test_sets(spec)
     watched |= find_method_versions(step)
+    watched |= find_order(step, known)
     if hasattr(step.module, "find_inputs"):
         watched |= step.module.find_inputs(spec)
     return Prepared(
@@ -123,12 +124,15 @@ def leaves(step: Step) -> str:
 
 
 def rows_of(step: Step, known: dict[str, Step]) -> tuple[str, ...]:
-    """The steps whose rows a step gets: those that it names, else those of the model that it starts from."""
+    """The steps whose rows a step gets: those that it names, else those of the model that it starts from.
+
+    Rows from which other rows among these were made are left out, but for the stage `rows`.
+    """
     if step.kind == "data":
         return ()
     direct = tuple(name for name in step.inputs if leaves(known[name]) == "rows")
     if direct:
-        return direct
+        return direct if step.kind == "rows" else drop_earlier(direct, known)
     return next((found for name in reversed(step.inputs) if (found := rows_of(known[name], known))), ())
 
 
@@ -261,6 +265,12 @@ def find_method_versions(step: Step) -> dict[str, dict[str, Path] | str]:
         files[file.name] = file
     found: dict[str, dict[str, Path] | str] = {"methods": ", ".join(versions)} if versions else {}
     return found | ({"methods from outside": files} if files else {})
+
+
+def find_order(step: Step, known: dict[str, Step]) -> dict[str, dict[str, Path] | str]:
+    """The order in which a step that leaves a model names several, because that decides what it starts from."""
+    models = [name for name in step.inputs if leaves(known[name]) == "model"]
+    return {"order": ", ".join(models)} if leaves(step) == "model" and len(models) > 1 else {}
 
 
 def _outside_stage(step: Step) -> Path | None:

@@ -8,9 +8,10 @@ A file of a slot may have
 `check` and `run` refuse these before anything starts; docs/refusals.md is written from the examples.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -99,8 +100,8 @@ def find_training_conflicts(own: Training, scope: Scope) -> Iterator[Conflict]:
         yield scope.conflict("batch_tokens", reason, f"a whole number >= {own.max_length}", own.batch_tokens)
 
 
-def ancestors(step: Step, known: dict[str, Step]) -> set[str]:
-    """Names of the steps that a step's inputs come from, directly or not."""
+def ancestors(step: Any, known: Mapping[str, Any]) -> set[str]:
+    """Names of the steps that a step's inputs come from, directly or not; of drafts of steps too."""
     found, waiting = set(), list(step.inputs)
     while waiting:
         name = waiting.pop()
@@ -108,6 +109,13 @@ def ancestors(step: Step, known: dict[str, Step]) -> set[str]:
             found.add(name)
             waiting += known[name].inputs
     return found
+
+
+def drop_earlier(names: Iterable[str], known: Mapping[str, Any]) -> tuple[str, ...]:
+    """The steps from which none of the others was made."""
+    names = tuple(names)
+    used = {earlier for name in names for earlier in ancestors(known[name], known)}
+    return tuple(name for name in names if name not in used)
 
 
 def tables_in(step: Step) -> Iterator[tuple[str, object, ModuleType]]:

@@ -9,6 +9,7 @@ import json
 import re
 import tomllib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +21,7 @@ from recipes.base.places import ROOT
 from recipes.base.redact import mask
 from recipes.base.table import Table
 from recipes.base.toml import toml_table, toml_value
-from recipes.config.conflicts import find_conflicts
+from recipes.config.conflicts import ancestors, drop_earlier, find_conflicts
 from recipes.config.describe import allowed, choices, descend
 from recipes.config.schema import DEFAULT_PROFILE, Head, Model, Recipe, Step
 from recipes.config.slots import find, find_one, list_beside, list_own, load_source
@@ -28,6 +29,7 @@ from recipes.config.slots import load as load_slot
 from recipes.config.validate import find_place_conflicts, nearest
 
 ALWAYS = ("data", "evaluate")  # stages of every recipe
+ABOUT_STEP = ("inputs", "measured", "builder")  # keys of a step that are none of its stage's
 BUILDERS = ROOT / "data_builders"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -129,7 +131,7 @@ class Draft:
     raw: dict
 
     def __post_init__(self):
-        self.problems, self.broken, self.origins = [], [], {}
+        self.problems, self.broken, self.origins, self.shared = [], [], {}, {}
         self.table = copy.deepcopy({key: value for key, value in self.raw.items() if key != "profiles"})
         named = self.raw.get("profiles", {})
         if not isinstance(named, dict):
@@ -147,7 +149,7 @@ class Draft:
         for key, value in overlay.items():
             dotted = prefix + key
             below = table.get(key)
-            if isinstance(value, dict) and isinstance(below, dict) and not is_other_method(below, value):
+            if isinstance(value, dict) and isinstance(below, dict) and not self._is_other(below, value, dotted):
                 self._overlay(table[key], value, dotted + ".", f"{origin}.{key}")
             else:
                 table[key] = copy.deepcopy(value)
@@ -181,9 +183,11 @@ class Draft:
                 self.origins[dotted] = "--set"
                 self.problem(dotted, f"{'.'.join(parents[: depth + 1])} is a value, not a table", toml_value(value))
                 return
-        if last == "use" and table.get("use") != value:  # the keys of another method, but for those set here, go
-            for key in [key for key in table if self.origins.get(".".join([*parents, key])) != "--set"]:
-                del table[key]
+        if last == "use" and self._is_other(table, {"use": value}, ".".join(parents)):
+            kept = ABOUT_STEP if parents[0] == "steps" and len(parents) == 2 else ()
+            for key in [key for key in table if key not in kept]:  # the keys of another method, but for those set here
+                if self.origins.get(".".join([*parents, key])) != "--set":
+                    del table[key]
         table[last] = value
         self.origins[dotted] = "--set"
 
@@ -195,19 +199,64 @@ class Draft:
                 return place
         return f"[{'.'.join([self.name, *dotted.split('.')[:-1]])}]"
 
+    def _is_other(self, below: dict[str, Any], above: dict[str, Any], dotted: str) -> bool:
+        """Whether the table `above` names by `use` another method than `below`; both belong at `dotted`."""
+        return "use" in above and above["use"] != below.get("use", self._default_method(dotted.split(".")))
+
+    def _default_method(self, path: list[str]) -> str | None:
+        """The method or stage of the table at `path` where it has no `use`: its field's default, or its own name."""
+        kind, rest = self.kinds.get(path[0]), path[1:]
+        if path[0] == "steps" and len(path) > 1:
+            if len(path) == 2:
+                return path[1]
+            steps = self.table.get("steps")
+            own = steps.get(path[1]) if isinstance(steps, dict) else None
+            kind, rest = own.get("use", path[1]) if isinstance(own, dict) else path[1], path[2:]
+        if not rest or not isinstance(kind, str) or kind not in self.kinds.values():
+            return None
+        about = slot_fields(load_slot("stages", kind, self.home).Config).get(rest[0], {"many": len(rest) == 1})
+        if about.get("many"):
+            return rest[1] if len(rest) == 2 else None
+        return about["default"] if len(rest) == 1 else None
+
+    def _overlaid(self, below: dict[str, Any], above: dict[str, Any], path: str) -> dict[str, Any]:
+        """One raw table at `path` over another. One that names another method than the one below takes its place."""
+        found = copy.deepcopy(below)
+        for key, value in above.items():
+            under, dotted = found.get(key), f"{path}.{key}"
+            same = isinstance(value, dict) and isinstance(under, dict) and not self._is_other(under, value, dotted)
+            found[key] = self._overlaid(under, value, dotted) if same else copy.deepcopy(value)
+        return found
+
+    def written(self, dotted: str) -> str:
+        """Where the key of a step stands in the file: in the step's own table, or in the one that its stage shares."""
+        parts = dotted.split(".")
+        if parts[0] != "steps" or ".".join(parts[:2]) not in self.shared:
+            return dotted
+        table, own, edits = self.shared[".".join(parts[:2])]
+        rest = parts[2:]
+        if rest[:1] and rest[0] in ABOUT_STEP:
+            return dotted
+        if edits:
+            return ".".join([*parts[:2], *rest[1:]]) if rest[:1] == ["method"] else dotted
+        return ".".join([table, *rest]) if holds(self.table.get(table), rest) and not holds(own, rest) else dotted
+
     def problem(self, dotted, what, got=None, allowed=None, fix=None):
-        """Note one problem at `dotted`; a value that looks like a secret is not repeated."""
+        """Note one problem at `dotted`, once; a value that looks like a secret is not repeated."""
+        self.broken.append(key_of(dotted))
+        dotted = self.written(dotted)
+        self.broken.append(key_of(dotted))
         place = self.origin(dotted)
-        self.broken.append(".".join(dotted.split(".")[:2]))
         where = f"--set {dotted}" if place == "--set" else f"{self.file} {place} {dotted}"
-        self.problems.append(
-            RecipeError(f"{dotted}: {what}", where=where, got=got and mask(got, dotted), allowed=allowed, fix=fix)
-        )
+        error = RecipeError(f"{dotted}: {what}", where=where, got=got and mask(got, dotted), allowed=allowed, fix=fix)
+        if str(error) not in map(str, self.problems):
+            self.problems.append(error)
 
     def validate(self, here: bool) -> Recipe | None:
-        """The typed recipe, or None where there are problems. A table set to false is left out."""
-        self.table = {key: value for key, value in self.table.items() if value is not False}
-        kinds = stage_tables(self.home)
+        """The typed recipe, or None where there are problems. A stage's table set to false is left out."""
+        kinds = self.kinds
+        left_out = [key for key, value in self.table.items() if value is False and key in (*kinds, "steps")]
+        self.table = {key: value for key, value in self.table.items() if key not in left_out}
         raw = {key: self.table[key] for key in kinds if key in self.table}
         named = self.table.get("steps")
         scalars = {key: value for key, value in self.table.items() if key not in (*kinds, "model", "data", "steps")}
@@ -223,7 +272,7 @@ class Draft:
         known = tuple(step for step in steps if step is not None)
         if model is not None:
             for conflict in (*find_conflicts(known, model), *find_place_conflicts(known, model, here)):
-                if conflict.key not in broken and ".".join(conflict.key.split(".")[:2]) not in broken:
+                if conflict.key not in broken and key_of(conflict.key) not in broken:
                     self.problem(conflict.key, conflict.reason, conflict.got, conflict.instead, conflict.fix)
         if self.problems or head is None or model is None:
             return None
@@ -243,6 +292,11 @@ class Draft:
     def home(self) -> Path:
         """The folder of the recipe file, in which methods and stages may lie."""
         return self.file.resolve().parent
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """{table of a recipe: stage} of every stage but `data`, whose table is the builder's."""
+        return stage_tables(self.home)
 
     def _default_steps(self, raw: dict[str, Any], kinds: dict[str, str]) -> list[StepDraft]:
         """The chain that the tables of a recipe stand for: data, then each stage that has a table, by its place."""
@@ -275,33 +329,50 @@ class Draft:
             if not isinstance(own, dict):
                 self.problem(place, "must be a table", toml_value(own), f"[{self.name}.{place}]")
                 continue
-            own = dict(own)
-            kind, inputs = own.pop("use", name), own.pop("inputs", None)
-            measured, builder = own.pop("measured", True), own.pop("builder", "")
-            module = self._stage_module(place, kind)
-            if module is None:
-                continue
-            if module.__name__.rpartition(".")[2] != kind and not getattr(module, "LEAVES", ""):
-                own, kind = {"method": own | {"use": kind}}, "edit"
-                module = load_slot("stages", "edit")
-            if inputs is None:
-                scores = module.LEAVES == "scores"
-                inputs = [one.name for one in drafts] if scores else [one.name for one in drafts][-1:]
-                inputs = [] if kind == "data" else inputs
-            unknown = [one for one in inputs if one not in {draft.name for draft in drafts}]
-            if unknown or not isinstance(inputs, list):
-                allowed = ", ".join(draft.name for draft in drafts) or "(none: it is the first)"
-                self.problem(f"{place}.inputs", "no such step before this one", toml_value(inputs), allowed)
-                continue
-            table = tables.get(kind, kind)
-            shared = self.table.get("data" if kind == "data" else table, {})
-            shared = shared if isinstance(shared, dict) else {}
-            settings = overlaid(shared, own)
-            where = table if not own and shared else place
-            draft = StepDraft(name, kind, module, settings, where, tuple(inputs), bool(measured), builder)
-            if self._rows_are_clear(draft, drafts):
+            if draft := self._named_step(name, dict(own), drafts, tables):
                 drafts.append(draft)
+        for kind in ALWAYS:
+            if not any(draft.kind == kind for draft in drafts) and not self.problems:
+                self.problem("steps", f"no step {kind}", ", ".join(draft.name for draft in drafts), f"[steps.{kind}]")
+        if not any(draft.module.LEAVES == "model" for draft in drafts) and not self.problems:
+            self.problem("steps", "no step leaves a model", ", ".join(draft.name for draft in drafts))
         return drafts
+
+    def _named_step(
+        self, name: str, own: dict[str, Any], drafts: list[StepDraft], tables: dict[str, str]
+    ) -> StepDraft | None:
+        """One step of `[NAME.steps]`, after those in `drafts`; None where something about it is wrong."""
+        place = f"steps.{name}"
+        if not NAME.fullmatch(name) or name == "report":
+            allowed = 'lower case letters, digits and _, and not "report"'
+            self.problem(place, "no name of a step", toml_value(name), allowed)
+            return None
+        kind, inputs = own.pop("use", name), own.pop("inputs", None)
+        measured, builder = own.pop("measured", True), own.pop("builder", "")
+        module = self._stage_module(place, kind)
+        if module is None:
+            return None
+        if not isinstance(measured, bool):
+            self.problem(f"{place}.measured", "wrong value", toml_value(measured), "true or false")
+        edits = not getattr(module, "LEAVES", "")
+        if edits:
+            own, kind = {"method": own | {"use": kind}}, "edit"
+            module = load_slot("stages", "edit")
+        earlier = [draft.name for draft in drafts]
+        if inputs is None:
+            inputs = earlier if module.LEAVES == "scores" else [] if kind == "data" else earlier[-1:]
+        if not isinstance(inputs, list) or any(one not in earlier for one in inputs):
+            allowed = ", ".join(earlier) or "(none: it is the first)"
+            self.problem(f"{place}.inputs", "no such step before this one", toml_value(inputs), f"a list of {allowed}")
+            return None
+        table = tables.get(kind, kind)
+        shared = self.table.get(table, {})
+        shared = shared if isinstance(shared, dict) and not edits else {}
+        self.shared[place] = (table, own, edits)
+        settings = self._overlaid(shared, own, table)
+        where = table if shared and not own else place
+        draft = StepDraft(name, kind, module, settings, where, tuple(inputs), bool(measured), builder)
+        return draft if self._inputs_are_clear(draft, drafts) else None
 
     def _stage_module(self, place: str, kind: object) -> ModuleType | None:
         """The module of a stage, or of a method of the slot `edit`, which the stage of that name carries out."""
@@ -312,20 +383,26 @@ class Draft:
         self.problem(f"{place}.use", "no such stage", toml_value(kind), ", ".join(names), nearest(kind, names))
         return None
 
-    def _rows_are_clear(self, draft: StepDraft, before: list[StepDraft]) -> bool:
-        """Whether a step names one folder of rows at most, but for the stage `rows`, which puts several together."""
+    def _inputs_are_clear(self, draft: StepDraft, before: list[StepDraft]) -> bool:
+        """Whether a step gets what it works on: one folder of rows, but for the stage `rows`, which puts several
+        together; and for an edit, a model."""
         kinds = {one.name: one.module.LEAVES for one in before}
-        rows = [name for name in draft.inputs if kinds[name] == "rows"]
-        if len(rows) < 2 or draft.kind == "rows":
-            return True
-        self.problem(
-            f"steps.{draft.name}.inputs",
-            "several inputs have rows",
-            ", ".join(rows),
-            "one of them",
-            f'put a step before: [{self.name}.steps.both] use = "rows", inputs = {toml_value(rows)}',
-        )
-        return False
+        place = f"steps.{draft.name}.inputs"
+        known = {one.name: one for one in before}
+        rows = drop_earlier([name for name in draft.inputs if kinds[name] == "rows"], known)
+        if len(rows) > 1 and draft.kind != "rows":
+            fix = f'put a step before: [{self.name}.steps.both] use = "rows", inputs = {toml_value(list(rows))}'
+            self.problem(place, "several inputs have rows", ", ".join(rows), "one of them", fix)
+            return False
+        leading = {kinds[name] for name in (*draft.inputs, *ancestors(draft, known))}
+        learns = draft.kind == "rows" or hasattr(draft.module, "name_rows") or draft.module.LEAVES == "scores"
+        lacking = "rows" if learns and "rows" not in leading else ""
+        if draft.kind == "edit" and "model" not in [kinds[name] for name in draft.inputs]:
+            lacking = "a model"
+        if lacking:
+            got, allowed = toml_value(list(draft.inputs)), f"steps that lead to {lacking}"
+            self.problem(place, f"no input has {lacking}", got, allowed)
+        return not lacking
 
     def _unused_tables(self, raw: dict[str, Any], drafts: list[StepDraft], kinds: dict[str, str]) -> None:
         used = {draft.kind for draft in drafts}
@@ -352,11 +429,12 @@ class Draft:
 
     def _data(self, builder: str, draft: StepDraft) -> Any:
         """The builder's own Spec for its table; None where the builder or the table is wrong."""
-        place = "builder" if draft.place == "data" else f"{draft.place}.builder"
+        place = f"steps.{draft.name}.builder" if draft.builder else "builder"
         if builder not in builders():
             near, allowed = nearest(builder, builders()), ", ".join(builders()) or "(none)"
             what = "no such builder" if builder else "is missing"
-            self.problem(place, what, toml_value(builder) if builder else "nothing", allowed, near)
+            fix = near or "name a folder under data_builders/ that has a spec.py"
+            self.problem(place, what, toml_value(builder) if builder else "nothing", allowed, fix)
             return None
         try:
             spec = importlib.import_module(f"data_builders.{builder}.spec").Spec
@@ -453,7 +531,7 @@ class Draft:
         dotted = ".".join(parts)
         fields, field = descend(model, error["loc"])
         if error["type"] == "extra_forbidden":
-            names = [*fields, *([] if prefix else ["data", "model", *stage_tables(self.home), "steps", "profiles"])]
+            names = [*fields, *([] if prefix else ["data", "model", *self.kinds, "steps", "profiles"])]
             self.problem(dotted, "unknown key", toml_value(error["input"]), ", ".join(names), nearest(parts[-1], names))
         elif error["type"] == "missing":
             self.problem(dotted, "is missing", "nothing", allowed(field), field and field.description)
@@ -471,27 +549,35 @@ def slot_fields(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
 
 
 def stage_tables(home: Path) -> dict[str, str]:
-    """{table of a recipe: stage} of every stage but `data`, whose table is the builder's."""
+    """{table of a recipe: stage} of every stage but `data`, whose table is the builder's.
+
+    Raises:
+        RecipeError: the file of a stage beside the recipe file cannot be imported.
+    """
     found = {}
     for kind, source in (list_beside("stages", home) | list_own("stages")).items():
-        if kind != "data":
+        if kind == "data":
+            continue
+        try:
             found[getattr(load_source(source), "TABLE", kind)] = kind
+        except Exception as error:
+            got = f"{type(error).__name__}: {error}"
+            raise RecipeError("the file of a stage cannot be imported", where=source.origin, got=got) from error
     return found
 
 
-def overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """One raw table over another. A table that names another method than the one below takes its whole place."""
-    found = copy.deepcopy(below)
-    for key, value in above.items():
-        under = found.get(key)
-        same = isinstance(value, dict) and isinstance(under, dict) and not is_other_method(under, value)
-        found[key] = overlaid(under, value) if same else copy.deepcopy(value)
-    return found
+def holds(table: Any, path: list[str]) -> bool:
+    """Whether a raw table has a value at a path of keys."""
+    for key in path:
+        if not isinstance(table, dict) or key not in table:
+            return False
+        table = table[key]
+    return True
 
 
-def is_other_method(below: dict[str, Any], above: dict[str, Any]) -> bool:
-    """Whether a table names by `use` another method than the one below it."""
-    return "use" in above and above["use"] != below.get("use")
+def key_of(dotted: str) -> str:
+    """The key of a stage's table that a dotted place lies in: `sft.adapter` of `sft.adapter.rank`."""
+    return ".".join(dotted.split(".")[: 3 if dotted.startswith("steps.") else 2])
 
 
 def as_toml(recipe: Recipe) -> str:
@@ -505,6 +591,8 @@ def as_toml(recipe: Recipe) -> str:
         if not recipe.explicit:
             tables[getattr(step.module, "TABLE", step.kind)] = settings
             continue
-        about = {"use": step.kind, "inputs": list(step.inputs), "measured": step.measured, "builder": step.builder}
-        steps[step.name] = {key: value for key, value in about.items() if value not in ("", [], True)} | settings
+        about: dict[str, Any] = {"use": step.kind}
+        about |= {"builder": step.builder} if step.kind == "data" else {"inputs": list(step.inputs)}
+        about |= {} if step.measured else {"measured": False}
+        steps[step.name] = about | settings
     return toml_table(recipe.name, {**head, **tables, **({"steps": steps} if steps else {})})

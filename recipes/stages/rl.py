@@ -79,6 +79,7 @@ class Config(Table):
 CONFLICTS = [
     ("model.quantization=nf4 rl.use_vllm=true", "rl.use_vllm"),
     ("sft.adapter.use=loramoe rl.use_vllm=true", "rl.use_vllm"),
+    ("sft=false rl.steps=10 model.quantization=nf4", "model.quantization"),
     ("rl.group_size=1", "rl.group_size"),
     ("rl.order=kind", "rl.order"),
     ("rl.steps=5 rl.warmup_steps=5", "rl.warmup_steps"),
@@ -101,6 +102,14 @@ def find_conflicts(own: Config, scope: Scope) -> Iterator[Conflict]:
             f'set model.quantization = "none" where the weights fit, or {place}.use_vllm = false',
         )
     before = scope.adapter_before()
+    if before is None and scope.model.quantization != "none":
+        yield scope.conflict(
+            "/model.quantization",
+            "4-bit weights cannot be trained themselves, and no step before leaves an adapter",
+            f"nf4 with a step before {place} that leaves an adapter",
+            scope.model.quantization,
+            'set model.quantization = "none", or add supervised tuning with an adapter',
+        )
     if own.use_vllm and before is not None and not getattr(module_of(before.settings.adapter), "MERGEABLE", True):
         reason = (
             "vLLM gets the policy by merging the adapter into the weights; that of "
@@ -362,16 +371,22 @@ def load_policy(spec, done: dict[str, Path]):
     return loader.load_reached(whole, adapter, trainable=True)
 
 
-def untrained(model):
-    """The base, with a small new adapter where its weights are 4-bit ones, which cannot learn themselves."""
+def load_untrained(spec: Any) -> Any:
+    """The base, with a small new adapter where its weights are 4-bit ones, which cannot learn themselves; for PPO that
+    adapter holds a value head."""
     from peft import LoraConfig, get_peft_model
 
     from recipes.models import loader
+    from recipes.models.value_head import attach_value_head, with_head_saved
 
-    base = loader.load_base(model)
-    if model.quantization == "none":
+    base = loader.load_base(spec.model)
+    if spec.model.quantization == "none":
         return base
-    return get_peft_model(base, LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM"))
+    config = LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM")
+    if "value_head" in getattr(module_of(spec.rl.method), "NEEDS", ()):
+        attach_value_head(base)
+        config = with_head_saved(config)
+    return get_peft_model(base, config)
 
 
 def make_trainer(
@@ -465,7 +480,7 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
         training.read_rows(inputs["data"] / "rl.jsonl")[: 4 * spec.rl.prompts_per_step] if "data" in inputs else made_up
     )
     reader = load_reader(spec, rows)
-    policy = load_policy(spec, inputs) if set(inputs) - {"data"} else untrained(spec.model)
+    policy = load_policy(spec, inputs) if set(inputs) - {"data"} else load_untrained(spec)
     steps = 2 * count_iterations(spec.rl)
     short = spec.model_copy(update={"rl": spec.rl.model_copy(update={"steps": steps, "order": "random"})})
     with tempfile.TemporaryDirectory() as folder:

@@ -54,18 +54,27 @@ def list_reads(spec: Any) -> dict[str, list[str]]:
 
 
 def forecast(spec: Any, counts: dict[str, Any], runs: Path) -> Work:
-    """Counts the rows after each method; adds them to `counts`."""
+    """Counts the rows after each method; adds them to `counts`, with the words of the recipe's own sft rows."""
     table, before = spec.rows, counts.get(spec.rows.file, 0)
-    rows = before
-    for method in (*table.select.values(), *table.augment.values(), *table.mix.values()):
-        count = getattr(module_of(method), "count_rows", None)
-        rows = count(method, rows) if count else rows
+    own = count_after((*table.select.values(), *table.augment.values()), before)
+    rows = count_after(table.mix.values(), own)
     counts[table.file] = rows
-    counts["general_rows"] = counts.get("general_rows", 0) + max(0, rows - before)
+    if table.file == "sft":
+        counts["general_rows"] = counts.get("general_rows", 0) + rows - own
+        if before and "tokens" in counts:
+            counts["tokens"] = round(counts["tokens"] * own / before)
     if table.corpus:
         texts, counts["cpt_tokens"] = documents(Path(table.corpus).expanduser(), Ledger())
         counts["cpt"] = len(texts)
     return Work(rows=rows, steps=0, tokens=0, notes=f"{before} rows before")
+
+
+def count_after(methods: Iterable[Method], rows: int) -> int:
+    """Rows after some methods, of so many before; a method that cannot say is taken to keep their number."""
+    for method in methods:
+        count = getattr(module_of(method), "count_rows", None)
+        rows = count(method, rows) if count else rows
+    return rows
 
 
 def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str, Any]:

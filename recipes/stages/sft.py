@@ -288,7 +288,7 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     dataset = Dataset.from_list(vision.with_images([columns(row) for row in rows], rows, lengths))
     short = spec.model_copy(update={"sft": spec.sft.model_copy(update={"epochs": 1.0})})
     with tempfile.TemporaryDirectory() as folder:
-        base = load_start(spec, {name: folder for name, folder in inputs.items() if name != "data"})
+        base = load_start(spec, inputs)
         trainer = make_trainer(short, base, reader, dataset, sum(lengths) / len(lengths), Path(folder), max(lengths))
         trainer.args.save_strategy = "no"
         began = time.monotonic()

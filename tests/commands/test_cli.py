@@ -33,9 +33,9 @@ def test_help_lists_every_command_and_every_command_has_help():
         assert stop.value.code == 0
 
 
-def test_list_shows_each_recipe_with_stages_and_profiles():
+def test_list_shows_each_recipe_with_steps_and_profiles():
     lines = recipes("list").stdout.splitlines()
-    assert lines[0].split() == ["recipe", "stages", "profiles", "summary"]
+    assert lines[0].split() == ["recipe", "steps", "profiles", "summary"]
     assert any(
         line.startswith("analogseeker") and "data sft rl evaluate" in line and "embedded gpu paper" in line
         for line in lines
@@ -43,7 +43,7 @@ def test_list_shows_each_recipe_with_stages_and_profiles():
 
 
 def test_wrong_usage_is_2_and_a_stated_problem_is_1():
-    assert recipes("runn", "x").returncode == 2 and recipes("run", "x", "--until", "dpo").returncode == 2
+    assert recipes("runn", "x").returncode == 2 and recipes("run").returncode == 2
     done = recipes("show", "analogseker")
     assert done.returncode == 1 and "did you mean 'analogseeker'" in done.stderr and "Traceback" not in done.stderr
 
@@ -117,6 +117,12 @@ def test_run_plan_and_run_again(typed, place):
     assert code == 0 and said.count(" cached ") == 4
     code, said, _ = typed("plan", "demo", "--set", "rl.steps=6")
     assert "rebuild: rl.steps 5 -> 6" in said and said.count(" cached ") == 2
+
+
+def test_an_unknown_step_is_refused_with_the_names_of_this_recipe(typed, place):
+    code, _, complained = typed("run", "demo", "--until", "dpo")
+    assert code == 1 and "no step 'dpo'" in complained and "data, sft, rl, evaluate, report" in complained
+    assert place.stages.calls == [] and not place.home.exists()
 
 
 def test_a_broken_configuration_stops_a_run_before_the_first_stage(typed, place):

@@ -146,7 +146,7 @@ def test_a_run_whose_output_nobody_reads_claims_no_success(typed, place, monkeyp
 
 def test_check_takes_profile_and_set(typed, place):
     file = place.folder / "recipes.toml"
-    file.write_text(file.read_text() + "[demo.profiles.gpu.sft]\nrank = 4\n")
+    file.write_text(file.read_text() + "[demo.profiles.gpu.sft.adapter]\nrank = 4\n")
     code, said, _ = typed("check", "demo")
     assert code == 0 and "demo: embedded, gpu valid" in said and "not looked at" in said.splitlines()[-1]
     code, said, _ = typed("check", "demo", "--profile", "gpu")
@@ -157,11 +157,12 @@ def test_check_takes_profile_and_set(typed, place):
 
 def test_show_of_a_profile_runs_again_under_its_name(typed, place):
     file = place.folder / "recipes.toml"
-    file.write_text(file.read_text() + "[demo.profiles.gpu.sft]\nrank = 4\n")
+    file.write_text(file.read_text() + "[demo.profiles.gpu.sft.adapter]\nrank = 4\n")
     _, said, _ = typed("show", "demo", "--profile", "gpu", "--file", file, there=False)
     (place.folder / "gpu.toml").write_text(said)
     again = load(place.folder / "gpu.toml", "demo", "gpu")
-    assert again.profile == "gpu" and again.sft == load(file, "demo", "gpu").sft and again.sft.rank == 4
+    assert again.profile == "gpu" and again.steps == load(file, "demo", "gpu").steps
+    assert again.settings("sft").adapter.rank == 4
     assert "--profile gpu" in said.splitlines()[0]
 
 

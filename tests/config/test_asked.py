@@ -7,11 +7,12 @@ import pytest
 
 from eval import hooks
 from recipes import pipeline
+from recipes.artifacts.steps import prepare
 from recipes.base.places import ROOT
 from recipes.config.load import load
 from recipes.config.request_counts import SIZES, general_kinds, read, replies_to
 from recipes.config.validate import known_tasks
-from recipes.stages import data, evaluate, sft
+from recipes.stages import evaluate, rows, sft
 
 BUILT = {"test": 700, "test_knowledge": 300, "test_calculation": 350, "test_transfer": 50, "test_problem": 80}
 
@@ -56,9 +57,10 @@ def test_every_task_file_can_be_read_and_a_size_is_of_a_task_that_there_is():
 
 @pytest.mark.parametrize("recipe", ["analogseeker", "reft", "scilitllm", "glan", "loramoe"])
 def test_every_model_that_a_run_leaves_is_counted(recipe):
-    step = pipeline.wire(load(ROOT / "recipes.toml", recipe, here=False))[-1]
-    counts = {"test": 600, "reads": step.reads}
-    trained = [name for name in step.reads if name in ("cpt", "sft", "rl")]
+    step = prepare(load(ROOT / "recipes.toml", recipe, here=False))[-1]
+    counts = {"test": 600, "models": step.asked}
+    trained = [name for name in step.asked if name in ("cpt", "sft", "rl")]
+    assert trained == list(step.asked) and "sft_general" not in trained
     few = step.spec.model_copy(update={"eval": step.spec.eval.model_copy(update={"fewshot": 0, "general": ()})})
     asked, _ = replies_to(step.spec.eval.tasks, counts)
     greedy = sum(number for name, number in asked.items() if evaluate.kind_of(name) != "sampled")
@@ -71,34 +73,34 @@ def test_every_model_that_a_run_leaves_is_counted(recipe):
 
 
 def test_the_plan_tells_an_evaluation_which_models_there_will_be(place):
-    seen, stages = [], place.stages
+    seen, job = [], place.job()
+    for step in job.recipe.steps:
+        watch(step.module, step.name, seen)
+    pipeline.survey(job)
+    assert dict(seen) == {"data": (), "sft": (), "rl": ("sft",), "evaluate": ("sft", "rl")}
 
-    def find(name):
-        module = stages(name)
-        real = module.forecast
-        module.forecast = lambda spec, counts, runs: (seen.append((name, counts["reads"])), real(spec, counts, runs))[1]
-        return module
 
-    job = place.job()
-    pipeline.survey(type(job)(job.recipe, job.runs, job.runtime, stages=find))
-    assert dict(seen) == {"data": (), "sft": ("data",), "rl": ("data", "sft"), "evaluate": ("data", "sft", "rl")}
+def watch(module, name, seen):
+    """Note in `seen` what models a fake stage's forecast is told of."""
+    real = module.forecast
+    module.forecast = lambda spec, counts, runs: (seen.append((name, counts["models"])), real(spec, counts, runs))[1]
 
 
 def test_training_is_foreseen_from_the_words_of_the_rows_and_guessed_where_they_are_not_known():
-    step = pipeline.wire(load(ROOT / "recipes.toml", "analogseeker", None, ["sft.epochs=2"], here=False))[1]
+    step = prepare(load(ROOT / "recipes.toml", "analogseeker", None, ["sft.epochs=2"], here=False))[1]
     long = sft.forecast(step.spec, {"sft": 1000, "tokens": 300_000}, None)
     assert long.tokens == round(sft.SUBWORDS * 300_000 * 2)
     short = sft.forecast(step.spec, {"sft": 1000, "tokens": 100_000}, None)
     assert short.tokens == pytest.approx(long.tokens / 3, abs=1) and short.steps < long.steps
     mixed = sft.forecast(step.spec, {"sft": 1500, "general_rows": 500, "tokens": 300_000}, None)
     assert mixed.tokens == pytest.approx(1.5 * long.tokens), "general rows are not in the card's words"
-    first = step.spec.model_copy(update={"rows": "sft_general"})
+    first = step.spec.model_copy(update={"sft": step.spec.sft.model_copy(update={"rows": "sft_general"})})
     assert sft.forecast(first, {"sft": 1000, "sft_general": 10, "tokens": 300_000}, None).tokens == 20 * sft.ROW_TOKENS
 
 
 def test_the_general_rows_of_a_mix_are_foreseen_before_there_are_any():
-    step = pipeline.wire(load(ROOT / "recipes.toml", "reft", None, ["rows.mix.replay.share=0.25"], here=False))[0]
-    counts = {}
-    work = data.forecast(step.spec, counts, ROOT / "no-such-runs")
-    assert counts["general_rows"] == round((counts["sft"] - counts["general_rows"]) / 3) > 0
-    assert work.rows == counts["sft"] + counts["rl"] + counts["test"]
+    mixed = load(ROOT / "recipes.toml", "reft", None, ["rows.mix.replay.share=0.25"], here=False)
+    step, counts = prepare(mixed)[1], {"sft": 300, "rl": 10, "test": 20, "tokens": 9000}
+    work = rows.forecast(step.spec, counts, ROOT / "no-such-runs")
+    assert step.name == "rows" and counts["general_rows"] == 100 and counts["sft"] == work.rows == 400
+    assert counts["tokens"] == 9000, "the words of the recipe's own rows"

@@ -3,17 +3,19 @@
 import importlib
 import math
 import tomllib
+from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
 
-from recipes.artifacts.steps import how_keys
+from recipes.artifacts.steps import runtime_keys
 from recipes.base.errors import ConfigErrors, RecipeError
 from recipes.base.places import ROOT
 from recipes.base.toml import short_float, toml_table, toml_value
 from recipes.config import validate
 from recipes.config.load import as_toml, builders, load, profiles, read_file
-from recipes.config.schema import DEFAULT_PROFILE, Mix, Model, model_folder
+from recipes.config.schema import DEFAULT_PROFILE, Head, Model, model_folder
+from recipes.config.slots import SLOTS, list_own, load_source
 from tests.helpers.fake_pipeline import set_up
 from tests.helpers.tables import rl_table, sft_table
 
@@ -33,8 +35,14 @@ def test_every_recipe_of_the_repository_is_valid_and_shows_toml_that_runs_again(
     shown = tmp_path / "shown.toml"
     shown.write_text(as_toml(recipe))
     again = load(shown, name, here=False)
-    tables = ("summary", "builder", "seed", "data", "model", "sft", "rl", "eval")
-    assert [getattr(again, table) for table in tables] == [getattr(recipe, table) for table in tables]
+    scalars = ("summary", "builder", "seed", "model")
+    assert [getattr(again, name) for name in scalars] == [getattr(recipe, name) for name in scalars]
+    assert [comparable(step) for step in again.steps] == [comparable(step) for step in recipe.steps]
+
+
+def comparable(step):
+    """All of a step that decides its result."""
+    return replace(step, place="")
 
 
 @pytest.mark.parametrize("name", CORE)
@@ -51,34 +59,37 @@ def file(tmp_path):
 def test_a_profile_overlays_one_value_and_leaves_its_neighbours(file):
     file.write_text(
         file.read_text()
-        + '[demo.profiles.big.sft]\nrank = 4\n[demo.profiles.big.eval]\ntasks = ["analogseeker_transfer"]\n'
+        + '[demo.profiles.big.sft.adapter]\nrank = 4\n[demo.profiles.big.eval]\ntasks = ["analogseeker_transfer"]\n'
     )
     plain, big = load(file, "demo"), load(file, "demo", "big")
-    assert (plain.sft.rank, plain.profile) == (16, DEFAULT_PROFILE) and (big.sft.rank, big.profile) == (4, "big")
-    assert big.sft.learning_rate == plain.sft.learning_rate == 1e-4
-    assert big.eval.tasks == ("analogseeker_transfer",)  # a list is replaced, not joined
+    ours, theirs = plain.settings("sft"), big.settings("sft")
+    assert (ours.adapter.rank, plain.profile) == (16, DEFAULT_PROFILE) and (theirs.adapter.rank, big.profile) == (
+        4,
+        "big",
+    )
+    assert theirs.learning_rate == ours.learning_rate == 1e-4
+    assert big.settings("evaluate").tasks == ("analogseeker_transfer",)  # a list is replaced, not joined
 
 
 def test_an_optional_table_is_left_out_by_false_in_a_profile_or_by_set(file):
     file.write_text(file.read_text() + "[demo.profiles.plain]\nrl = false\n")
-    assert load(file, "demo").rl is not None
-    assert load(file, "demo", "plain").rl is None and load(file, "demo", sets=["rl=false"]).rl is None
-    with pytest.raises(ConfigErrors, match="sft: must be a table"):
-        load(file, "demo", sets=["sft=false"])
+    assert load(file, "demo").step("rl") is not None
+    assert load(file, "demo", "plain").step("rl") is None and load(file, "demo", sets=["rl=false"]).step("rl") is None
+    with pytest.raises(ConfigErrors, match="eval: the table is missing"):
+        load(file, "demo", sets=["eval=false"])
 
 
 def test_reinforcement_of_prompts_without_their_signal_is_refused():
     with pytest.raises(ConfigErrors, match=r"data\.view: reinforcement would reward guesses"):
         load(FILE, "vsllava", sets=["data.view=none"], here=False)
-    assert load(FILE, "vsllava", "ablation", here=False).rl is None
-    assert load(FILE, "vsllava", "paper", here=False).data.view == "image"
+    assert load(FILE, "vsllava", "ablation", here=False).step("rl") is None
+    assert load(FILE, "vsllava", "paper", here=False).settings("data").view == "image"
 
 
 def test_set_comes_last_and_reads_toml_values_or_bare_strings(file):
-    file.write_text(file.read_text() + "[demo.profiles.big.sft]\nrank = 4\n")
+    file.write_text(file.read_text() + "[demo.profiles.big.sft.adapter]\nrank = 4\n")
     sets = [
         "sft.adapter.rank=8",
-        "sft.adapter.use=full",
         'sft.scheduler="linear"',
         "sft.packing=false",
         "sft.adapter.target=['q_proj', \"v_proj\"]",
@@ -88,38 +99,38 @@ def test_set_comes_last_and_reads_toml_values_or_bare_strings(file):
         "summary=two words = one summary",
     ]
     recipe = load(file, "demo", "big", sets)
-    assert (
-        recipe.sft.rank == 8
-        and recipe.sft.method == "full"
-        and recipe.sft.scheduler == "linear"
-        and recipe.sft.packing is False
-    )
-    assert recipe.sft.target == ("q_proj", "v_proj") and recipe.sft.epochs == 2.0 and recipe.sft.learning_rate == 2e-4
-    assert recipe.data.tests.knowledge == 7 and recipe.summary == "two words = one summary"
+    sft = recipe.settings("sft")
+    assert sft.adapter.rank == 8 and sft.scheduler == "linear" and sft.packing is False
+    assert sft.adapter.target == ("q_proj", "v_proj") and sft.epochs == 2.0 and sft.learning_rate == 2e-4
+    assert recipe.settings("data").tests.knowledge == 7 and recipe.summary == "two words = one summary"
 
 
 def test_a_recipe_without_rl_gets_none_until_it_is_set(file):
     file.write_text("\n".join(line for line in file.read_text().splitlines() if not line.startswith("rl.")))
-    assert load(file, "demo").rl is None
-    assert load(file, "demo", None, ["rl.steps=3"]).rl == rl_table(steps=3)
+    assert load(file, "demo").step("rl") is None
+    assert load(file, "demo", None, ["rl.steps=3"]).settings("rl") == rl_table(steps=3)
 
 
 def test_tables_are_frozen_and_refuse_infinities():
     with pytest.raises(ValidationError):
-        sft_table().rank = 3
+        sft_table().adapter.rank = 3
     with pytest.raises(ValidationError):
         sft_table(learning_rate=math.inf)
 
 
 def test_every_field_says_what_it_is():
-    for table in (Balance, Experts, Mix, Model, Sft, Rl):
+    modules = [load_source(source) for slot in ("stages", *SLOTS) for source in list_own(slot).values()]
+    tables = [Head, Model, *(module.Config for module in modules if hasattr(module, "Config"))]
+    assert len(tables) > 12
+    for table in tables:
         assert all(field.description for field in table.model_fields.values()), table
 
 
 def test_what_is_execution_and_what_is_identity():
-    assert how_keys(sft_table()) == {"save_steps", "micro_batch", "micro_tokens"} and how_keys(Model()) == {"attn"}
-    assert how_keys(sft_table(balance=Balance(weight=1.0))) == {"save_steps"}
-    assert how_keys(rl_table()) == {"save_steps", "micro_batch", "use_vllm"}
+    assert runtime_keys(sft_table()) == {"save_steps", "log_steps", "micro_batch", "micro_tokens"}
+    assert runtime_keys(Model()) == {"attn"}
+    assert runtime_keys(sft_table("loramoe", {"expert_balance": {"form": "lbl"}})) == {"save_steps", "log_steps"}
+    assert runtime_keys(rl_table()) == {"save_steps", "log_steps", "micro_batch", "use_vllm"}
 
 
 def test_model_names_that_are_folders():

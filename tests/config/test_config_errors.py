@@ -81,7 +81,7 @@ BROKEN = {
     "method is unknown": (
         None,
         ["sft.adapter.use=lorra"],
-        ["sft.method: wrong value", '"lora", "loramoe", "full"', "did you mean 'lora'"],
+        ["sft.adapter.use: no method of the slot adapters", "full, lora, loramoe", "did you mean 'lora'"],
     ),
     "scheduler is unknown": (None, ["sft.scheduler=cosin"], ["sft.scheduler", "did you mean 'cosine'"]),
     "rank is zero": (None, ["sft.adapter.rank=0"], ["sft.adapter.rank: wrong value", ">= 1"]),
@@ -102,10 +102,10 @@ BROKEN = {
     ),
     "all-linear and another": (None, ["sft.adapter.target=['all-linear', 'q_proj']"], ['"all-linear" stands alone']),
     "packing is a word": (None, ["sft.packing=yes"], ["sft.packing: wrong value", "true or false"]),
-    "sft is missing": (
+    "nothing is trained": (
         ("[demo.sft]\nlearning_rate = 1e-4\nmax_length = 512", ""),
-        [],
-        ["sft: the table is missing", "rl starts from"],
+        ["rl=false"],
+        ["sft: the table is missing", "no stage trains a model", "add [demo.sft]"],
     ),
     "sft is a value": (None, ["sft=3"], ["sft: must be a table", "got     3"]),
     "a key below a value": (None, ["sft.adapter.rank.x=3"], ["sft.adapter.rank: wrong value"]),
@@ -114,12 +114,12 @@ BROKEN = {
     "group of one": (
         None,
         ["rl.group_size=1"],
-        ["rl.group_size: every algorithm but ppo needs several replies", ">= 2", '"ppo"'],
+        ["rl.group_size: grpo needs several replies", ">= 2", '"ppo"'],
     ),
     "rloo with a group of one": (
         None,
         ["rl.group_size=1", "rl.method.use=rloo"],
-        ["every algorithm but ppo needs several replies"],
+        ["rl.group_size: rloo needs several replies"],
     ),
     "ppo with an odd rollout": (
         None,
@@ -128,7 +128,7 @@ BROKEN = {
     ),
     "ppo without kl": (
         None,
-        ["rl.method.use=ppo"],
+        ["rl.method.use=ppo", "rl.method.beta=0"],
         ["rl.method.beta: ppo without a KL penalty collapses", "allow_no_kl"],
     ),
     "ppo with vllm": (
@@ -144,22 +144,34 @@ BROKEN = {
     "ppo with a loss type": (
         None,
         ["rl.method.use=ppo", "rl.method.beta=0.05", "rl.method.loss_type=grpo"],
-        ["rl.method.loss_type: ppo does not read it"],
+        ["rl.method.loss_type: unknown key", "value_coefficient"],
     ),
     "self-training with kl": (
         None,
         ["rl.method.use=online_self_training", "rl.method.beta=0.1"],
-        ["rl.method.beta: online_self_training does not read it"],
+        ["rl.method.beta: unknown key", "--set rl.method.beta"],
     ),
-    "unknown key of ppo": (None, ["rl.method.lambda=0.9"], ["rl.method.lambda: unknown key", "'lam'"]),
+    "unknown key of ppo": (
+        None,
+        ["rl.method.use=ppo", "rl.method.lambda=0.9"],
+        ["rl.method.lambda: unknown key", "'lam'"],
+    ),
     "partial reward of one": (None, ["rl.partial=1.0"], ["rl.partial: wrong value", "< 1"]),
     "order is unknown": (None, ["rl.order=easy"], ["rl.order: wrong value", '"difficulty"']),
     "no steps": (None, ["rl.steps=0"], ["rl.steps: wrong value", ">= 1"]),
     "temperature is zero": (None, ["rl.temperature=0"], ["rl.temperature: wrong value", "> 0 and <= 2"]),
     "weight of the form above one": (None, ["rl.format_weight=2"], ["rl.format_weight: wrong value", "<= 1"]),
     "beta is negative": (None, ["rl.method.beta=-0.1"], ["rl.method.beta: wrong value", ">= 0"]),
-    "algorithm is unknown": (None, ["rl.method.use=ppoo"], ["rl.algorithm: wrong value", "did you mean 'ppo'"]),
-    "loss is unknown": (None, ["rl.method.loss_type=dapoo"], ["rl.loss_type", "did you mean 'dapo'"]),
+    "algorithm is unknown": (
+        None,
+        ["rl.method.use=ppoo"],
+        ["rl.method.use: no method of the slot rl", "grpo, offline_self_training", "did you mean 'ppo'"],
+    ),
+    "loss is unknown": (
+        None,
+        ["rl.method.loss_type=dapoo"],
+        ["rl.method.loss_type: wrong value", "did you mean 'dapo'"],
+    ),
     "warm-up longer than the run": (None, ["rl.warmup_steps=20"], ["rl.warmup_steps", "rl.steps = 20"]),
     "model is misspelt": (
         ('name = "embedded"', 'name = "embeded"'),
@@ -208,7 +220,11 @@ BROKEN = {
         ["eval.tasks=['demo_knowledge', 'demo_knowledge']"],
         ["'demo_knowledge' is listed twice"],
     ),
-    "task is in both lists": (None, ["eval.general=['demo_knowledge']"], ["is in eval.tasks too"]),
+    "task is in both lists": (
+        None,
+        ["eval.general=['demo_knowledge']"],
+        ["eval.general: task 'demo_knowledge' is in tasks too"],
+    ),
     "alpha is one": (None, ["eval.alpha=1.0"], ["eval.alpha: wrong value", "> 0 and < 1"]),
     "margin is zero": (None, ["eval.margin=0"], ["eval.margin: wrong value", "> 0 and < 1"]),
     "fewshot is negative": (None, ["eval.fewshot=-1"], ["eval.fewshot: wrong value", ">= 0"]),
@@ -271,7 +287,7 @@ def test_the_unbroken_one_is_accepted(tmp_path):
     file = tmp_path / "recipes.toml"
     file.write_text(GOOD)
     recipe = load(file, "demo", None, [f"model.name={model_folder(tmp_path)}"])
-    assert recipe.sft.learning_rate == 1e-4 and recipe.rl.steps == 20
+    assert recipe.settings("sft").learning_rate == 1e-4 and recipe.settings("rl").steps == 20
 
 
 def test_ppo_with_one_reply_a_prompt_is_accepted(tmp_path):
@@ -279,7 +295,8 @@ def test_ppo_with_one_reply_a_prompt_is_accepted(tmp_path):
     file.write_text(GOOD)
     sets = ["rl.method.use=ppo", "rl.method.beta=0.05", "rl.group_size=1", "rl.method.gamma=0.9", "rl.partial=0.1"]
     recipe = load(file, "demo", None, [f"model.name={model_folder(tmp_path)}", *sets])
-    assert recipe.rl.method.gamma == 0.9 and recipe.rl.method.lam == 0.95
+    method = recipe.settings("rl").method
+    assert method.gamma == 0.9 and method.lam == 0.95
 
 
 def test_there_are_enough_broken_ones():

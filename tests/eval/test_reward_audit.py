@@ -286,9 +286,9 @@ def test_reinforcement_rewards_what_the_metric_scores(tmp_path):
     """Rows of every kind that is graded by an alias, an option or a unit, through the trainer's own columns."""
     from recipes.artifacts.steps import spec_of
     from recipes.config.schema import Model
-from tests.helpers.tables import rl_table
     from recipes.models import loader
     from recipes.stages import rl
+    from tests.helpers.tables import rl_table
     from tests.helpers.tiny_text import tiny_model
 
     prompt = {"prompt": [{"role": "user", "content": "What is it?"}]}
@@ -296,9 +296,9 @@ from tests.helpers.tables import rl_table
     said = [block("equal VGS"), block("C"), block("60 uA"), block("annealed selvite"), block("ball fault")]
     table = rl_table(prompts_per_step=2, group_size=2)
     model = tiny_model(tmp_path / "base")
-    trainer = rl.make_trainer(
-        spec_of("rl", model=model, rl=table, seed=1), loader.load_base(model), loader.load_tokenizer(Model()), rows, tmp_path
-    )
+    spec = spec_of("rl", model=model, rl=table, seed=1)
+    trainer, added = rl.make_trainer(spec, loader.load_base(model), loader.load_tokenizer(Model()), rows, tmp_path)
+    assert added == {}
     columns = {name: trainer.train_dataset[name] for name in trainer.train_dataset.column_names}
     assert rl.accuracy_reward(said, **columns) == [grade(row, reply) for row, reply in zip(rows, said, strict=True)]
     assert [grade(row, reply) > 0 for row, reply in zip(rows, said, strict=True)] == [True] * 4 + [False]

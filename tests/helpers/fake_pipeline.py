@@ -48,22 +48,25 @@ class Stages:
     def __init__(self, pause=0.0, steps=6):
         self.pause, self.steps, self.calls, self.pilots = pause, steps, [], []
         self.versions = dict.fromkeys(("data", "sft", "rl", "evaluate"), 1)
+        self.stems = ("sft", "rl", "test")  # files of rows that data makes
         self.trouble = {}  # stage -> what to call at half of its steps
         self.metrics = {}
 
-    def __call__(self, name):
-        file = {"data": "*", "evaluate": "test.jsonl"}.get(name, f"{name}.jsonl")
+    def __call__(self, name, step=None):
+        """The module of the stage `name`; `step` is what its step is called, if otherwise."""
+        file = {"data": "*", "rows": "*", "evaluate": "test.jsonl"}.get(name, f"{name}.jsonl")
         reads = {"corpus": ["*"]} if name == "data" else {"rows": [file], "models": ["adapter/*"]}
-        leaves = {"data": "rows", "evaluate": "scores"}.get(name, "model")
+        leaves = {"data": "rows", "rows": "rows", "evaluate": "scores", "rerank": "reranker"}.get(name, "model")
 
         def run(spec, inputs, out, runtime):
-            self.calls.append(name)
-            (self.write_data if name == "data" else self.train)(name, spec, inputs, out, runtime)
+            self.calls.append(step or name)
+            work = {"data": self.write_data, "rows": self.join_rows}.get(name, self.train)
+            work(name, spec, inputs, out, runtime)
             return {"tokens": 1000, **self.metrics}
 
         def forecast(spec, counts, runs):
             if name == "data":
-                counts |= {"sft": 2, "rl": 2, "test": 2}
+                counts |= dict.fromkeys(self.stems, 2)
             return Work(rows=counts.get("sft", 0), steps=self.steps, tokens=2000, memory_bytes=10**9)
 
         def pilot(spec, inputs, runtime):
@@ -79,22 +82,26 @@ class Stages:
             forecast=forecast,
             pilot=pilot,
         )
-        if leaves == "model":
-            module.name_rows = lambda spec: getattr(spec, name).rows if hasattr(getattr(spec, name), "rows") else name
+        if leaves in ("model", "reranker"):
+            module.name_rows = lambda spec: getattr(getattr(spec, name), "rows", "rl" if name == "rerank" else name)
         return module
 
     def take_over(self, recipe):
         """The recipe with these stages in place of the real ones."""
-        steps = tuple(replace(step, module=self(step.kind)) for step in recipe.steps)
+        steps = tuple(replace(step, module=self(step.kind, step.name)) for step in recipe.steps)
         return replace(recipe, steps=steps)
 
     def write_data(self, name, spec, inputs, out, runtime):
         text = "".join(file.read_text() for file in sorted(inputs["corpus"].glob("*.md")))
         rows = [json.dumps({"text": line, "draws": spec.data.draws}) for line in text.split()]
         self.meet_trouble(name)
-        for file in ("sft", "rl", "test"):
+        for file in self.stems:
             (out / f"{file}.jsonl").write_text("\n".join(rows) + "\n")
         (out / "card.json").write_text(json.dumps({"source": text}))
+
+    def join_rows(self, name, spec, inputs, out, runtime):
+        for file in {path.name for folder in inputs.values() for path in folder.glob("*.jsonl")}:
+            (out / file).write_text("".join((folder / file).read_text() for folder in inputs.values()))
 
     def train(self, name, spec, inputs, out, runtime):
         """Count steps in a checkpoint file, so that an interrupted run goes on; spec and inputs make the result."""

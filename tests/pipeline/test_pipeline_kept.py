@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from recipes import pipeline
 from recipes.artifacts.store import disk_full
 from recipes.base.errors import RecipeError
 from recipes.base.places import ROOT
@@ -193,10 +194,10 @@ def test_an_interrupted_run_does_not_count_as_a_measured_rate(place):
     place.run()
     assert place.manifest("sft")["resumed"] is True
     place.stages = Stages()
+    sft = pipeline.survey(place.job("sft.learning_rate=2e-4"))[1]
+    assert sft.source == "pilot"  # measured anew, for lack of an undisturbed run
     place.run("sft.learning_rate=2e-4", until="sft")
-    assert place.stages.pilots == ["sft"]  # measured anew, for lack of an undisturbed run
-    place.run("sft.learning_rate=3e-4", until="sft")
-    assert place.stages.pilots == ["sft"]
+    assert pipeline.survey(place.job("sft.learning_rate=3e-4"))[1].source == "1 earlier run"
 
 
 def test_outputs_are_written_before_the_name_that_vouches_for_them(place, monkeypatch):

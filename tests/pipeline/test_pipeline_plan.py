@@ -8,7 +8,7 @@ import pytest
 
 from recipes import pipeline
 from recipes.artifacts import forecasts
-from recipes.artifacts.steps import key_of
+from recipes.artifacts.steps import key_of, prepare
 from recipes.base.errors import RecipeError
 from recipes.base.memory import PeakMemory
 from recipes.report.load import load_manifest
@@ -76,8 +76,8 @@ def test_a_pilot_that_fails_leaves_the_time_open_but_a_stated_problem_is_raised(
             raise OSError("no such device")
 
     job = place.job()
-    step = pipeline.wire(job.recipe)[1]
-    line = forecasts.forecast(Failing, "sft", step.spec, {}, {}, "new", job.runs, job.runtime)
+    step = prepare(job.recipe)[1]
+    line = forecasts.forecast(Failing, step, {}, "new", job.runs, runtime=job.runtime)
     assert line.seconds is None and line.predicted is None and "no such device" in line.source
     assert "without sft" in "\n".join(forecasts.table([line]))
 
@@ -87,7 +87,7 @@ def test_a_pilot_that_fails_leaves_the_time_open_but_a_stated_problem_is_raised(
             raise RecipeError("the model has no chat template")
 
     with pytest.raises(RecipeError, match="chat template"):
-        forecasts.forecast(Stating, "sft", step.spec, {}, {}, "new", job.runs, job.runtime)
+        forecasts.forecast(Stating, step, {}, "new", job.runs, runtime=job.runtime)
 
 
 def test_the_table_lists_every_stage_with_its_figures_and_a_total():
@@ -105,16 +105,9 @@ def test_the_table_lists_every_stage_with_its_figures_and_a_total():
 
 def test_a_begun_stage_is_marked(place):
     place.run(until="data")
-    key = (
-        "sft-"
-        + key_of(
-            pipeline.wire(place.job().recipe)[1],
-            place.stages("sft"),
-            {"data": next(place.home.glob("data-*"))},
-            place.job().digests,
-        ).fingerprint[:8]
-    )
-    (place.home / f"{key}.partial").mkdir()
+    job = place.job()
+    key = key_of(prepare(job.recipe)[1], {"data": next(place.home.glob("data-*"))}, job.digests)
+    (place.home / f"{key.folder}.partial").mkdir()
     assert survey(place)["sft"].state == "new, begun"
 
 
@@ -166,34 +159,48 @@ def test_no_gpu_leaves_no_figure_and_no_torch_is_loaded_for_it(place, monkeypatc
             pass
         assert memory.bytes and memory.gpu_bytes is None
     place.run(until="sft")
-    assert "peak_gpu_bytes" not in place.manifest("sft") and "gpu_bytes" not in place.manifest("sft")["predicted"]
+    assert "peak_gpu_bytes" not in place.manifest("sft")
+    assert "gpu_bytes" not in survey(place, "sft.adapter.rank=4")["sft"].predicted
 
 
 @pytest.mark.parametrize(
-    "other",
+    "kind, other",
     [
-        {"rl": {"algorithm": "ppo", "beta": 0.05}},
-        {"rl": {"algorithm": "grpo", "beta": 0.05}},
-        {"sft": {"method": "lora", "kl_weight": 0.1}},
-        {"sft": {"method": "lora", "packing": False}},
-        {"sft": {"method": "loramoe", "experts": {"count": 8}}},
-        {"data": {"teacher": {"kind": "openai"}}},
-        {"data": {"judge": {"kind": "openai"}}},
+        ("rl", ["rl.method.use=ppo"]),
+        ("rl", ["rl.method.beta=0.05"]),
+        ("rl", ["rl.use_vllm=true"]),
+        ("sft", ["sft.losses.kl_to_reference.weight=0.1"]),
+        ("sft", ["sft.packing=false"]),
+        ("sft", ["sft.adapter.use=loramoe"]),
+        ("sft", ["model.dtype=float32"]),
+        ("data", ["data.teacher.kind=openai", "data.teacher.model=m", "data.teacher.base_url=http://h/v1"]),
+        ("data", ["data.judge.kind=openai", "data.judge.model=m", "data.judge.base_url=http://h/v1"]),
     ],
     ids=str,
 )
-def test_the_rate_of_a_run_that_works_otherwise_is_not_taken(other):
-    first = {
-        "rl": {"algorithm": "grpo", "beta": 0.0},
-        "sft": {"method": "lora", "packing": True, "kl_weight": 0.0, "experts": {"count": 6}},
-        "data": {"teacher": {"kind": "expert", "max_cost": 0.0}, "judge": None},
-    }
-    assert forecasts.what_runs(first) != forecasts.what_runs(
-        first | {key: first[key] | part for key, part in other.items()}
-    )
+def test_the_rate_of_a_run_that_works_otherwise_is_not_taken(place, kind, other):
+    assert speed(place, kind) != speed(place, kind, *other)
 
 
-def test_a_setting_that_costs_no_time_lets_the_rate_of_an_earlier_run_stand():
-    first = {"sft": {"method": "lora", "learning_rate": 1e-4}, "data": {"teacher": {"kind": "openai", "max_cost": 0.0}}}
-    other = {"sft": {"method": "lora", "learning_rate": 2e-4}, "data": {"teacher": {"kind": "openai", "max_cost": 5.0}}}
-    assert forecasts.what_runs(first) == forecasts.what_runs(other)
+def test_experts_of_another_number_are_another_rate(place):
+    experts = "sft.adapter.use=loramoe"
+    assert speed(place, "sft", experts) != speed(place, "sft", experts, "sft.adapter.experts=8")
+
+
+@pytest.mark.parametrize(
+    "kind, other",
+    [
+        ("sft", ["sft.learning_rate=2e-4", "sft.epochs=1"]),
+        ("rl", ["rl.steps=7", "rl.log_steps=2"]),
+        ("data", ["data.teacher.max_cost=5.0"]),
+    ],
+    ids=str,
+)
+def test_a_setting_that_costs_no_time_lets_the_rate_of_an_earlier_run_stand(place, kind, other):
+    assert speed(place, kind) == speed(place, kind, *other)
+
+
+def speed(place, kind, *sets):
+    """What decides the speed of the step of a kind under these settings."""
+    (step,) = (step for step in prepare(place.job(*sets).recipe) if step.step.kind == kind)
+    return forecasts.speed_key(step.spec.model_dump(mode="json"))
