@@ -130,6 +130,7 @@ class Draft:
 
     def __post_init__(self):
         self.problems, self.broken, self.origins = [], [], {}
+        self.short: dict[str, str] = {}  # {place of a table inside the typed recipe: where its keys stand in the file}
         self.table = copy.deepcopy({key: value for key, value in self.raw.items() if key != "profiles"})
         named = self.raw.get("profiles", {})
         if not isinstance(named, dict):
@@ -197,6 +198,9 @@ class Draft:
 
     def problem(self, dotted, what, got=None, allowed=None, fix=None):
         """Note one problem at `dotted`; a value that looks like a secret is not repeated."""
+        for inside, place in self.short.items():
+            dotted = re.sub(rf"^{re.escape(inside)}(?=\.|$)", place, dotted)
+            fix = fix and fix.replace(f"{inside}.", f"{place}.")
         place = self.origin(dotted)
         self.broken.append(".".join(dotted.split(".")[:2]))
         where = f"--set {dotted}" if place == "--set" else f"{self.file} {place} {dotted}"
@@ -281,8 +285,9 @@ class Draft:
             module = self._stage_module(place, kind)
             if module is None:
                 continue
-            if module.__name__.rpartition(".")[2] != kind and not getattr(module, "LEAVES", ""):
+            if not hasattr(module, "LEAVES"):  # a method of the slot edit, which the stage of that name carries out
                 own, kind = {"method": own | {"use": kind}}, "edit"
+                self.short[f"{place}.method"] = place
                 module = load_slot("stages", "edit")
             if inputs is None:
                 scores = module.LEAVES == "scores"

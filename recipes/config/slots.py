@@ -118,15 +118,30 @@ def load(slot: str, name: str, home: Path | None = None) -> ModuleType:
     return load_source(source)
 
 
+_loaded: dict[tuple[str, str], Source] = {}  # (slot, name of the module) of all that this process imported
+
+
 def load_source(source: Source) -> ModuleType:
     """Import a method's module; the same object for the same file."""
     if isinstance(source.place, str):
-        return importlib.import_module(source.place)
-    if isinstance(source.place, EntryPoint):
+        module = importlib.import_module(source.place)
+    elif isinstance(source.place, EntryPoint):
         module = source.place.load()
         sys.modules.setdefault(module.__name__, module)
-        return module
-    return _load_file(source.slot, source.name, source.place.resolve())
+    else:
+        module = _load_file(source.slot, source.name, source.place.resolve())
+    _loaded[source.slot, module.__name__] = source
+    return module
+
+
+def list_loaded(slot: str) -> list[ModuleType]:
+    """The modules of a slot that this process has imported so far, because a recipe named them."""
+    return [sys.modules[name] for of, name in _loaded if of == slot and name in sys.modules]
+
+
+def source_of(module: ModuleType) -> Source | None:
+    """Where a module that was loaded from a slot comes from."""
+    return next((source for (_, name), source in _loaded.items() if name == module.__name__), None)
 
 
 @cache
