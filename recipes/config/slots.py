@@ -52,6 +52,11 @@ class Source:
     origin: str
     place: str | Path | EntryPoint  # dotted module, file, or entry point
 
+    @property
+    def about(self) -> str:
+        """Where it comes from, for people."""
+        return f"file {self.place}" if isinstance(self.place, Path) else self.origin
+
 
 def one_of(slot: str, default: str) -> Any:
     """A field that holds one method of a slot; `default` names the one of a recipe that says nothing."""
@@ -141,7 +146,14 @@ def list_loaded(slot: str) -> list[ModuleType]:
 
 def source_of(module: ModuleType) -> Source | None:
     """Where a module that was loaded from a slot comes from."""
-    return next((source for (_, name), source in _loaded.items() if name == module.__name__), None)
+    own = getattr(module, "__name__", "")
+    return next((source for (_, name), source in _loaded.items() if name == own), None)
+
+
+def list_needs(settings: object, module: ModuleType) -> tuple[str, ...]:
+    """What a method asks of the engine: its NEEDS, or what its own `list_needs` says for this table."""
+    own = getattr(module, "list_needs", None)
+    return own(settings) if own else getattr(module, "NEEDS", ())
 
 
 @cache

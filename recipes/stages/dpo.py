@@ -37,7 +37,7 @@ HISTORY = {
 }
 LOGS = {
     "margin": ("Reward of the chosen over the rejected reply", "nats"),
-    "accuracy": ("Pairs whose chosen reply has the higher reward", "share"),
+    "accuracy": ("Pairs whose chosen reply has the higher reward", "share of 1"),
 }
 SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")  # losses that read label_smoothing
 PAIR_TOKENS, REPLY_TOKENS = 220, 120  # of a pair with its prompt twice, and of a sampled reply with its: first guesses

@@ -45,7 +45,7 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
     Raises:
         RecipeError: there is no model, or the method left none.
     """
-    from recipes.artifacts.edit_context import EditContext
+    from recipes.models.edit_context import EditContext
 
     direct = getattr(inputs, "direct", ()) or tuple(list_models(inputs)[-1:])
     models = {name: start(spec.model, inputs, name) for name in direct if name in list_models(inputs)}

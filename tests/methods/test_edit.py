@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from peft.utils import merge_utils
 
-from recipes.artifacts.edit_context import EditContext
+from recipes.models.edit_context import EditContext
 from recipes.artifacts.steps import spec_of
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import write_jsonl

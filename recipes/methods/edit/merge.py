@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from recipes.artifacts.edit_context import EditContext
 from recipes.base.errors import RecipeError
 from recipes.config.conflicts import Conflict, Scope
 from recipes.config.schema import Model
 from recipes.config.slots import Method
+from recipes.models.edit_context import EditContext
 
 if TYPE_CHECKING:
     import torch

@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import Field
 
-from recipes.artifacts.edit_context import EditContext
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import read_jsonl
 from recipes.config.conflicts import Conflict, Scope
 from recipes.config.schema import WORLD
 from recipes.config.slots import Method, name_of
+from recipes.models.edit_context import EditContext
 
 VERSION = 1
 PAPER = "arXiv 2306.04640"
