@@ -75,13 +75,6 @@ def parser():
     chat = add("chat", run_chat, "talk to the newest result of a recipe", *one, model_option)
     chat.add_argument("--once", metavar="QUESTION", help="answer one question and stop")
     export = add("export", run_export, "write a merged, standard transformers folder", *one, model_option)
-    export.add_argument(
-        "--drop-experts",
-        metavar="SHARE",
-        type=float,
-        default=0.0,
-        help="of a LoRAMoE adapter leave out experts with a smaller mean weight on every kind of text (default: none)",
-    )
     export.add_argument("--to", metavar="DIR", type=Path, required=True, help="folder to write; must not exist yet")
     new = add("new", run_new, "write a working recipe: table, builder, task and test", file_option)
     new.add_argument("name", help="lower case letters, digits and _")
@@ -274,7 +267,7 @@ def run_chat(options):
 def run_export(options):
     from recipes.commands import export
 
-    return export.run(job_of(options), model=options.model, to=options.to, least=options.drop_experts)
+    return export.run(job_of(options), model=options.model, to=options.to)
 
 
 def run_new(options):

@@ -22,6 +22,7 @@ from recipes.base.hashing import Digests, fingerprint
 from recipes.base.memory import PeakMemory
 from recipes.base.places import ROOT
 from recipes.base.runtime import Runtime, duration
+from recipes.config.conflicts import list_logs, list_outside
 from recipes.config.load import as_toml
 from recipes.config.schema import Recipe
 
@@ -65,6 +66,8 @@ def run(job: Job, until: str = "report", fresh: bool = False) -> dict[str, Path]
         raise RecipeError(f"this recipe has no step {until!r}", where="--until", allowed=", ".join(names))
     done: dict[str, Path] = {}
     wanted = steps[: names.index(until) + 1]
+    if outside := list_outside(job.recipe.steps):
+        job.runtime.say(f"methods from outside: {', '.join(outside)}")
     with store.lock(job.home):
         for step in wanted:
             done[step.name] = make(job, step, done, fresh, wanted)
@@ -121,6 +124,7 @@ def make(job: Job, step: Prepared, done: dict[str, Path], fresh: bool, steps: li
             "recipe": job.recipe.name,
             "profile": job.recipe.profile,
             "title": getattr(module, "TITLE", ""),
+            "logs": list_logs(step.step),
             "measured": step.step.measured,
             "outputs": store.outputs(out, job.digests),
             "metrics": finite(metrics),

@@ -97,12 +97,15 @@ def question(row, file, number):
 def without_items(rows, benchmarks, ledger, step, phrases=()):
     """(rows that hold no item of any benchmark, {benchmark: how many went}); `benchmarks` is {name: items}.
 
-    `rows` are objects as JSONL files hold them: a `text` to go on with, or turns in `prompt` and `completion`. Each row
-    that goes is counted at this step of the ledger with the benchmark and the kind of overlap.
+    `rows` are objects as JSONL files hold them: a `text` to go on with, or turns in `prompt` and in `completion`, or in
+    `chosen` and `rejected`. Each row that goes is counted at this step of the ledger with the benchmark and the kind of
+    overlap.
     """
 
     def turns(row):
-        return [{"content": row["text"]}] if "text" in row else [*row.get("completion", ()), *row["prompt"]]
+        if "text" in row:
+            return [{"content": row["text"]}]
+        return [turn for key in ("completion", "chosen", "rejected", "prompt") for turn in row.get(key, ())]
 
     items, gone = [Item(str(place), turns(row)) for place, row in enumerate(rows)], {}
     for name, tests in benchmarks.items():

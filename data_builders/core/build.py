@@ -50,7 +50,7 @@ class Leaks:
     alike: Paraphrases | None = None
 
 
-LEARNT = ("cpt", "sft_general")  # of `Made.files`, those that a model is trained on
+LEARNT = ("cpt", "sft_general", "dpo")  # of `Made.files`, those that a model is trained on
 
 
 def finish(out, name, version, doc, made, ledger: Ledger, leaks, say, flow=(), **told):

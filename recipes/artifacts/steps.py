@@ -17,7 +17,7 @@ from recipes.base.hashing import Digests, files_under, fingerprint
 from recipes.base.table import Table
 from recipes.config.conflicts import ancestors, drop_earlier, tables_in
 from recipes.config.schema import Model, Recipe, Step, model_folder
-from recipes.config.slots import Method, load, name_of, outside
+from recipes.config.slots import Method, list_needs, load, name_of, outside
 
 MODEL_FOLDER = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.py")  # what makes a model what it is
 ROWS = "data"  # under which name a step gets its folder of rows
@@ -155,7 +155,7 @@ def make_spec(step: Step, recipe: Recipe, before: list[Step]) -> Any:
     if step.kind == "rows":
         sets = [name for one in before if one.kind == "data" for name in getattr(one.settings, "benchmarks", ())]
         parts["benchmarks"] = tuple(dict.fromkeys(sets))
-    if step.kind != "rows" or any("base_model" in getattr(module, "NEEDS", ()) for _, _, module in tables_in(step)):
+    if step.kind != "rows" or any("base_model" in list_needs(table, module) for _, table, module in tables_in(step)):
         parts["model"] = recipe.model
     return _spec_class(step.kind, tuple(sorted(parts)), table_of(step))(**parts)
 

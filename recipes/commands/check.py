@@ -2,6 +2,7 @@
 
 from recipes.artifacts.store import latest
 from recipes.base.errors import ConfigErrors
+from recipes.config.conflicts import list_outside
 from recipes.config.load import load, profiles, read_file
 from recipes.config.request_counts import warnings
 from recipes.config.schema import DEFAULT_PROFILE
@@ -22,7 +23,10 @@ def check(file, name, runs, profile=None, sets=(), more=""):
             continue
         print(f"{recipe}: {', '.join(chosen)} valid")
         for each in chosen:
-            for text in warnings(load(file, recipe, each, sets, here=False)):
+            loaded = load(file, recipe, each, sets, here=False)
+            if outside := list_outside(loaded.steps):
+                print(f"{recipe}: {each}: methods from outside: {', '.join(outside)}")
+            for text in warnings(loaded):
                 print(f"{recipe}: {each}: warning: {text}")
             data = latest(runs / recipe / each).get("data")
             if data:

@@ -1,11 +1,12 @@
 """`export`: the newest result as a standard transformers folder, with proof that it answers like its adapter.
 
-An adapter that cannot be merged (LoRAMoE) is written as it is, with its base in `base/` where that is a folder.
+An adapter that cannot be merged is written as it is, with its base in `base/` where that is a folder.
 """
 
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from recipes.artifacts.lineage import start
 from recipes.base.errors import RecipeError
@@ -42,11 +43,11 @@ This folder and the model that was trained gave the same reply to {same} of {ask
 LOADING = """
 ## How to load it
 
-The adapter's experts are mixed by a router for each token, so it cannot be merged into the weights of the base. peft
-loads it once this package is imported:
+What the adapter adds depends on the input, so it cannot be merged into the weights of the base. peft loads it once its
+method is known:
 
 ```python
-import recipes.models.loramoe
+{known}
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
@@ -55,15 +56,11 @@ model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}")
 """
 
 
-def run(job, *, model=None, to, least=0.0):
+def run(job: Any, *, model: str | None = None, to: Path) -> None:
     """Write `to`: merged weights, tokenizer, chat template, generation config and model card; `model` as in `chat`.
 
-    With `least` the experts of a LoRAMoE adapter whose mean router weight is below it on every kind of text of the
-    evaluation are left out; its answers may then differ from before, and how many do is said.
-
     Raises:
-        RecipeError: `to` exists, there is no result or no data, `least` for a model without experts or before an
-            evaluation, or the merged model answers otherwise than the adapter.
+        RecipeError: `to` exists, there is no result or no data, or what is on disk answers otherwise than the model.
     """
     to = Path(to)
     if to.exists():
@@ -81,8 +78,6 @@ def run(job, *, model=None, to, least=0.0):
 
     loaded, reader = checkpoints.load(recipe, done, rows)
     before = answers(loaded, reader, rows, recipe.settings("evaluate"))
-    if least:
-        drop_experts(loaded, job.home, stage, least)
     unfinished = to.with_name(to.name + ".partial")
     shutil.rmtree(unfinished, ignore_errors=True)
     base = None if loader.mergeable(loaded) else base_beside(whole, unfinished, to)
@@ -99,7 +94,7 @@ def run(job, *, model=None, to, least=0.0):
     after = reread(recipe, unfinished, reader, rows)
     same = sum(a == b for a, b in zip(before, after, strict=True))
     print(f"parity: the folder gives the reply of the trained model to {same} of {len(rows)} test prompts")
-    if same < len(rows) and not least:
+    if same < len(rows):
         first = next(i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b)
         raise RecipeError(
             "the written folder answers otherwise than the trained model",
@@ -114,38 +109,16 @@ def run(job, *, model=None, to, least=0.0):
                 "the folder is kept for a look"
             ),
         )
-    loading = "" if base is None else LOADING.format(base=base, folder=to)
+    package = None if base is None else package_of(loaded)
+    known = f"import {package}" if package else "# import the file of the method, and call its register()"
+    loading = "" if base is None else LOADING.format(base=base, folder=to, known=known)
     write_card(recipe, runs, stage, done.get(stage), unfinished, same, len(rows), loading)
     unfinished.rename(to)
     print(f"written: {to}")
     if any(row.get("images") for row in rows):
         print("lm_eval by itself shows a model no images of these tasks; the recipe's own evaluation does")
     else:
-        print(f"score it:  {score_command(recipe, runs, to, base)}")
-
-
-def drop_experts(model, home: Path, stage: str, least: float) -> None:
-    """Take the experts out of `model` that the newest evaluation under `home` saw below the share `least`."""
-    from recipes.artifacts import store
-    from recipes.models.loramoe.prune import prune, used_experts
-
-    done = store.latest(home)
-    observed = {}
-    if "evaluate" in done:
-        observed = json.loads((done["evaluate"] / "models.json").read_text(encoding="utf-8"))["observed"]
-    routing = observed.get(stage, {}).get("routing")
-    if routing is None:
-        raise RecipeError(
-            "it is not known which experts are used",
-            where="--drop-experts",
-            got=f"no routing of {stage} in the newest evaluation under {home}",
-            allowed='a result of sft.method = "loramoe" that was evaluated',
-            fix="run the recipe to its report, or leave --drop-experts out",
-        )
-    kept = used_experts(routing["layers"], least)
-    prune(model, kept)
-    before = sum(len(next(iter(kinds.values()))) for kinds in routing["layers"].values())
-    print(f"experts: {sum(map(len, kept.values()))} of {before} are kept")
+        print(f"score it:  {score_command(recipe, runs, to, base, package)}")
 
 
 def write_merged(model, folder: Path) -> None:
@@ -209,15 +182,22 @@ def reread(recipe, folder: Path, reader, rows) -> list[str]:
     return answers(model.eval(), reader, rows, recipe.settings("evaluate"))
 
 
-def score_command(recipe, runs: Path, to: Path, base: str | None) -> str:
-    """The stock lm_eval command that gives the report's scores again; with LoRAMoE made known to peft before it, where
-    the adapter lies beside its `base`."""
+def package_of(model: Any) -> str | None:
+    """The package that makes the method of a model's adapter known to peft; None where it names none."""
+    from recipes.models.adapter_methods import find_method, type_of
+
+    return getattr(find_method(type_of(model.peft_config["default"])), "PACKAGE", None)
+
+
+def score_command(recipe: Any, runs: Path, to: Path, base: str | None, package: str | None = None) -> str:
+    """The lm_eval command that gives the report's scores again; run by the `package` that makes the adapter's method
+    known to peft, where the adapter lies beside its `base`."""
     from recipes.artifacts import store
 
     data = store.latest(runs / recipe.name / recipe.profile)["data"]
     table = recipe.settings("evaluate")
     tasks = ",".join([*table.tasks, *table.general])
-    program = "lm_eval" if base is None else "python -m recipes.models.loramoe run"
+    program = f"python -m {package} run" if package else "lm_eval"
     weights = f"pretrained={to}" if base is None else f"pretrained={base},peft={to},tokenizer={to}"
     return (
         f"{program} --model hf --model_args {weights},dtype=auto --include_path eval/tasks --tasks {tasks} "

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from recipes.base.toml import toml_value
 from recipes.config.schema import Model, Step, Training
-from recipes.config.slots import Method, module_of, name_of
+from recipes.config.slots import Method, module_of, name_of, source_of
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,18 @@ def tables_in(step: Step) -> Iterator[tuple[str, object, ModuleType]]:
     """(dotted place, table, module) of a step and of every method in it."""
     yield step.place, step.settings, step.module
     yield from _methods_in(step.place, step.settings)
+
+
+def list_logs(step: Step) -> dict[str, list[str]]:
+    """{key of training.jsonl: [title, unit]} of what a stage and the methods in it log beside the usual."""
+    return {key: list(about) for _, _, module in tables_in(step) for key, about in getattr(module, "LOGS", {}).items()}
+
+
+def list_outside(steps: tuple[Step, ...]) -> list[str]:
+    """The stages and methods that come from outside this package, such as "losses/mine (file …)", each once."""
+    modules = [module for step in steps for _, _, module in tables_in(step)]
+    found = [source for module in modules if (source := source_of(module)) and source.origin != "recipes"]
+    return list(dict.fromkeys(f"{source.slot}/{source.name} ({source.about})" for source in found))
 
 
 def _methods_in(path: str, table: object) -> Iterator[tuple[str, Method, ModuleType]]:

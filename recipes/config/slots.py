@@ -52,6 +52,11 @@ class Source:
     origin: str
     place: str | Path | EntryPoint  # dotted module, file, or entry point
 
+    @property
+    def about(self) -> str:
+        """Where it comes from, for people."""
+        return f"file {self.place}" if isinstance(self.place, Path) else self.origin
+
 
 def one_of(slot: str, default: str) -> Any:
     """A field that holds one method of a slot; `default` names the one of a recipe that says nothing."""
@@ -118,15 +123,37 @@ def load(slot: str, name: str, home: Path | None = None) -> ModuleType:
     return load_source(source)
 
 
+_loaded: dict[tuple[str, str], Source] = {}  # (slot, name of the module) of all that this process imported
+
+
 def load_source(source: Source) -> ModuleType:
     """Import a method's module; the same object for the same file."""
     if isinstance(source.place, str):
-        return importlib.import_module(source.place)
-    if isinstance(source.place, EntryPoint):
+        module = importlib.import_module(source.place)
+    elif isinstance(source.place, EntryPoint):
         module = source.place.load()
         sys.modules.setdefault(module.__name__, module)
-        return module
-    return _load_file(source.slot, source.name, source.place.resolve())
+    else:
+        module = _load_file(source.slot, source.name, source.place.resolve())
+    _loaded[source.slot, module.__name__] = source
+    return module
+
+
+def list_loaded(slot: str) -> list[ModuleType]:
+    """The modules of a slot that this process has imported so far, because a recipe named them."""
+    return [sys.modules[name] for of, name in _loaded if of == slot and name in sys.modules]
+
+
+def source_of(module: ModuleType) -> Source | None:
+    """Where a module that was loaded from a slot comes from."""
+    own = getattr(module, "__name__", "")
+    return next((source for (_, name), source in _loaded.items() if name == own), None)
+
+
+def list_needs(settings: object, module: ModuleType) -> tuple[str, ...]:
+    """What a method asks of the engine: its NEEDS, or what its own `list_needs` says for this table."""
+    own = getattr(module, "list_needs", None)
+    return own(settings) if own else getattr(module, "NEEDS", ())
 
 
 @cache

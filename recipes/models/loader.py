@@ -22,6 +22,7 @@ from transformers.utils.import_utils import KERNELS_MAX_VERSION, KERNELS_MIN_VER
 from recipes.base.errors import RecipeError
 from recipes.base.hashing import fingerprint, sample_digest
 from recipes.config.schema import Model, model_folder
+from recipes.models.adapter_methods import is_mergeable, register_adapter
 from recipes.models.kv_cache import reply_in_place
 
 logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)  # it speaks of kernels for other devices when imported
@@ -333,8 +334,8 @@ def load_adapters(base: PreTrainedModel, folders: dict[str, Path], trainable: bo
     """
     from peft import PeftModel
 
-    import recipes.models.loramoe  # noqa: F401  peft knows the method of such an adapter only once this is imported
-
+    for folder in folders.values():
+        register_adapter(folder)
     (first, folder), *others = folders.items()
     model = PeftModel.from_pretrained(base, str(folder), adapter_name=first, is_trainable=trainable)
     for name, folder in others:
@@ -359,6 +360,6 @@ def load_reached(
     return model if adapter is None else load_adapters(model, {"default": adapter}, trainable)
 
 
-def mergeable(model) -> bool:
+def mergeable(model: torch.nn.Module) -> bool:
     """Whether the adapters, if there are any, can become part of the weights."""
-    return all(config.peft_type != "LORAMOE" for config in getattr(model, "peft_config", {}).values())
+    return all(is_mergeable(config) for config in getattr(model, "peft_config", {}).values())

@@ -2,7 +2,7 @@
 
 ReFT (arXiv 2401.08967, section 4.3) picks the likeliest right one of many sampled replies with such a model, made from
 its supervised checkpoint. Here the head and a LoRA adapter are trained; the weights below stay as supervised tuning
-left them. A LoRA adapter of that tuning is merged into them first, LoRAMoE's experts, which cannot be, stay at work.
+left them. An adapter of that tuning is merged into them first; one that cannot be, such as experts, stays at work.
 """
 
 from collections import defaultdict
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoModelForSequenceClassification
 
 from recipes.artifacts.lineage import start
 from recipes.models import loader
-from recipes.models.loramoe.layer import LoraMoeLinear
 from recipes.models.sampling import key_of
 
 BATCH = 64
@@ -44,11 +44,11 @@ def judge_of(model, done: dict[str, Path]):
 def trainable(judge, rank: int, alpha: float):
     """`judge` with a fresh adapter on every linear layer; the head is trained whole and saved with it.
 
-    Where LoRAMoE's experts are at work it stands beside them, on each layer that has some as a whole; peft by itself
-    passes such layers by.
+    Where an adapter that cannot be merged is at work it stands beside that, on each such layer as a whole; peft by
+    itself passes these layers by.
     """
     target = "all-linear"
-    routed = [name for name, module in judge.named_modules() if isinstance(module, LoraMoeLinear)]
+    routed = [name for name, module in judge.named_modules() if isinstance(module, BaseTunerLayer)]
     if routed:
         backbone = getattr(judge, judge.base_model_prefix)
         linear = {module for module in backbone.modules() if isinstance(module, torch.nn.Linear)}
@@ -59,7 +59,7 @@ def trainable(judge, rank: int, alpha: float):
     lora = LoraConfig(r=rank, lora_alpha=alpha, task_type=TaskType.SEQ_CLS, target_modules=target)
     wrapped = get_peft_model(judge, lora)
     for weight in below:
-        weight.requires_grad_(False)  # peft would let the experts learn too
+        weight.requires_grad_(False)  # peft would let the adapter below learn too
     return wrapped
 
 

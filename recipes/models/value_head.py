@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from recipes.base.errors import RecipeError
+from recipes.models.adapter_methods import register_adapter
 
 HEAD = "v_head"
 
@@ -72,8 +73,7 @@ def policy_with_value_head(base, adapter: Path | None = None):
     from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
     from peft.utils import load_peft_weights
 
-    import recipes.models.loramoe  # noqa: F401  peft knows the method of such an adapter only once this is imported
-
+    register_adapter(adapter)
     model = get_peft_model(base, with_head_saved(PeftConfig.from_pretrained(str(adapter))))
     asked = get_peft_model_state_dict(model)
     found = load_peft_weights(str(adapter), device="cpu")

@@ -34,6 +34,7 @@ class Manifest:
     peak_gpu_bytes: int | None = None  # absent where no GPU was used
     kind: str = ""  # of the step: the stage that carried it out
     title: str = ""  # of a step that trains
+    logs: dict[str, list[str]] = field(default_factory=dict)  # key of training.jsonl -> title, unit; of its methods
 
     @property
     def seed(self) -> Any:
@@ -124,6 +125,7 @@ def load_manifest(artefact: Path) -> Manifest:
         peak_gpu_bytes=raw.get("peak_gpu_bytes"),
         kind=str(raw.get("kind") or raw.get("stage", "?")),
         title=str(raw.get("title", "")),
+        logs=raw.get("logs") or {},
     )
 
 

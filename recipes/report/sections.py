@@ -131,12 +131,17 @@ def curves(manifests: dict[str, Manifest]) -> dict[str, list[Curve]]:
         rows = list(read_rows(manifest.path / "training.jsonl"))
         drawn = [
             Curve(name, note, points, share)
-            for key, (name, note, share) in QUANTITIES.items()
+            for key, (name, note, share) in (QUANTITIES | quantities_of(manifest.logs)).items()
             if len(points := tuple(_points(rows, key))) > 1
         ]
         if drawn:
             found[manifest.title if name == manifest.kind else f"{manifest.title}: {name}"] = drawn
     return found
+
+
+def quantities_of(logs: dict[str, list[str]]) -> dict[str, tuple[str, str, bool]]:
+    """What methods say of their own quantities, in the form of QUANTITIES; where that has the key it counts."""
+    return {key: (title, unit, unit.startswith("%")) for key, (title, unit) in logs.items() if key not in QUANTITIES}
 
 
 def observed(evaluation: Evaluation) -> list[Observed]:

@@ -30,7 +30,7 @@ from recipes.config.slots import Method, many_of, module_of
 VERSION = 1
 PLACE = 10
 LEAVES = "rows"
-LEARNT = ("sft", "sft_general", "cpt", "rl")  # files of rows that a model is trained on
+LEARNT = ("sft", "sft_general", "cpt", "dpo", "rl")  # files of rows that a model is trained on
 OWN_FILES = ("manifest.json", "card.json", "leaks.json")  # of an input, not taken over as they are
 
 

@@ -16,6 +16,7 @@ VERSION = 1
 PAPER = "arXiv 2312.09979"
 MERGEABLE = False  # what it adds depends on the input through the router
 PEFT_TYPE = "LORAMOE"
+PACKAGE = "recipes.models.loramoe"  # importing it registers the method; `python -m` runs lm-eval where peft knows it
 CONFLICTS = [
     ("sft.adapter.use=loramoe sft.adapter.general=7", "sft.adapter.general"),
     ("sft.adapter.use=loramoe sft.adapter.top_k=7", "sft.adapter.top_k"),
