@@ -1,8 +1,8 @@
 """The statistics behind a verdict: intervals, paired tests, power.
 
-scipy gives the Wilson interval, the exact binomial test and Student's t, loaded where they are used; numpy the bootstrap
-over clusters, the standard library the normal quantiles. What neither has (Bonett-Price, Holm, sample sizes for paired
-scores) is written here after the papers that the functions name.
+scipy gives the Wilson interval, the exact binomial test and Student's t, loaded where they are used; numpy the
+bootstrap over clusters; the standard library the normal quantiles. What none of them has (Bonett-Price, Holm, sample
+sizes for paired scores) is written here after the papers that the functions name.
 
 Scores are numbers in [0, 1], one per item; a *cluster* is the source the item was made from (a learning node), because
 items from one source are right or wrong together and count for less than independent ones.
