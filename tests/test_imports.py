@@ -11,7 +11,7 @@ import pytest
 
 from recipes.base.places import ROOT
 
-SLOW = {"torch", "transformers", "trl", "peft", "lm_eval", "datasets", "accelerate", "scipy", "numpy", "pint"}
+SLOW = {"torch", "transformers", "trl", "peft", "lm_eval", "datasets", "accelerate", "scipy", "numpy"}
 SLOW |= {"openai", "asyncio", "jinja2", "sqlite3", "multiprocessing"}  # from 20 to 70 ms each, of a command's 200
 PACKAGES = ("recipes", "data_builders", "eval")
 SKELETON = ROOT / "recipes" / "commands" / "skeleton"
@@ -42,12 +42,15 @@ def loaded_by(code):
         ["embedded", "score", "--help"],
         ["chat", "analogseeker", "--runs", "/no/such/folder", "--once", "?"],
         ["export", "analogseeker", "--runs", "/no/such/folder", "--to", "/no/such/folder/out"],
-        ["doctor"],
     ],
     ids=" ".join,
 )
 def test_quick_commands_load_nothing_heavy(words):
     assert loaded_by(f"from recipes.cli import main; main({words!r})") == set()
+
+
+def test_doctor_loads_nothing_heavy_but_what_looks_into_the_cache_of_the_hub():
+    assert loaded_by("from recipes.cli import main; main(['doctor'])") <= {"asyncio"}
 
 
 def test_check_of_the_configuration_loads_nothing_heavy():

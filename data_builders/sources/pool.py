@@ -1,35 +1,44 @@
 """Units of a corpus through reading processes with limits, in order.
 
-Every process is a Python of its own (`python -m data_builders.sources.worker`) with a bound on its memory; it takes one
-unit a line and gives one reply a line, JSON both. A unit that takes too long, or brings its process down, is reported
-as a document that cannot be read, and a new process takes its place.
+The processes are new Python interpreters, each with a bound on its memory, and are given one unit at a time. A unit
+that takes too long, or brings its process down, is reported as a document that cannot be read, and a new process takes
+its place.
 """
 
-import json
+from __future__ import annotations
+
 import os
 import signal
-import subprocess
-import sys
-import tempfile
-import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as TooLong
 from contextlib import suppress
-from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from data_builders.core.schema import Node
-from data_builders.sources.facts import SidecarNode
+from data_builders.sources.document import Limits, Settings, Shared
 from data_builders.sources.nodes import Reply, read_unit
-from data_builders.sources.sources import TEXT
+from data_builders.sources.sources import TEXT, Unit
 from recipes.base.errors import RecipeError
 
+if TYPE_CHECKING:
+    from pebble import ProcessPool
+
 SMALL = 2**20  # bytes; a corpus of Markdown below it is read in this process
-ROOT = Path(__file__).resolve().parents[2]
+
+_given: tuple[Settings, Shared] | None = None  # in a reading process: what all units share
 
 
-def read(units, settings, shared, workers=None):
-    """Yields (unit, Reply) in the order of the units, (Unit, bytes) pairs; at most a few units are under way."""
+def read(
+    units: Iterable[tuple[Unit, int]], settings: Settings, shared: Shared, workers: int | None = None
+) -> Iterator[tuple[Unit, Reply]]:
+    """Yields (unit, Reply) in the order of the units, (Unit, bytes) pairs; at most a few units are under way.
+
+    Raises RecipeError where no reading process can be started.
+    """
+    units = iter(units)
     first, total, foreign = [], 0, False
     for unit, size in units:
         first.append(unit)
@@ -43,126 +52,108 @@ def read(units, settings, shared, workers=None):
                 yield unit, read_unit(unit, settings, shared)
             return
     count = workers or cores()
-    with Crew(count, settings, shared) as crew:
-        waiting = deque((unit, crew.submit(unit)) for unit in first)
-        for unit, _ in units:
-            waiting.append((unit, crew.submit(unit)))
-            while len(waiting) > 2 * count:
+    pool, waiting = start_pool(count, settings, shared), deque()
+    try:
+        for unit in chain(first, (unit for unit, _ in units)):
+            waiting.append((unit, pool.schedule(_read, (unit,), timeout=settings.limits.seconds)))
+            if len(waiting) > 2 * count:
                 unit, future = waiting.popleft()
-                yield unit, future.result()
+                yield unit, reply_of(future, unit, settings)
         while waiting:
             unit, future = waiting.popleft()
-            yield unit, future.result()
+            yield unit, reply_of(future, unit, settings)
+    finally:
+        pool.stop()
+        pool.join()
 
 
-def cores():
+def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Crew:
-    """`count` reading processes, each served by a thread of its own."""
+def start_pool(count: int, settings: Settings, shared: Shared) -> ProcessPool:
+    """A pool of `count` reading processes; they start with the first unit. Its owner stops and joins it."""
+    from multiprocessing import get_context
 
-    def __init__(self, count, settings, shared):
-        self.settings = settings
-        self.opening = encode({"settings": asdict(settings), "shared": asdict(shared)})
-        self.own, self.all, self.lock = threading.local(), [], threading.Lock()
-        self.threads = ThreadPoolExecutor(count, thread_name_prefix="reader")
+    from pebble import ProcessPool
 
-    def __enter__(self):
-        return self
+    # spawned, not forked: a process of its own memory, without torch and without the threads of this one
+    return ProcessPool(count, initializer=_begin, initargs=(settings, shared), context=get_context("spawn"))
 
-    def __exit__(self, *_):
-        self.threads.shutdown(wait=False, cancel_futures=True)
-        with self.lock:
-            for process, _ in self.all:
-                process.kill()
-        self.threads.shutdown(wait=True)
-        for process, errors in self.all:
-            process.wait()
-            process.stdout.close()
-            errors.close()
-            with suppress(OSError):  # what was not sent yet is of no use any more
-                process.stdin.close()
 
-    def submit(self, unit):
-        return self.threads.submit(self.ask, unit)
+def _begin(settings: Settings, shared: Shared) -> None:
+    """The start of a reading process: its limits, and what all units share."""
+    global _given
+    _given = settings, shared
+    _bound_memory(settings.limits.memory_bytes)
+    signal.signal(
+        signal.SIGTERM, signal.SIG_DFL
+    )  # it leaves nothing to tidy up, so it ends in the middle of C code too
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # last words of a library in C; exceptions come back by themselves
 
-    def process(self):
-        """This thread's process; a new one where there is none that lives."""
-        process = getattr(self.own, "process", None)
-        if process is None or process.poll() is not None:
-            self.own.errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-            environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-            process = self.own.process = subprocess.Popen(
-                [sys.executable, "-m", "data_builders.sources.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self.own.errors,
-                env=environment,
-            )
-            with self.lock:
-                self.all.append((process, self.own.errors))
-            process.stdin.write(self.opening)
-        return process
 
-    def ask(self, unit):
-        """The reply to one unit, whatever happens to the process that reads it."""
-        limit, late = self.settings.limits.seconds, threading.Event()
-        process = self.process()
+def _bound_memory(size: int) -> None:
+    """An upper bound in bytes on this process's address space, where the system has one; no core dumps."""
+    try:
+        import resource
 
-        def stop():
-            late.set()
-            process.kill()
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    except (ImportError, ValueError, OSError):
+        pass  # the time limit still holds
 
-        timer = threading.Timer(limit, stop)
-        timer.start()
-        try:
-            process.stdin.write(encode(asdict(unit)))
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except OSError:
-            line = b""
-        finally:
-            timer.cancel()
-        if line.endswith(b"\n"):
-            return decode(line)
-        process.kill()
-        process.wait()
-        self.own.errors.seek(0)
-        last = self.own.errors.read()[-2000:].decode("utf-8", "replace").strip().split("\n")[-1]
-        code = process.returncode
-        last = last or (
-            f"signal {signal.Signals(-code).name}, as where memory runs out" if code < 0 else f"code {code}"
+
+def _read(unit: Unit) -> Reply:
+    """One unit, in a reading process."""
+    assert _given is not None, "a reading process begins with _begin"
+    return read_unit(unit, *_given)
+
+
+def reply_of(future: Future[Reply], unit: Unit, settings: Settings) -> Reply:
+    """The reply to one unit, whatever happened to the process that read it."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    from pebble import ProcessExpired
+
+    limits = settings.limits
+    try:
+        return future.result()
+    except TooLong:
+        got = f"more than {limits.seconds:g} s"
+    except MemoryError:
+        got = f"more than {_memory(limits)}"
+    except ProcessExpired as error:
+        got = f"the reading process ended: {_end(error.exitcode)}"
+    except BrokenProcessPool as error:
+        raise RecipeError(
+            "The processes that read a corpus do not start.",
+            where=settings.folder,
+            got=str(error),
+            fix='a script that starts this run begins with `if __name__ == "__main__":`; else raise the limit on '
+            "processes or memory of this account",
+        ) from error
+    except Exception as error:  # a fault of a reader is a fault of one document
+        got = f"the reading process ended: {type(error).__name__}: {error}"
+    return Reply(
+        error=RecipeError(
+            "A document could not be read within the limits.",
+            where=str(Path(settings.folder) / unit.name),
+            got=got,
+            allowed=f"{limits.seconds:g} s and {_memory(limits)}",
+            fix="look whether the file is damaged; cut it, or move it out of the corpus",
         )
-        memory = f"{self.settings.limits.memory_bytes / 2**30:g} GiB of memory"
-        got = f"more than {limit:g} s" if late.is_set() else f"the reading process ended: {last}"
-        return Reply(
-            error=RecipeError(
-                "A document could not be read within the limits.",
-                where=str(Path(self.settings.folder) / unit.name),
-                got=got,
-                allowed=f"{limit:g} s and {memory}",
-                fix="look whether the file is damaged; cut it, or move it out of the corpus",
-            )
-        )
-
-
-def encode(value):
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-
-
-def decode(line):
-    """A Reply from the line that worker.main wrote."""
-    raw = json.loads(line)
-    if raw["error"] is not None:
-        what, *rest = raw["error"]
-        return Reply(error=RecipeError(what, **dict(zip(("where", "got", "allowed", "fix"), rest, strict=True))))
-    tuples = ("path", "flags", "pages", "span")
-    nodes = tuple(
-        Node(**{key: tuple(value) if key in tuples and value is not None else value for key, value in node.items()})
-        for node in raw["nodes"]
     )
-    facts = {node_id: SidecarNode.model_validate(entry) for node_id, entry in raw["facts"].items()}
-    terms = {node_id: tuple(found) for node_id, found in raw["terms"].items()}
-    return Reply(nodes, facts, terms, [tuple(row) for row in raw["drops"]], raw["kept"], raw["unknown"])
+
+
+def _memory(limits: Limits) -> str:
+    return f"{limits.memory_bytes / 2**30:g} GiB of memory"
+
+
+def _end(code: int) -> str:
+    """What an exit code says, in words."""
+    if code >= 0:
+        return f"code {code}"
+    with suppress(ValueError):
+        return f"signal {signal.Signals(-code).name}, as where memory runs out"
+    return f"signal {-code}"

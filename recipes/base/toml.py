@@ -1,33 +1,34 @@
-"""Values and tables as TOML text (the standard library only reads TOML)."""
+"""Values and tables as TOML text, written by tomlkit (the standard library only reads TOML)."""
 
-import json
-import re
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from recipes.base.errors import RecipeError
 
-BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+if TYPE_CHECKING:
+    from tomlkit.items import Item
 
 
-def toml_value(value):
+def toml_value(value: object) -> str:
     """One value on one line. Raises `RecipeError` for what TOML cannot hold."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        return short_float(value)
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(toml_value(item) for item in value)}]"
-    if isinstance(value, dict):
-        return f"{{ {', '.join(f'{toml_key(k)} = {toml_value(v)}' for k, v in value.items() if v is not None)} }}"
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    raise RecipeError("TOML cannot hold this value", got=f"{type(value).__name__} {value!r}")
+    return _inline_item(value).as_string()
 
 
-def short_float(value):
+def toml_table(name: str, table: Mapping[str, Any]) -> str:
+    """`[name]` with its values, then its sub-tables; keys whose value is None are left out.
+
+    Raises `RecipeError` for what TOML cannot hold.
+    """
+    import tomlkit
+
+    document = tomlkit.document()
+    document[name] = _table_item(table)
+    return tomlkit.dumps(document)
+
+
+def short_float(value: float) -> str:
     """The shortest text that reads back as the same float: `2e-4` rather than `0.0002`, `0.05`, `3.0`."""
     text = repr(value)
     mantissa, _, exponent = text.partition("e")
@@ -40,17 +41,41 @@ def short_float(value):
     return text
 
 
-def toml_key(key):
-    """A key, quoted where it must be."""
-    return key if BARE_KEY.fullmatch(key) else json.dumps(key)
+def _inline_item(value: object) -> Item:
+    """A value as an item on one line: tables in braces, floats as `short_float` writes them."""
+    import tomlkit
+    from tomlkit.exceptions import ConvertError
+    from tomlkit.items import Float, Trivia
+
+    if isinstance(value, float):
+        return Float(value, Trivia(), short_float(value))
+    if isinstance(value, list | tuple):
+        array = tomlkit.array()
+        for item in value:
+            array.append(_inline_item(item))
+        return array
+    if isinstance(value, Mapping):
+        table = tomlkit.inline_table()
+        for key, item in value.items():
+            if item is not None:
+                table[key] = _inline_item(item)
+        return table
+    try:
+        return tomlkit.item(value)
+    except ConvertError:
+        raise RecipeError("TOML cannot hold this value", got=f"{type(value).__name__} {value!r}") from None
 
 
-def toml_table(name, table):
-    """`[name]` with its values, then its sub-tables; keys whose value is None are left out."""
-    values = [
-        f"{toml_key(key)} = {toml_value(value)}"
-        for key, value in table.items()
-        if not isinstance(value, (dict, type(None)))
-    ]
-    tables = [toml_table(f"{name}.{toml_key(key)}", value) for key, value in table.items() if isinstance(value, dict)]
-    return "\n".join([f"[{name}]", *values, "", *tables]) if values or not tables else "\n".join(tables)
+def _table_item(table: Mapping[str, Any]) -> Item:
+    """A table under a heading of its own, its sub-tables after its values."""
+    import tomlkit
+
+    values = {key: value for key, value in table.items() if not isinstance(value, Mapping | None)}
+    tables = {key: value for key, value in table.items() if isinstance(value, Mapping)}
+    # a table of tables alone needs no heading
+    item = tomlkit.table(is_super_table=bool(tables) and not values)
+    for key, value in values.items():
+        item[key] = _inline_item(value)
+    for key, value in tables.items():
+        item[key] = _table_item(value)
+    return item

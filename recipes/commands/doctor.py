@@ -3,7 +3,6 @@
 import os
 import shutil
 from importlib.util import find_spec
-from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -24,7 +23,6 @@ CORE = (
     "datasets",
     "lm_eval",
     "safetensors",
-    "pint",
     "scipy",
     "jinja2",
 )
@@ -95,7 +93,7 @@ def lacks(recipe):
     if model_folder(model.name) is None:
         if not gpus():
             found.append((False, f"No GPU is in use, so {model.name} would run on the CPU."))
-        if not cached(model.name):
+        if not is_cached(model.name, model.revision):
             found.append((False, f"{model.name} is not in the local cache and will be downloaded."))
     for step in recipe.steps:
         found += data_lacks(step.settings) if step.kind == "data" else []
@@ -152,8 +150,8 @@ def sandboxed():
     return f"programs are not run: the kernel takes no filter of system calls ({sandbox.WITHOUT_SECCOMP}=1 runs them)"
 
 
-def cached(hub_id):
-    """Whether the hub's local cache holds a snapshot of a model."""
-    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
-    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    return any((cache / f"models--{hub_id.replace('/', '--')}" / "snapshots").glob("*/config.json"))
+def is_cached(hub_id: str, revision: str = "main") -> bool:
+    """Whether the hub's local cache holds this revision of a model; asks no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(hub_id, "config.json", revision=revision), str)

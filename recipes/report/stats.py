@@ -1,4 +1,8 @@
-"""The statistics behind a verdict: intervals, paired tests, power. numpy and the standard library only.
+"""The statistics behind a verdict: intervals, paired tests, power.
+
+scipy gives the Wilson interval, the exact binomial test and Student's t, loaded where they are used; numpy the
+bootstrap over clusters; the standard library the normal quantiles. What none of them has (Bonett-Price, Holm, sample
+sizes for paired scores) is written here after the papers that the functions name.
 
 Scores are numbers in [0, 1], one per item; a *cluster* is the source the item was made from (a learning node), because
 items from one source are right or wrong together and count for less than independent ones.
@@ -59,14 +63,18 @@ class Paired:
 
 
 def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
-    """Wilson score interval of a proportion; (0, 1) for n = 0. Source: Wilson, JASA 22 (1927) 209."""
+    """Wilson score interval of a proportion; (0, 1) for n = 0. `successes` may be a sum of scores between 0 and 1.
+
+    Source: Wilson, JASA 22 (1927) 209.
+    """
     if n == 0:
         return Interval(0.0, 1.0)
-    z = _normal.inv_cdf((1 + confidence) / 2)
-    share = successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return Interval(max(0.0, centre - half), min(1.0, centre + half))
+    from scipy.stats import binomtest
+
+    test = binomtest(int(successes), n)
+    test.k = successes  # binomtest takes whole counts alone; the interval is as well defined for a sum of graded scores
+    interval = test.proportion_ci(confidence, method="wilson")
+    return Interval(float(interval.low), float(interval.high))
 
 
 def bootstrap_means(
@@ -114,10 +122,15 @@ def is_clustered(clusters: Sequence[str]) -> bool:
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Exact two-sided McNemar p value from the two discordant counts. Source: McNemar, Psychometrika 12 (1947) 153."""
-    n = gained + lost
-    tail = sum(math.comb(n, k) for k in range(min(gained, lost) + 1))
-    return min(1.0, 2 * tail / 2**n)  # whole numbers to the last division, so that a large n does not overflow
+    """Exact two-sided McNemar p value from the two discordant counts, 1 where both are 0.
+
+    Source: McNemar, Psychometrika 12 (1947) 153.
+    """
+    if gained + lost == 0:
+        return 1.0
+    from scipy.stats import binomtest
+
+    return float(binomtest(gained, gained + lost).pvalue)
 
 
 def _with_one_gain_and_one_loss(differences: Sequence[float]) -> tuple[float, float]:
@@ -147,7 +160,7 @@ def design_effect(values: Sequence[float], clusters: Sequence[str]) -> float:
     """How many times larger the variance of the mean is than for independent items; at least 1."""
     _, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     residuals = np.asarray(values, dtype=float) - np.mean(values)
-    count, total = index.max() + 1, float(residuals @ residuals)
+    count, total = int(index.max()) + 1, float(residuals @ residuals)
     if count < 2 or total == 0:
         return 1.0
     return max(1.0, float(np.sum(np.bincount(index, weights=residuals) ** 2)) / total * count / (count - 1))

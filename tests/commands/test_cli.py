@@ -241,11 +241,23 @@ def test_doctor_says_what_each_profile_lacks(typed, place, monkeypatch):
     file.write_text(file.read_text() + '[demo.profiles.gpu.model]\nname = "some/model"\nquantization = "nf4"\n')
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
     monkeypatch.setattr(doctor, "gpus", lambda: [])
-    monkeypatch.setenv("HF_HOME", str(place.folder / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place.folder / "cache"))
     code, said, _ = typed("doctor", "--file", file, there=False)
     assert code == 0 and "GB memory" in said and "torch 2." in said and "missing   torch" in said
     assert "demo embedded: ready\n" in said and "demo gpu: cannot run" in said
     assert "bitsandbytes is not installed" in said and "No GPU" in said and "will be downloaded" in said
+
+
+def test_a_model_is_in_the_cache_where_the_asked_revision_has_its_configuration(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert not doctor.is_cached("some/model")
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    for name, text in (("refs/main", commit), (f"snapshots/{commit}/config.json", "{}"), ("snapshots/other/x", "")):
+        file = tmp_path / "models--some--model" / name
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    assert doctor.is_cached("some/model") and doctor.is_cached("some/model", commit)
+    assert not doctor.is_cached("some/model", "other") and not doctor.is_cached("some/model", "v2")
 
 
 def test_new_writes_a_recipe_that_is_valid_and_whose_tests_pass(tmp_path):

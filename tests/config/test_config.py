@@ -189,7 +189,8 @@ def test_toml_text_reads_back_as_it_was():
         "many": [1, 2.5, "x"],
         "deep": {"er": {"n": -3}, "list": [["a"], []]},
         "with space": "é",
-        "inline": [{"a": 1}],
+        "inline": [{"a": 1}, {"b": 2e-4}],
+        "tables alone": {"of": {"tables": {"x": 1}, "empty": {}}},
     }
     assert tomllib.loads(toml_table("t", table))["t"] == table
     assert tomllib.loads(toml_table("t", {"none": None, "x": 1}))["t"] == {"x": 1}

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import multiprocessing
 from dataclasses import asdict
 
 import pytest
@@ -238,6 +239,7 @@ def test_a_corpus_is_read_as_it_is_asked_for(tmp_path):
     found = pool.read(endless, settings, Shared({}, {}), workers=1)
     first = [next(found)[1].nodes[0].title for _ in range(3)]
     found.close()
+    assert multiprocessing.active_children() == []
     assert first == ["A", "A", "A"] and next(taken) < 20
 
 

@@ -1,20 +1,26 @@
 """Hostile documents: each ends in a clear error or in a counted drop, within bounded time and memory."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from data_builders.core.ledger import Ledger
 from data_builders.sources import latex
-from data_builders.sources.document import Limits
+from data_builders.sources.document import Limits, Settings, Shared
 from data_builders.sources.pdf import read_pages
+from data_builders.sources.pool import reply_of, start_pool
 from data_builders.sources.reader import read_corpus
+from data_builders.sources.sources import Unit
 from recipes.base.errors import RecipeError
 from tests.helpers.pdf_files import pdf
 
@@ -77,10 +83,79 @@ def test_a_bomb_does_not_cost_the_documents_beside_it(tmp_path):
     assert ledger.totals()["documents"]["reasons"] == {"cannot be read": 1}
 
 
-def test_a_document_that_takes_too_long_is_stopped(tmp_path):
-    (tmp_path / "a.md").write_text("# A\n\n" + "Some words *that are *never closed " * 20_000, encoding="utf-8")
-    with pytest.raises(RecipeError, match=r"more than 0\.05 s"):
-        read(tmp_path, workers=1, limits=Limits(seconds=0.05))
+SLOW = "\\section{A} " + ("word \\emph{x} " * 20 + "\n") * 20_000  # LaTeX that takes a minute and more to parse
+
+
+def test_a_document_that_takes_too_long_is_stopped_and_those_beside_it_are_read_in_order(tmp_path):
+    for name, text in (("a.tex", f"\\section{{A}} {WORDS}"), ("b.tex", SLOW), ("c.tex", f"\\section{{C}} {WORDS}")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    limits = Limits(seconds=3)
+    with pytest.raises(RecipeError, match=r"within the limits[^$]*b\.tex[^$]*more than 3 s"):
+        read(tmp_path, workers=1, limits=limits)
+    corpus, ledger = read(tmp_path, workers=2, limits=limits, unreadable="leave out")
+    assert [node.source for node in corpus.nodes] == ["a.tex", "c.tex"]
+    assert ledger.totals()["documents"]["reasons"] == {"cannot be read": 1}
+
+
+def test_a_document_that_takes_too_much_memory_is_said_to(tmp_path):
+    (tmp_path / "a.pdf").write_bytes(pdf([PAGE]))
+    settings = Settings(str(tmp_path), 5, 100, "text", LIMITS, {"a.pdf": "a"})
+    pool = start_pool(1, settings, Shared({}, {}))
+    try:
+        replies = [
+            reply_of(pool.schedule(function, arguments), Unit("a.pdf"), settings)
+            for function, arguments in ((bytearray, (2 * MEMORY,)), (os.abort, ()), (len, (WORDS,)))
+        ]
+    finally:
+        pool.stop()
+        pool.join()
+    too_much, aborted, fine = replies
+    assert "within the limits" in str(too_much.error) and "more than 0.292969 GiB of memory" in str(too_much.error)
+    assert "signal SIGABRT" in str(aborted.error) and "a.pdf" in str(aborted.error)
+    assert fine == len(WORDS)
+
+
+def loaded_modules():
+    """Names of the modules of the process that calls it."""
+    return set(sys.modules)
+
+
+def test_a_reading_process_knows_nothing_of_what_its_parent_has_loaded(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
+    pool = start_pool(1, Settings(str(tmp_path), 5, 100, "text", LIMITS, {}), Shared({}, {}))
+    try:
+        loaded = pool.schedule(loaded_modules).result()
+    finally:
+        pool.stop()
+        pool.join()
+    assert "data_builders.sources.nodes" in loaded and not {"torch", "transformers", "numpy"} & loaded
+
+
+def test_ctrl_c_ends_the_reading_processes_with_their_parent(tmp_path):
+    """Sent to the whole group, as a terminal does, while the second document is under way."""
+    (tmp_path / "a.tex").write_text(f"\\section{{A}} {WORDS}", encoding="utf-8")
+    (tmp_path / "b.tex").write_text(SLOW, encoding="utf-8")
+    code = (
+        "import sys; from pathlib import Path; from data_builders.core.ledger import Ledger\n"
+        "from data_builders.sources.reader import stream\n"
+        "for found in stream(Path(sys.argv[1]), 5, 100, Ledger(), workers=1): print(found.nodes[0].source, flush=True)"
+    )
+    apart = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert apart.stdout.readline() == "a.tex\n"
+        os.killpg(apart.pid, signal.SIGINT)
+        _, complained = apart.communicate(timeout=60)  # comes back when no process of the group holds the pipe any more
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(apart.pid, signal.SIGKILL)
+    assert complained.count("Traceback") == 1 and complained.rstrip().endswith("KeyboardInterrupt")
 
 
 def test_a_very_long_line_is_left_out_and_the_rest_is_read(tmp_path):
