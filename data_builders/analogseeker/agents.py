@@ -65,10 +65,12 @@ class Record(Strict):
 
 
 def tagged(text):
-    """The reply of the answer agent as it came, if it has one think block, a solution and one answer block, in order.
+    """The reply of the answer agent, if it has one think block, a solution and one answer block, in this order.
 
-    Raises Unusable.
+    The think block is the one that was asked for, or the model's own reasoning. Raises Unusable.
     """
+    thinking, end, behind = text.rpartition("</think>")
+    text = re.sub(r"</?answer>", "", thinking) + end + behind  # reasoning may speak of the form that was asked for
     match = TAGGED.fullmatch(text)
     counts = [text.count(tag) for tag in ("<think>", "</think>", "<answer>", "</answer>")]
     if match is None or counts != [1, 1, 1, 1]:
@@ -163,7 +165,9 @@ def answer_chat(request, model, question, options):
         question=quoted(shown(question, options)),
     )
     system = source.fill("system", form=FORMS[request.kind])
-    return Chat("answer", model, system, user, None, **ANSWER, prompt_version=source.id, read=tagged)
+    return Chat(
+        "answer", model, system, user, None, **ANSWER, prompt_version=source.id, read=tagged, thinks=True, formed=True
+    )
 
 
 def post_chat(request, model, question, options, reply):

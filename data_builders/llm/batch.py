@@ -40,13 +40,12 @@ class Sent:
     agent: str
     model: str
     prompt_version: str
-    free: bool
     sent: int
 
 
 def noted(chat):
     root = replace(chat, mended=()).key
-    return Sent(chat.key, root, chat.agent, chat.model, chat.prompt_version, chat.schema is None, chat.size)
+    return Sent(chat.key, root, chat.agent, chat.model, chat.prompt_version, chat.size)
 
 
 class Batches(Endpoint):
@@ -216,7 +215,7 @@ class Batches(Endpoint):
             self._keep(item, Raw("", "too large", item.sent, guess(most)))
         elif item and status == 200:
             with contextlib.suppress(Passing):  # no completion: what it was about is asked again
-                self._keep(item, self.read(encode_json(body), 0.0, item.free, item.sent))
+                self._keep(item, self.read(encode_json(body), 0.0, item.sent))
         elif item and status in (400, 422):
             self._refusal(item, body.get("error") if isinstance(body.get("error"), dict) else {}, status)
 

@@ -127,7 +127,7 @@ build(spec(sys.argv[1], concurrency=4), Path({str(tmp_path / "out")!r}))
 
 def test_the_data_stage_shares_replies_between_recipes_and_plan_shows_the_bill(tmp_path):
     def stage(seed, url, **teacher):
-        return DataSpec(builder="analogseeker", data=spec(url, **teacher), mix=None, seed=seed)
+        return DataSpec(builder="analogseeker", data=spec(url, **teacher), seed=seed)
 
     server, runtime = Server(), Runtime(io.StringIO())
     runtime.runs = tmp_path
