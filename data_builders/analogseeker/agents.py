@@ -85,8 +85,9 @@ class Agents:
 
     version = 1
 
-    def __init__(self, table, asker):
-        self.table, self.asker, self.name = table, asker, f"{table.kind}:{table.model}"
+    def __init__(self, table, asker, gate=lambda request, reply: None):
+        """`gate(request, reply)` says why no record can be made of a reply, or None."""
+        self.table, self.asker, self.gate, self.name = table, asker, gate, f"{table.kind}:{table.model}"
 
     def ask(self, requests, arrived=lambda reply: None):
         """One Reply a request, in their order. Raises RecipeError where the run has to end early."""
@@ -114,7 +115,10 @@ class Agents:
         edited = await ask(post_chat(request, self.asker.model, question, options, answered.value))
         if edited.dropped:
             return self._declined(request, edited.dropped, keys)
-        return self._reply(request, edited.value, options, answered.value, keys)
+        reply = self._reply(request, edited.value, options, answered.value, keys)
+        fault = reply.declined or self.gate(request, reply)
+        self.asker.check_record(edited.key, fault, f"{edited.value.answer} | {answered.value}")
+        return reply
 
     def _reply(self, request, record, options, answered, keys):
         answer = record.answer.strip()

@@ -209,7 +209,9 @@ async def write_pair(asker, sample, syllabus, reasoner):
     if asked.dropped:
         return Written(sample, syllabus, dropped=asked.dropped)
     text, options, concept = _parts(asked.value)
-    if concept and concept not in sample.concepts:
+    alien = bool(concept) and concept not in sample.concepts
+    asker.check_record(asked.key, "names a concept that was not given" if alien else None, text)
+    if alien:
         return Written(sample, syllabus, dropped="checked: names a concept that was not given")
     own = stable_id(sample.sample_id, text, options)
     told = (chat.model, chat.temperature, chat.top_p, asked.key)

@@ -207,14 +207,21 @@ def json_objects(text: str) -> Iterator[dict[str, Any]]:
 
     Forgiven are text before and after, trailing commas, raw line breaks in strings and the single backslashes of LaTeX:
     those that escape nothing, and in a reply that doubles none those before a whole name of NAMES. So a line that
-    begins with the lone letter u is read as \\nu there. Reasoning before the answer is not searched, escapes of HTML are
-    undone where nothing else is found. Raises Unusable for an object with broken escapes.
+    begins with the lone letter u is read as \\nu there. Reasoning before the answer is not searched; escapes of HTML
+    are undone last. Raises Unusable for an object with broken escapes.
     """
     whole = INVISIBLE.sub("", text).strip()
     said = split_reply(text).text
     unescaped = html.unescape(said) if "&quot;" in said or "&#34;" in said else ""
     seen: list[dict[str, Any]] = []
-    for part in (whole, *([said] if said != whole else []), *FENCE.findall(said), *_objects(said), unescaped, *_objects(unescaped)):
+    for part in (
+        whole,
+        *([said] if said != whole else []),
+        *FENCE.findall(said),
+        *_objects(said),
+        unescaped,
+        *_objects(unescaped),
+    ):
         try:
             found = json.loads(_without_slips(part), strict=False)
         except (ValueError, RecursionError):

@@ -98,7 +98,7 @@ def _read_content(content: Any) -> tuple[str, str, bool]:
     if isinstance(content, str):
         return content, "", False
     if isinstance(content, dict):
-        if not {"type", "text", "content", "summary"} & content.keys():
+        if "type" not in content:
             return json.dumps(content, ensure_ascii=False), "", False  # an answer that was decoded on the way
         content = [content]
     if not isinstance(content, list):
@@ -157,9 +157,11 @@ def split_reply(text: str, thinking: str = "") -> Reply:
     elif bare := BARE_CHANNELS.fullmatch(text):
         thoughts.append(bare[1])
         text = bare[2]
-    start = 0
+    text, start = _without_fence(text), 0
+    opened = OPEN.search(text)
     for _ in range(BLOCKS):
-        opened, closed = OPEN.search(text, start), CLOSE.search(text, start)
+        opened = OPEN.search(text, start) if opened is not None and opened.start() < start else opened
+        closed = CLOSE.search(text, start)
         if opened is not None and not text[start : opened.start()].strip():
             closed = CLOSE.search(text, opened.end())
             if closed is None:
@@ -171,8 +173,12 @@ def split_reply(text: str, thinking: str = "") -> Reply:
         thoughts.append(text[begins : closed.start()])
         start = closed.end()
     text = text[start:]
-    text = AROUND.sub("", text)
-    if fenced := FENCED_TAGS.fullmatch(text):
-        text = fenced[1]
-    found = [thought.strip() for thought in thoughts if thought.strip()]
+    text = _without_fence(AROUND.sub("", text))
+    found = [thought for thought in (OPEN.sub("", thought).strip() for thought in thoughts) if thought]
     return Reply(text.strip(), found[-1] if found else "")
+
+
+def _without_fence(text: str) -> str:
+    """A reply in tags without the code fence around it."""
+    fenced = FENCED_TAGS.fullmatch(text)
+    return fenced[1] if fenced else text

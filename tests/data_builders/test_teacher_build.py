@@ -158,4 +158,4 @@ def test_another_seed_asks_few_new_questions(clean):
 def test_only_what_decides_the_records_is_part_of_their_identity():
     fields = Spec.model_fields["teacher"].annotation.model_fields
     counted = {name for name, field in fields.items() if (field.json_schema_extra or {}).get("identity") is not False}
-    assert counted == {"kind", "model", "reasoner", "draws"}
+    assert counted == {"kind", "model", "reasoner", "reasoning_tokens", "draws"}
