@@ -65,10 +65,12 @@ class Record(Strict):
 
 
 def tagged(text):
-    """The reply of the answer agent as it came, if it has one think block, a solution and one answer block, in order.
+    """The reply of the answer agent, if it has one think block, a solution and one answer block, in this order.
 
-    Raises Unusable.
+    The think block is the one that was asked for, or the model's own reasoning. Raises Unusable.
     """
+    thinking, end, behind = text.rpartition("</think>")
+    text = re.sub(r"</?answer>", "", thinking) + end + behind  # reasoning may speak of the form that was asked for
     match = TAGGED.fullmatch(text)
     counts = [text.count(tag) for tag in ("<think>", "</think>", "<answer>", "</answer>")]
     if match is None or counts != [1, 1, 1, 1]:
@@ -83,8 +85,9 @@ class Agents:
 
     version = 1
 
-    def __init__(self, table, asker):
-        self.table, self.asker, self.name = table, asker, f"{table.kind}:{table.model}"
+    def __init__(self, table, asker, gate=lambda request, reply: None):
+        """`gate(request, reply)` says why no record can be made of a reply, or None."""
+        self.table, self.asker, self.gate, self.name = table, asker, gate, f"{table.kind}:{table.model}"
 
     def ask(self, requests, arrived=lambda reply: None):
         """One Reply a request, in their order. Raises RecipeError where the run has to end early."""
@@ -112,7 +115,10 @@ class Agents:
         edited = await ask(post_chat(request, self.asker.model, question, options, answered.value))
         if edited.dropped:
             return self._declined(request, edited.dropped, keys)
-        return self._reply(request, edited.value, options, answered.value, keys)
+        reply = self._reply(request, edited.value, options, answered.value, keys)
+        fault = reply.declined or self.gate(request, reply)
+        self.asker.check_record(edited.key, fault, f"{edited.value.answer} | {answered.value}")
+        return reply
 
     def _reply(self, request, record, options, answered, keys):
         answer = record.answer.strip()
@@ -163,7 +169,9 @@ def answer_chat(request, model, question, options):
         question=quoted(shown(question, options)),
     )
     system = source.fill("system", form=FORMS[request.kind])
-    return Chat("answer", model, system, user, None, **ANSWER, prompt_version=source.id, read=tagged)
+    return Chat(
+        "answer", model, system, user, None, **ANSWER, prompt_version=source.id, read=tagged, thinks=True, formed=True
+    )
 
 
 def post_chat(request, model, question, options, reply):

@@ -37,7 +37,7 @@ from data_builders.core.benchmarks import outside
 from data_builders.core.build import Leaks, Made, finish
 from data_builders.core.gates import first_failed
 from data_builders.core.leaks import KINDS
-from data_builders.core.ledger import CHOSEN, Ledger, prove
+from data_builders.core.ledger import CHOSEN, Ledger, prove, require_rows
 from data_builders.core.schema import Qtsa, order, stable_id
 from data_builders.core.selection import first, in_turns
 from data_builders.llm.bill import Lengths, together
@@ -107,7 +107,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     `bar(title, total, unit)` is a context manager whose `.advance(n, note)` counts; `say(text)` tells a person one
     line. `replies` is the file of a model's stored replies (default: in `out`), from which an interrupted build goes
     on. Raises RecipeError for a corpus that cannot be used, for test sizes that cannot be reached, for leaks above the
-    threshold, and where a model's endpoint or budget ends the run.
+    threshold, where a model's endpoint, budget or replies end the run, and where no training row is left.
     """
     ledger, store, tests_outside = Ledger(), replies or out / FILE, outside(spec.benchmarks)
     corpus, repairs, spent = mended(spec.repair, _read(spec, corpus_dir, ledger), store, bar, say)
@@ -115,8 +115,9 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     real = spec.teacher.kind != "expert"
     made_of = f"{len(requests)} questions" if real else f"{len(planner.facts)} facts, {len(planner.formulas)} formulas"
     say(f"{len(corpus.nodes)} nodes, {made_of}, {len(planner.held)} nodes held out")
-    teacher, answers, cost = taught(spec.teacher, requests, store, bar, say)
+    teacher, answers, cost = taught(spec.teacher, requests, store, bar, say, _gate)
     records = _records(requests, answers, teacher, ledger)
+    require_rows(records, ledger, "the records of the teacher")
     if spec.rl_forms:
         records = with_statements(records, seed, ledger)
     records, similarity = without_duplicates(records, ledger, spec.similar)
@@ -191,30 +192,7 @@ def _records(requests, replies, teacher, ledger):
         if "expression" in subject and subject["id"] not in worked:
             symbols = [given["symbol"] for given in subject["given"]]
             worked[subject["id"]] = operations(parse(subject["expression"], symbols, subject["id"]))
-        content = (request.node_id, subject["id"], reply.question, reply.options, reply.answer, request.split)
-        record = Qtsa(
-            stable_id(*content),
-            request.node_id,
-            subject["id"],
-            request.family,
-            request.stance,
-            request.kind,
-            request.wording,
-            request.draw,
-            reply.question,
-            reply.thinking,
-            reply.solution,
-            reply.answer,
-            reply.options,
-            subject.get("unit"),
-            worked.get(subject["id"], 0),
-            request.split,
-            subject.get("span"),
-            request.id,
-            teacher,
-            prompt_versions() if reply.asked else PROMPT_VERSION,
-            reply.asked,
-        )
+        record = _record(request, reply, teacher, worked.get(subject["id"], 0))
         failed = first_failed(record)
         if failed:
             ledger.drop("replies", failed, record.id, record.question[:120])
@@ -222,6 +200,40 @@ def _records(requests, replies, teacher, ledger):
             ledger.keep("replies")
             records.append(record)
     return records
+
+
+def _gate(request, reply):
+    """Why a reply gives no record, or None."""
+    return first_failed(_record(request, reply, "", 0))
+
+
+def _record(request, reply, teacher, worked):
+    """The Qtsa of a reply; `worked` is the number of operations of its formula."""
+    subject = request.subject
+    content = (request.node_id, subject["id"], reply.question, reply.options, reply.answer, request.split)
+    return Qtsa(
+        stable_id(*content),
+        request.node_id,
+        subject["id"],
+        request.family,
+        request.stance,
+        request.kind,
+        request.wording,
+        request.draw,
+        reply.question,
+        reply.thinking,
+        reply.solution,
+        reply.answer,
+        reply.options,
+        subject.get("unit"),
+        worked,
+        request.split,
+        subject.get("span"),
+        request.id,
+        teacher,
+        prompt_versions() if reply.asked else PROMPT_VERSION,
+        reply.asked,
+    )
 
 
 def _test_items(kind, size, records, planner, spec, seed, ledger):

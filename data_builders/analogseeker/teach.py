@@ -9,18 +9,19 @@ from data_builders.llm.asking import open_teacher
 from data_builders.sources.reader import count_tokens
 
 
-def taught(table, requests, path, bar, say):
+def taught(table, requests, path, bar, say, gate):
     """(teacher's name, replies in the order of the requests, what they cost).
 
-    `path` is the file of stored replies; the expert needs none and costs nothing. Raises RecipeError where a model's
-    endpoint or budget ends the run.
+    `path` is the file of stored replies; the expert needs none and costs nothing. `gate(request, reply)` says why no
+    record can be made of a model's reply, or None. Raises RecipeError where a model's endpoint, budget or replies end
+    the run.
     """
     if table.kind == "expert":
         total = len({request.id for request in requests})
         return Expert.name, _replies(Expert(), requests, bar, total, "requests", None), {}
     asker = open_teacher(table, path, say)
     try:
-        agents = Agents(table, asker)
+        agents = Agents(table, asker, gate)
         replies = _replies(agents, requests, bar, len(requests), "records", asker)
         return agents.name, replies, {"teacher": asker.figures()}
     except BaseException:

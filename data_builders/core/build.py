@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from data_builders.core.benchmarks import without_items, without_leaks
 from data_builders.core.leaks import leak_gate
-from data_builders.core.ledger import Ledger, unbalanced
+from data_builders.core.ledger import Ledger, require_rows, unbalanced
 from data_builders.core.paraphrases import Paraphrases
 from data_builders.core.schema import GradedRow, SftRow, write_rows
 from data_builders.core.selection import SURPLUS
@@ -23,7 +23,7 @@ class Made:
     `nodes` are what rows are made from, as the report reads them: node_id, number, path, family, text. `files` holds
     the rows of further JSONL files by stem: "cpt" (id, node_id, text) for continued pre-training, "sft_general" (as
     sft) for a first supervised stage, "rules" (id of a test row, reply) for what rules without a model answer, or
-    anything of the builder's own.
+    anything of the builder's own. `teaches`: training rows are wanted, so that a build without any is an error.
     """
 
     nodes: Sequence
@@ -31,6 +31,7 @@ class Made:
     rl: Sequence[GradedRow]
     test: Sequence[GradedRow]
     files: dict[str, Sequence] = field(default_factory=dict)
+    teaches: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def finish(out, name, version, doc, made, ledger: Ledger, leaks, say, flow=(), *
     Files: sft, rl, test, nodes, ledger and `made.files` as JSONL, leaks.json, card.json. The card holds the builder's
     docstring `doc` (what stands behind "Limits: " apart), counts, and whatever else is `told`. `flow` says which steps
     of the ledger hand on to which, [(steps, steps that take in what those keep)]. Raises RecipeError where a whole test
-    item stands in training, or more than `leaks.threshold` of them in part, and where the ledger does not add up.
+    item stands in training, or more than `leaks.threshold` of them in part, where no training row is left, and where
+    the ledger does not add up.
     """
     (sft, hit_sft), (rl, hit_rl) = (_cleaned(rows, made.test, leaks, ledger) for rows in (made.sft, made.rl))
     compared = ["test items", "benchmarks"] if leaks.outside else ["test items"]
@@ -77,6 +79,8 @@ def finish(out, name, version, doc, made, ledger: Ledger, leaks, say, flow=(), *
     files = {"nodes": made.nodes, "sft": sft, "rl": rl, "test": made.test, **others, "ledger": ledger.rows}
     for stem, rows in files.items():
         write_rows(out / f"{stem}.jsonl", rows)
+    if made.teaches:
+        require_rows(sft, ledger, f"the training rows of the builder {name}")
     rows = {stem: len(files[stem]) for stem in ("sft", "rl", "test", *made.files)}
     kinds = Counter(row.kind for row in made.test)
     nodes = [node if isinstance(node, dict) else asdict(node) for node in made.nodes]

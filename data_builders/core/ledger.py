@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sized
 
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import read_jsonl
@@ -9,6 +10,7 @@ from recipes.base.jsonl import read_jsonl
 CHOSEN = ("sft", "rl", "knowledge", "calculation", "transfer")
 JUDGED = "judge"
 USES = {"sft.jsonl": ("sft",), "rl.jsonl": ("rl",), "test.jsonl": ("knowledge", "calculation", "transfer")}
+REASONS = 8  # of an empty build that are told
 CLEANED = "decontamination"  # takes training rows out after they were chosen
 
 
@@ -39,6 +41,24 @@ class Ledger:
                 "reasons": dict(sorted(reasons.items())),
             }
         return table
+
+
+def require_rows(rows: Sized, ledger: Ledger, what: str) -> None:
+    """Raises RecipeError, with the most frequent reasons of the drops so far, where `rows` is empty.
+
+    `what` says what the rows are.
+    """
+    if len(rows):
+        return
+    drops = Counter({(step, reason): n for step, counts in ledger.dropped.items() for reason, n in counts.items()})
+    told = "; ".join(f"{n:,} {step}: {reason}" for (step, reason), n in drops.most_common(REASONS))
+    raise RecipeError(
+        "The build keeps nothing that could be trained on.",
+        where=what,
+        got=f"0 left; dropped were: {told or 'none, for nothing was made'}",
+        allowed="1 row or more",
+        fix="correct [data] by the reasons; replies that were paid for are kept, and none is asked for twice",
+    )
 
 
 def unbalanced(totals, flow):

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from data_builders.core.schema import stable_id
 from data_builders.glan.outline import Outline, Syllabus, read_subjects
 from data_builders.glan.sampling import Sample
-from data_builders.llm.chat import Chat, Unusable, said
+from data_builders.llm.chat import Chat, Unusable
 from data_builders.llm.choices import shown
 from data_builders.llm.prompts import prompt, quoted
 
@@ -96,7 +96,7 @@ def subjects_chat(entry, draw, model):
         "user", discipline=entry.discipline, field=entry.field, sub_field=entry.sub_field, kind=entry.kind
     )
     system = source.fill("system")
-    return Chat("subjects", model, system, user, None, **PLAN, prompt_version=source.id, draw=draw, read=said)
+    return Chat("subjects", model, system, user, None, **PLAN, prompt_version=source.id, draw=draw)
 
 
 def jsonl_chat(first, text):
@@ -104,7 +104,7 @@ def jsonl_chat(first, text):
     source = prompt(PROMPTS / "subjects.md")
     return Chat(
         "subjects jsonl", first.model, first.system, source.fill("jsonl"), None, **FORM, prompt_version=source.id,
-        draw=first.draw, read=read_subjects, earlier=((first.user, text),),
+        draw=first.draw, read=read_subjects, formed=True, earlier=((first.user, text),),
     )  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def syllabus_chat(subject, model):
         subtopics=", ".join(subject.subtopics),
     )
     system = source.fill("system", discipline=discipline)
-    return Chat("syllabus", model, system, user, None, **PLAN, prompt_version=source.id, read=said)
+    return Chat("syllabus", model, system, user, None, **PLAN, prompt_version=source.id)
 
 
 def extract_chat(first, text):
@@ -145,7 +145,7 @@ def question_chat(sample, syllabus, model, checked=False):
     )
     system = source.fill("system", discipline=syllabus.discipline)
     agent, schema = ("checked", Checked) if checked else ("question", None)
-    return Chat(agent, model, system, user, schema, **QUESTION, prompt_version=source.id, draw=sample.seed, read=said)
+    return Chat(agent, model, system, user, schema, **QUESTION, prompt_version=source.id, draw=sample.seed)
 
 
 def course(syllabus):
@@ -159,8 +159,11 @@ def course(syllabus):
 
 def answer_chat(question, draw, model):
     """The question and nothing else."""
-    read = tagged if question.concept else str
-    return Chat("answer", model, "", prompt_text(question), None, **ANSWER, prompt_version="", draw=draw, read=read)
+    graded = bool(question.concept)
+    return Chat(
+        "answer", model, "", prompt_text(question), None, **ANSWER, prompt_version="", draw=draw,
+        read=tagged if graded else str, thinks=True, formed=graded,
+    )  # fmt: skip
 
 
 def prompt_text(question):
@@ -171,11 +174,12 @@ def prompt_text(question):
 
 
 def tagged(text):
-    """A reply that has exactly one filled answer block. Raises Unusable."""
-    blocks = re.findall(r"<answer>(.*?)</answer>", text, re.S)
-    if len(blocks) != 1 or not blocks[0].strip() or text.count("<answer>") != 1:
+    """A reply that has exactly one filled answer block behind its reasoning, which loses such tags. Raises Unusable."""
+    thinking, end, behind = text.rpartition("</think>")
+    blocks = re.findall(r"<answer>(.*?)</answer>", behind, re.S)
+    if len(blocks) != 1 or not blocks[0].strip() or behind.count("<answer>") != 1:
         raise Unusable("wrong form", "it does not have exactly one <answer>…</answer> block.")
-    return text
+    return re.sub(r"</?answer>", "", thinking) + end + behind
 
 
 async def list_subjects(asker, entry, draw):
@@ -205,7 +209,9 @@ async def write_pair(asker, sample, syllabus, reasoner):
     if asked.dropped:
         return Written(sample, syllabus, dropped=asked.dropped)
     text, options, concept = _parts(asked.value)
-    if concept and concept not in sample.concepts:
+    alien = bool(concept) and concept not in sample.concepts
+    asker.check_record(asked.key, "names a concept that was not given" if alien else None, text)
+    if alien:
         return Written(sample, syllabus, dropped="checked: names a concept that was not given")
     own = stable_id(sample.sample_id, text, options)
     told = (chat.model, chat.temperature, chat.top_p, asked.key)

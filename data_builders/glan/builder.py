@@ -27,7 +27,7 @@ from pathlib import Path
 from data_builders.core.benchmarks import outside
 from data_builders.core.build import Leaks, Made, finish
 from data_builders.core.leaks import KINDS
-from data_builders.core.ledger import Ledger
+from data_builders.core.ledger import Ledger, require_rows
 from data_builders.glan import agents, assembly, planning, sampling
 from data_builders.glan.bank import read_bank
 from data_builders.glan.expert import open_expert
@@ -106,7 +106,8 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     `bar(title, total, unit)` is a context manager whose `.advance(n, note)` counts; `say(text)` tells a person one
     line. `replies` is the file of stored replies (default: in `out`), from which an interrupted build goes on; a
     discipline that is added later is asked about alone. Raises RecipeError for a taxonomy or bank that cannot be used,
-    for leaks above the threshold, and where a model's endpoint or budget ends the run.
+    for leaks above the threshold, where a model's endpoint, budget or replies end the run, and where no training row is
+    left.
     """
     ledger, tests_outside = Ledger(), outside(spec.benchmarks)
     entries, bank = _entries(spec, corpus_dir, ledger)
@@ -122,6 +123,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         raise
     finally:
         asker.close()
+    require_rows([entry for entry in written if entry.pair], ledger, "the answered questions of the teacher")
     sft, figures = assembly.trained(written, spec, ledger, seed)
     graded = {
         purpose: assembly.graded(purpose, size, written, spec, ledger)

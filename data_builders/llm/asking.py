@@ -7,11 +7,14 @@ may ask several questions, one after another, with `await asker.ask(chat)`.
 import asyncio
 import importlib.util
 from collections import Counter
+from contextlib import AsyncExitStack
+from dataclasses import replace
 
-from data_builders.llm.chat import Answer, Chat, Unusable
+from data_builders.llm.chat import Answer, Chat, Raw, Unusable
 from data_builders.llm.endpoint import Endpoint, Passing, Rejected
 from data_builders.llm.pace import Budget, BudgetSpent, Pace, backoff
 from data_builders.llm.store import Store
+from data_builders.llm.watch import Watch
 from recipes.base.errors import RecipeError
 
 MENDS = 2  # times that an unusable reply is asked for again
@@ -20,6 +23,7 @@ LONGEST_WAIT = 600.0  # seconds beyond the patience that a server may ask for
 REJECTED = 5  # first questions that may be rejected before one is answered
 FIRST_PATIENCE = 10.0  # seconds, before the endpoint has answered for the first time
 LOOK = 0.1  # seconds between looks at a question that another process is asking
+CUT = 0.9  # share of its limit from which on a cut reply counts as cut there, and not at a lower one
 BEAT = 2.0  # seconds between signs of life in the store
 
 
@@ -55,14 +59,15 @@ class Asker:
         self.make, self.store, self.table, self.say, self.model = source, store, table, say, model
         self.source, self.counts, self.ended, self.scanning = None, Counter(), None, False
         self.used, self.unusable = set(), {}
+        self.watch, self.watched = Watch(table), set()
         self.budget = Budget(table)
         self.pace, self.first, self.reached = None, None, False
 
     def each(self, items, work, arrived=lambda result: None):
         """[result of `await work(item)`] in the order of the items; `arrived(result)` as each one is there.
 
-        Raises RecipeError where the run has to end early: budget, endpoint down, key refused. Replies that are on their
-        way are waited for and kept.
+        Raises RecipeError where the run has to end early: budget, endpoint down, key refused, replies that all fail in
+        one way (see `Teacher.stop_after`). Replies that are on their way are waited for and kept.
         """
         return asyncio.run(self._each(list(items), work, arrived))
 
@@ -148,21 +153,61 @@ class Asker:
             await asyncio.wait(pending, timeout=self.table.timeout)
         raise self.ended
 
-    async def ask(self, chat):
+    async def ask(self, chat: Chat) -> Answer:
         """The `Answer` to a question, from the store where it is there. Raises RecipeError where the run must end."""
-        root, problem = chat.key, None
-        for _ in range(1 + MENDS):
-            try:
-                raw = await self._reply(chat, root)
-                return Answer(root, chat.value(raw))
-            except Unusable as error:
-                problem = error
-                self.unusable[chat.key] = error.kind
-                chat = chat.mend(raw, error)
-            except Rejected as error:
-                self._rejected(error)
-                return Answer(root, None, f"{chat.agent}: {str(error).splitlines()[0][:80]}")
-        return Answer(root, None, f"{chat.agent}: {problem.kind}, asked {1 + MENDS} times")
+        chat = self._widened(chat)
+        root, agent, model = chat.key, chat.agent, chat.model
+        kind = raw = dropped = None
+        async with AsyncExitStack() as places:
+            if not (self.table.batch or self.scanning):
+                await places.enter_async_context(self.watch.place(agent))
+            for attempt in range(1 + MENDS):
+                if attempt == 1 and self.table.batch and not self.scanning:  # a batch costs what is in it
+                    await places.enter_async_context(self.watch.place(agent))
+                try:
+                    raw = await self._reply(chat, root)
+                    value = chat.value(raw)
+                except Unusable as error:
+                    self.unusable[chat.key] = kind = error.kind
+                    chat = self._widened(chat.mend(raw, error))
+                    dropped = f"{agent}: {kind}, asked {1 + MENDS} times"
+                except Rejected as error:
+                    self._rejected(error)
+                    kind, raw, dropped = "rejected", Raw(str(error)), f"{agent}: {str(error).splitlines()[0][:80]}"
+                    break
+                else:
+                    self._watch(root, agent)
+                    return Answer(root, value)
+        self._watch(root, agent, kind, raw.content or raw.thinking or raw.body, model)
+        return Answer(root, None, dropped)
+
+    def _widened(self, chat: Chat) -> Chat:
+        """The question with the table's tokens for reasoning; where its reply was cut at a lower limit, another one."""
+        if not self.table.reasoning_tokens:
+            return chat
+        chat = replace(chat, reasoning_tokens=self.table.reasoning_tokens)
+        stored = self.store.get(chat.key)
+        if stored is not None and stored.finish == "length" and stored.tokens_out < CUT * chat.limit:
+            return replace(chat, max_tokens=chat.limit, reasoning_tokens=0)
+        return chat
+
+    def check_record(self, key: str, fault: str | None, reply: str) -> None:
+        """Tell what came of a record whose last reply, with that key, was of the right form: its fault, or None.
+
+        Records that all have the same fault end the run as unusable replies do. Raises RecipeError.
+        """
+        self._watch(f"record {key}", "record", fault, reply, self.model)
+
+    def _watch(self, root: str, agent: str, kind: str | None = None, reply: str = "", model: str = "") -> None:
+        """Count what came of a question, once. Raises RecipeError where the agent fails too often."""
+        if root in self.watched:
+            return
+        self.watched.add(root)
+        if kind is None:
+            self.watch.succeed(agent)
+        elif error := self.watch.fail(agent, kind, reply, model, self.spent()):
+            self.ended = self.ended or error
+            raise self.ended
 
     def _rejected(self, error):
         """Raises RecipeError where the endpoint has rejected the first questions and answered none."""

@@ -7,7 +7,6 @@ token). Every result goes into the store of replies as it is read, whether or no
 """
 
 import asyncio
-import contextlib
 import json
 import re
 import time
@@ -40,13 +39,12 @@ class Sent:
     agent: str
     model: str
     prompt_version: str
-    free: bool
     sent: int
 
 
 def noted(chat):
     root = replace(chat, mended=()).key
-    return Sent(chat.key, root, chat.agent, chat.model, chat.prompt_version, chat.schema is None, chat.size)
+    return Sent(chat.key, root, chat.agent, chat.model, chat.prompt_version, chat.size)
 
 
 class Batches(Endpoint):
@@ -55,6 +53,7 @@ class Batches(Endpoint):
     def __init__(self, table, store, say):
         super().__init__(table, store)
         self.say, self.waiting, self.left_out, self.times = say, {}, {}, Counter()
+        self.taken, self.faults = set(), {}  # keys of the batch that is read: with a reply or a refusal; with an error
         self.working, self.added, self.open = None, 0.0, {}  # open: token -> keys of the batches that are out
 
     async def complete(self, chat):
@@ -175,6 +174,7 @@ class Batches(Endpoint):
         if batch.status not in OVER:
             return False
         items = {row[0]: Sent(*row) for row in self.store.batched(token)}
+        self.taken, self.faults = set(), {}
         for file in (batch.output_file_id, batch.error_file_id):
             if file:
                 await self.patiently(lambda file=file: self._collect(file, items))
@@ -189,6 +189,14 @@ class Batches(Endpoint):
                 got=self.clean(told) or "no error told",
                 allowed="a batch that is completed",
                 fix="correct data.teacher by what it says; every reply so far is kept",
+            )
+        if self.table.stop_after and len(self.faults) >= self.table.stop_after and not self.taken:
+            raise RecipeError(
+                "Every line of the provider's batch is an error.",
+                where=f"data.teacher.batch, {id}",
+                got=f"{len(self.faults):,} errors and no reply; the first: {next(iter(self.faults.values()))}",
+                allowed=f"a reply among {self.table.stop_after} lines (stop_after; 0: send them again)",
+                fix="correct data.teacher by what it says, or leave out data.teacher.batch",
             )
         return True
 
@@ -215,12 +223,18 @@ class Batches(Endpoint):
             item = items[named[1].decode()]
             self._keep(item, Raw("", "too large", item.sent, guess(most)))
         elif item and status == 200:
-            with contextlib.suppress(Passing):  # no completion: what it was about is asked again
-                self._keep(item, self.read(encode_json(body), 0.0, item.free, item.sent))
+            try:
+                self._keep(item, self.read(encode_json(body), 0.0, item.sent))
+            except Passing as failure:  # no completion: what it was about is asked again
+                self.faults[item.key] = self.clean(str(failure))
         elif item and status in (400, 422):
+            self.taken.add(item.key)
             self._refusal(item, body.get("error") if isinstance(body.get("error"), dict) else {}, status)
+        elif item and b"batch_expired" not in line:
+            self.faults[item.key] = self.clean(line.decode(errors="replace"))[:300]
 
     def _keep(self, item, raw):
+        self.taken.add(item.key)
         self.store.put(item, item.root, raw)
         chat, place = self.waiting.get(item.key, (None, None))
         if place and not place.done():

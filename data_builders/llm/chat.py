@@ -5,15 +5,17 @@ a model is reached is no part of it, so a reply that was paid for once serves ev
 """
 
 import hashlib
+import html
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from data_builders.llm.replies import INVISIBLE, NO_CHOICES, TOOL_CALL, Reply, split_reply
 from recipes.base.jsonl import encode_json
 
 CHARACTERS = 4.2  # per token of English prose, where nobody counts
@@ -41,8 +43,10 @@ STRING_OR_BRACE = re.compile(r'"(?:\\.|[^"\\])*"|[{}]', re.S)
 
 @dataclass(frozen=True)
 class Raw:
-    """A reply as it came. `finish` is the server's word (stop, length, content_filter, …), or "too large" where it was
-    cut at the limit of bytes; `tokens_in` and `tokens_out` are the server's count, else a guess from the characters.
+    """A reply as it came. `finish` is the server's word (stop, length, content_filter, …; see `replies.Message`), or
+    "too large" where it was cut at the limit of bytes; `tokens_in` and `tokens_out` are the server's count, else a
+    guess from the characters. `thinking` is reasoning that the server gave apart, and `body` the JSON that both were
+    read from, where that holds more than the content.
     """
 
     content: str
@@ -50,12 +54,14 @@ class Raw:
     tokens_in: int = 0
     tokens_out: int = 0
     seconds: float = 0.0
+    thinking: str = ""
+    body: str = ""
 
 
 class Unusable(ValueError):
     """Why a reply cannot be used: `kind` is counted, the text is what the model is told."""
 
-    def __init__(self, kind, text):
+    def __init__(self, kind: str, text: str):
         super().__init__(text)
         self.kind = kind
 
@@ -66,8 +72,10 @@ class Chat:
 
     `earlier` holds (user turn, reply) pairs that come before it, for a question that goes on from a reply; with an
     empty `system` there is no system turn. The reply is a JSON object that fits `schema`, or with no schema what `read`
-    makes of the `whole` text (`read` raises Unusable). `mended` holds the unusable replies of this question so far,
-    each with what was wrong.
+    makes of the text behind the model's reasoning (`read` raises Unusable); with `thinks` it reads the reasoning too,
+    as one think block in front. `formed`: `read` asks for a form in tags or lines, which is also looked for where a
+    server took the whole reply for reasoning. `mended` holds the unusable replies of this question so far, each with
+    what was wrong. `reasoning_tokens` are granted beyond `max_tokens`; they make no other question.
     """
 
     agent: str
@@ -83,6 +91,14 @@ class Chat:
     mended: tuple[tuple[str, str], ...] = ()
     top_p: float = 1.0
     earlier: tuple[tuple[str, str], ...] = ()
+    thinks: bool = False
+    formed: bool = False
+    reasoning_tokens: int = 0
+
+    @property
+    def limit(self) -> int:
+        """Tokens that a reply may have, reasoning included."""
+        return self.max_tokens + self.reasoning_tokens
 
     @cached_property
     def messages(self):
@@ -118,42 +134,59 @@ class Chat:
         """The same question asked again, with what was wrong about the reply."""
         return replace(self, mended=(*self.mended, (raw.content[:SHOWN], str(problem))))
 
-    def value(self, raw):
+    def value(self, raw: Raw) -> Any:
         """What the reply says. Raises Unusable."""
-        text = raw.content.strip()
         if raw.finish == "too large":
             raise Unusable("too large", "it was far too long.")
         if raw.finish == "length":
-            raise Unusable("truncated", f"it was cut off at {self.max_tokens} tokens; be shorter.")
+            raise Unusable("truncated", f"it was cut off at {self.limit} tokens; be shorter.")
         if raw.finish in ("content_filter", "refusal"):
             raise Unusable("refused", "it was a refusal.")
-        if not text:
+        if raw.finish == NO_CHOICES:
+            raise Unusable(NO_CHOICES, "it was empty.")
+        if raw.finish == TOOL_CALL and self.schema is None:
+            raise Unusable(TOOL_CALL, "it called a tool; there are none.")
+        reply = split_reply(raw.content, raw.thinking)
+        if not reply.text and not reply.thinking:
             raise Unusable("empty", "it was empty.")
-        if self.schema is None:
-            return self.read(whole(text))
+        if reply.text:
+            return self._fitting(raw.content) if self.schema else self.read(self._shown(reply, raw.content))
         try:
-            return self.schema.model_validate(json_object(text))
-        except ValidationError as error:
-            found = [".".join(map(str, item["loc"])) + ": " + item["msg"] for item in error.errors()[:4]]
-            raise Unusable("wrong schema", "it breaks the schema: " + "; ".join(found) + ".") from None
+            if self.schema:
+                return self._fitting(reply.thinking, last=True)
+            if self.formed:
+                return self.read(self._shown(split_reply(reply.thinking), reply.thinking))
+        except Unusable:
+            pass
+        raise Unusable("reasoning only", "nothing follows the reasoning.")
+
+    def _shown(self, reply: Reply, text: str) -> str:
+        """The text that `read` is given. One in the form that was asked for stays as it came, apart from a tag that the
+        model's chat template holds: later questions quote it, and those are known by every letter.
+        """
+        if not self.thinks or not reply.thinking:
+            return reply.text
+        asked, text = f"<think>{reply.thinking}</think>\n{reply.text}", text.strip()
+        same = (whole for whole in (text, f"<think>{text}") if "".join(whole.split()) == "".join(asked.split()))
+        return next(same, asked)
+
+    def _fitting(self, text: str, last: bool = False) -> BaseModel:
+        """The first JSON object of the text that fits the schema, or the `last` one. Raises Unusable."""
+        problem = None
+        for one in reversed(list(json_objects(text))) if last else json_objects(text):
+            try:
+                return self.schema.model_validate(one)
+            except ValidationError as error:
+                problem = problem or error
+        if problem is None:
+            raise Unusable("invalid JSON", "it is not one JSON object.")
+        faults = [".".join(map(str, item["loc"])) + ": " + item["msg"] for item in problem.errors()[:4]]
+        raise Unusable("wrong schema", "it breaks the schema: " + "; ".join(faults) + ".") from None
 
 
 def guess(characters):
     """Tokens of so many characters."""
     return round(characters / CHARACTERS)
-
-
-def whole(text):
-    """The reply with its `<think>`, which is missing where the model's chat template opens the think block itself."""
-    return f"<think>{text}" if text.count("</think>") == 1 and "<think>" not in text else text
-
-
-def said(text):
-    """What a reply says behind its thinking. Raises Unusable where that is nothing."""
-    behind = text.rpartition("</think>")[2].strip()
-    if not behind:
-        raise Unusable("empty", "nothing follows the reasoning.")
-    return behind
 
 
 @cache
@@ -162,25 +195,45 @@ def schema_of(model):
     return model.model_json_schema()
 
 
-def json_object(text):
-    """The JSON object of a reply: the whole text, in a code fence, or the first one within prose.
+def json_object(text: str) -> dict[str, Any]:
+    """The first JSON object of a reply, see `json_objects`. Raises Unusable where there is none."""
+    for found in json_objects(text):
+        return found
+    raise Unusable("invalid JSON", "it is not one JSON object.")
+
+
+def json_objects(text: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a reply: the whole text, in a code fence, or within prose.
 
     Forgiven are text before and after, trailing commas, raw line breaks in strings and the single backslashes of LaTeX:
     those that escape nothing, and in a reply that doubles none those before a whole name of NAMES. So a line that
-    begins with the lone letter u is read as \\nu there. What stands before `</think>` is not searched. Raises Unusable.
+    begins with the lone letter u is read as \\nu there. Reasoning before the answer is not searched; escapes of HTML
+    are undone last. Raises Unusable for an object with broken escapes.
     """
-    text = text.rpartition("</think>")[2]
-    parts = [text, *FENCE.findall(text), *_objects(text)]
-    for part in parts:
+    whole = INVISIBLE.sub("", text).strip()
+    said = split_reply(text).text
+    unescaped = html.unescape(said) if "&quot;" in said or "&#34;" in said else ""
+    seen: list[dict[str, Any]] = []
+    for part in (
+        whole,
+        *([said] if said != whole else []),
+        *FENCE.findall(said),
+        *_objects(said),
+        unescaped,
+        *_objects(unescaped),
+    ):
         try:
             found = json.loads(_without_slips(part), strict=False)
         except (ValueError, RecursionError):
             continue
-        if isinstance(found, dict):
-            if any(BROKEN.search(string) for string in _strings(found)):
-                raise Unusable("broken escapes", "a backslash in it is single; JSON has to double that of \\\\tau.")
-            return found
-    raise Unusable("invalid JSON", "it is not one JSON object.")
+        if isinstance(found, list) and len(found) == 1:
+            found = found[0]
+        if not isinstance(found, dict) or found in seen:
+            continue
+        if any(BROKEN.search(string) for string in _strings(found)):
+            raise Unusable("broken escapes", "a backslash in it is single; JSON has to double that of \\\\tau.")
+        seen.append(found)
+        yield found
 
 
 def _without_slips(text):

@@ -11,6 +11,7 @@ import time
 
 from data_builders.llm.chat import Raw, Unusable, guess
 from data_builders.llm.pace import backoff
+from data_builders.llm.replies import keep_body, read_message
 from data_builders.llm.wire import bounded, caused_by, count, retry_after, wire_schema
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import encode_json
@@ -142,7 +143,7 @@ class Endpoint:
                     return self._cut_off(chat, cause)
             raise self.failure(error, started) from None
         seconds = time.monotonic() - started
-        return self.read(response.text, seconds, chat.schema is None, chat.size)
+        return self.read(response.text, seconds, chat.size)
 
     async def patiently(self, make):
         """The result of `await make()`, repeated while it fails in passing, for as long as the patience lasts."""
@@ -195,17 +196,17 @@ class Endpoint:
     def _cut_off(self, chat, cause):
         if isinstance(cause, Passing):
             raise cause
-        return Raw("", "too large", chat.size, chat.max_tokens)
+        return Raw("", "too large", chat.size, chat.limit)
 
     def payload(self, chat, traits):
         messages = chat.messages
         payload = {"model": chat.model, "messages": messages}
-        values = {"seed": chat.draw, "temperature": chat.temperature, "max_tokens": chat.max_tokens}
+        values = {"seed": chat.draw, "temperature": chat.temperature, "max_tokens": chat.limit}
         payload |= {name: value for name, value in values.items() if name not in traits}
         if chat.top_p != 1.0 and "temperature" not in traits:  # a server that takes no temperature takes no top_p
             payload["top_p"] = chat.top_p
         if "max_tokens" in traits:
-            payload["max_completion_tokens"] = chat.max_tokens  # its name at servers that refuse the older one
+            payload["max_completion_tokens"] = chat.limit  # its name at servers that refuse the older one
         if chat.schema and "schema" not in traits:
             named = {"name": chat.agent, "strict": True, "schema": wire_schema(chat.json_schema)}
             payload["response_format"] = {"type": "json_schema", "json_schema": named}
@@ -215,31 +216,32 @@ class Endpoint:
             payload["messages"] = [{"role": "system", "content": asked}, *turns]
         return payload
 
-    def read(self, text, seconds, free, sent):
-        """The `Raw` reply of a body, a chat completion; `free` of one without schema, `sent` tokens if it counts none.
+    def read(self, text: str, seconds: float, sent: int) -> Raw:
+        """The `Raw` reply of a body, a chat completion in any form; `sent` tokens if it counts none.
 
-        Raises Passing for anything else.
+        Raises Passing for anything else, and for a failure of the model behind the server that is told in a body.
         """
         try:
             body = json.loads(self.clean(text))
-            choice = body["choices"][0]
-            message = choice["message"]
-            content = message.get("content") or ""
-            thought = message.get("reasoning_content") or message.get("reasoning") or ""
-            if not isinstance(content, str) or not isinstance(thought, str):
-                raise TypeError("content is not text")
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+            choices, failed = body.get("choices"), body.get("error")
+            if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+                failed = failed or choices[0].get("error")
+            if failed:
+                raise Passing("error in the body", encode_json(failed)[:200])
+            if not isinstance(choices, list):
+                raise TypeError("no choices")
+            message = read_message(body)
+        except (ValueError, TypeError, AttributeError, RecursionError):
             raise Passing("unreadable body", "HTTP 200 without a chat completion") from None
-        if thought and "<think>" not in content and free:
-            content = f"<think>{thought}</think>\n{content}"
-        finish = "refusal" if message.get("refusal") else str(choice.get("finish_reason") or "stop")
         usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
         return Raw(
-            content,
-            finish,
+            message.content,
+            message.finish,
             count(usage.get("prompt_tokens"), sent),
-            count(usage.get("completion_tokens"), guess(len(content))),
+            count(usage.get("completion_tokens"), guess(len(message.content) + len(message.thinking))),
             round(seconds, 3),
+            message.thinking,
+            "" if message.plain else keep_body(body),
         )
 
     async def _bound(self, response):

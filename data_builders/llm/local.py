@@ -125,7 +125,7 @@ class Local(Gathering):
         written = self.model.generate(
             **inputs,
             **sampled,
-            max_new_tokens=min(first.max_tokens, window - start),
+            max_new_tokens=min(first.limit, window - start),
             pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id,
             logits_processor=self.transformers.LogitsProcessorList([held]),
         )
@@ -176,7 +176,7 @@ class Held:
 
 
 def _sampling(chat):
-    return chat.temperature, chat.top_p, chat.max_tokens
+    return chat.temperature, chat.top_p, chat.limit
 
 
 def identity(name):

@@ -58,7 +58,7 @@ class Offline(Gathering):
         return self.sampling(
             temperature=chat.temperature,
             top_p=chat.top_p,
-            max_tokens=min(chat.max_tokens, room),
+            max_tokens=min(chat.limit, room),
             seed=int(hashlib.sha256(chat.key.encode()).hexdigest()[:8], 16),
             structured_outputs=held,
         )

@@ -186,7 +186,7 @@ class Budget:
     def _need(self, chat):
         """{limit: what the question may come to}."""
         replies, written = self.lengths.get((chat.agent, chat.model), (0, 0))
-        reply = written / replies if replies else chat.max_tokens
+        reply = written / replies if replies else chat.limit
         cost = self._dollars(chat, chat.size, reply)
         return {"max_requests": 1, "max_tokens": chat.size + reply, "max_cost": cost}
 

@@ -3,9 +3,13 @@
 A reply lies under the digest of its question. Before a question is sent its key is claimed, so that two processes never
 ask the same thing at once; the claims of a process that died are void. The file is in WAL mode: what is written
 survives `kill -9`; a power cut may take the last replies of a second or so. It needs a local disk.
+
+Of a reply that is more than its text the JSON is kept beside it, and is read anew each time: what a later version of
+`replies` understands better needs no second question.
 """
 
 import errno
+import json
 import os
 import socket
 import sqlite3
@@ -14,6 +18,7 @@ import uuid
 from contextlib import contextmanager
 
 from data_builders.llm.chat import Raw
+from data_builders.llm.replies import read_message
 from recipes.base.errors import RecipeError
 
 FILE = ".replies.sqlite"
@@ -24,11 +29,12 @@ CREATE TABLE IF NOT EXISTS replies (
   key TEXT PRIMARY KEY, root TEXT, agent TEXT, model TEXT, prompt_version TEXT, content TEXT, finish TEXT,
   tokens_in INTEGER, tokens_out INTEGER, seconds REAL, arrived TEXT DEFAULT CURRENT_TIMESTAMP);
 CREATE INDEX IF NOT EXISTS by_root ON replies (root);
+CREATE TABLE IF NOT EXISTS bodies (key TEXT PRIMARY KEY, body TEXT);
 CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, owner TEXT);
 CREATE TABLE IF NOT EXISTS owners (owner TEXT PRIMARY KEY, seen REAL);
 CREATE TABLE IF NOT EXISTS batches (token TEXT PRIMARY KEY, endpoint TEXT, owner TEXT, id TEXT);
 CREATE TABLE IF NOT EXISTS batched (
-  token TEXT, key TEXT, root TEXT, agent TEXT, model TEXT, prompt_version TEXT, free INTEGER, sent INTEGER,
+  token TEXT, key TEXT, root TEXT, agent TEXT, model TEXT, prompt_version TEXT, sent INTEGER,
   PRIMARY KEY (token, key));
 CREATE TABLE IF NOT EXISTS traits (endpoint TEXT, trait TEXT, PRIMARY KEY (endpoint, trait));
 """
@@ -108,9 +114,14 @@ class Store:
     def get(self, key):
         """The `Raw` reply under a key, or None."""
         row = self.db.execute(
-            "SELECT content, finish, tokens_in, tokens_out, seconds FROM replies WHERE key = ?", (key,)
+            "SELECT content, finish, tokens_in, tokens_out, seconds, body FROM replies LEFT JOIN bodies USING (key) "
+            "WHERE key = ?",
+            (key,),
         ).fetchone()
-        return Raw(*row) if row else None
+        if row is None or row[-1] is None:
+            return Raw(*row[:-1]) if row else None
+        message = read_message(json.loads(row[-1]))
+        return Raw(message.content, message.finish, *row[2:-1], message.thinking, row[-1])
 
     def claim(self, key):
         """Whether the caller may ask this question now: nobody else is asking it, and it has no reply yet."""
@@ -137,14 +148,17 @@ class Store:
                 "tokens_out, seconds) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 row,
             )
+            if raw.body:
+                self.db.execute("INSERT OR IGNORE INTO bodies VALUES (?, ?)", (chat.key, raw.body))
             self.db.execute("DELETE FROM claims WHERE key = ?", (chat.key,))
 
     def plan_batch(self, token, endpoint, items):
         """Remember, before anything is sent, which questions a batch will hold. `items` are `batch.Sent`."""
         with self._transaction():
             self.db.execute("INSERT INTO batches VALUES (?, ?, ?, NULL)", (token, endpoint, self.owner))
-            rows = [(token, i.key, i.root, i.agent, i.model, i.prompt_version, i.free, i.sent) for i in items]
-            self.db.executemany("INSERT INTO batched VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            rows = [(token, i.key, i.root, i.agent, i.model, i.prompt_version, i.sent) for i in items]
+            columns = "token, key, root, agent, model, prompt_version, sent"
+            self.db.executemany(f"INSERT INTO batched ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def name_batch(self, token, id):
         """The provider has taken the batch and calls it `id`."""
@@ -162,8 +176,8 @@ class Store:
         ).fetchall()
 
     def batched(self, token):
-        """The rows (key, root, agent, model, prompt_version, free, sent) of a batch."""
-        columns = "key, root, agent, model, prompt_version, free, sent"
+        """The rows (key, root, agent, model, prompt_version, sent) of a batch."""
+        columns = "key, root, agent, model, prompt_version, sent"
         return self.db.execute(f"SELECT {columns} FROM batched WHERE token = ?", (token,)).fetchall()
 
     def end_batch(self, token):

@@ -25,6 +25,11 @@ class Teacher(DataTable):
     )
     model: str = Field("", description="the endpoint's name of the model, or for transformers a folder or hub id")
     reasoner: str = Field("", description="model of the answer agent, a reasoning model; empty: the same model")
+    reasoning_tokens: int = Field(
+        0,
+        ge=0,
+        description="tokens that a reasoning model may write beside each answer; what was cut is then asked for again",
+    )
     base_url: str = runtime_field("", "of the endpoint, as in http://localhost:8000/v1; without key or password")
     api_key_env: str = runtime_field(
         "", "NAME of the environment variable that holds the key; empty: the endpoint needs none"
@@ -40,6 +45,9 @@ class Teacher(DataTable):
     timeout: float = runtime_field(600.0, "seconds for one request in all", gt=0)
     patience: float = runtime_field(120.0, "seconds with nothing but failures until the endpoint counts as down", gt=0)
     max_reply_bytes: int = runtime_field(4 * 2**20, "a longer reply is cut off and not used", ge=1024)
+    stop_after: Count = runtime_field(
+        20, "questions of one agent that fail in one way, one after another, until the run stops; 0: never"
+    )
     max_requests: Count = runtime_field(0, f"replies, {BUDGET}")
     max_tokens: Count = runtime_field(0, f"tokens in and out together, {BUDGET}")
     max_cost: Price = runtime_field(0.0, f"dollars, {BUDGET}")

@@ -83,6 +83,12 @@ def _synthesises(spec):
     return spec.source == "generated" or spec.teacher.kind != "expert"
 
 
+def _teaches(spec, learnt, examples):
+    """Whether the spec asks for training rows; a folder of documents alone may be read in pre-training only."""
+    published_rows = spec.published_rows and any(example.split == "train" for example in examples)
+    return bool(learnt or published_rows or (_synthesises(spec) and spec.teacher.rows))
+
+
 def forecast(spec, corpus_dir, replies=None):
     """What a build will come to, without asking anyone: nodes, requests, rows by file, tokens; a model's `bill`."""
     known, examples, nodes = texts.read(spec, corpus_dir, 0, Ledger())
@@ -145,7 +151,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     `bar(title, total, unit)` is a context manager whose `.advance(n, note)` counts; `say(text)` tells a person one
     line. `replies` is the file of a model's stored replies (default: in `out`), from which an interrupted build goes
     on. Raises RecipeError for a source that cannot be used, for test sizes that cannot be reached, for leaks above the
-    threshold, and where a model's endpoint or budget ends the run.
+    threshold, where a model's endpoint, budget or replies end the run, and where no training row is left.
     """
     path, ledger, general = replies or out / FILE, Ledger(), _general(spec)
     tests_outside = outside(spec.benchmarks)
@@ -172,7 +178,14 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         "scilitllm",
         VERSION,
         __doc__,
-        Made(nodes, sft, [], [*asked, *tests, *examined], {"cpt": cpt, "sft_general": general}),
+        Made(
+            nodes,
+            sft,
+            [],
+            [*asked, *tests, *examined],
+            {"cpt": cpt, "sft_general": general},
+            teaches=_teaches(spec, learnt, examples),
+        ),
         ledger,
         Leaks(spec.leak_threshold, (), tests_outside, KINDS),
         say,

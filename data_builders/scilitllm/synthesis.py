@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from data_builders.core.judge import Item, judged, read_rubric
+from data_builders.core.ledger import require_rows
 from data_builders.core.schema import stable_id
 from data_builders.core.similar import near_duplicates
 from data_builders.llm.chat import Chat
@@ -54,7 +55,7 @@ def jobs(tables, wanted, settings, seed):
 def records(spec, jobs, expert, path, ledger, bar, say):
     """([Record] that passed everything, {"similarity", "judge", "teacher"} for the card).
 
-    Raises RecipeError where a model's endpoint or budget ends the run.
+    Raises RecipeError where a model's endpoint, budget or replies end the run, or all that it wrote is dropped.
     """
     replies, spent = _replies(spec.teacher, jobs, expert, path, bar, say)
     made = []
@@ -66,8 +67,12 @@ def records(spec, jobs, expert, path, ledger, bar, say):
             ledger.keep("synthesis")
             name = expert.name if spec.teacher.kind == "expert" else f"{spec.teacher.kind}:{spec.teacher.model}"
             made.append(record(job, value, name, asked))
+    if jobs:
+        require_rows(made, ledger, "the synthetic rows")
     made, similarity = _without_duplicates(made, spec.similar, ledger)
     made, judge = _judged(spec.judge, made, path, ledger, bar, say)
+    if jobs:
+        require_rows(made, ledger, "the synthetic rows that the judge lets pass")
     return made, {"similarity": similarity, "judge": judge, **({"teacher": spent} if spent else {})}
 
 
@@ -81,6 +86,8 @@ def _replies(table, jobs, expert, path, bar, say):
 
     async def work(asker, job):
         answer = await asker.ask(chat(job, asker.model))
+        if not answer.dropped:
+            asker.check_record(answer.key, answer.value.fault(), answer.value.model_dump_json())
         return answer.value, answer.dropped, answer.key
 
     return survey(table, path, jobs, work, bar, say, "teacher", "rows")

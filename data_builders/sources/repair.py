@@ -20,7 +20,7 @@ from pydantic import Field
 
 from data_builders.core.leaks import squeezed
 from data_builders.llm.bill import bill
-from data_builders.llm.chat import Chat, Unusable, said
+from data_builders.llm.chat import Chat, Unusable
 from data_builders.llm.prompts import prompt, quoted
 from data_builders.llm.survey import survey
 from data_builders.llm.table import Teacher
@@ -174,6 +174,7 @@ def repair_chat(chunk, model):
         max_tokens=most,
         prompt_version=source.id,
         read=partial(_read, chunk.raw),
+        formed=True,
     )
 
 
@@ -188,7 +189,6 @@ async def _repair(asker, chunk):
 
 def _read(raw, reply):
     """The text between the tags of a reply. Raises Unusable where it is not the whole of `raw`, restored."""
-    reply = said(reply)
     found = CLEAN.fullmatch(reply)
     if found is None and "<clean>" in reply and "</clean>" not in reply:
         raise Unusable("truncated", "it stops before </clean>; copy the passage to its end.")

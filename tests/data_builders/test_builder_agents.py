@@ -39,6 +39,9 @@ class Scripted:
         except Unusable as error:
             return Answer(chat.key, None, f"{chat.agent}: {error.kind}, asked 3 times")
 
+    def check_record(self, key, fault, reply):
+        pass
+
     def each(self, items, work, arrived):
         async def everything():
             return [await work(item) for item in items]

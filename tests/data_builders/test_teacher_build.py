@@ -127,7 +127,7 @@ build(spec(sys.argv[1], concurrency=4), Path({str(tmp_path / "out")!r}))
 
 def test_the_data_stage_shares_replies_between_recipes_and_plan_shows_the_bill(tmp_path):
     def stage(seed, url, **teacher):
-        return DataSpec(builder="analogseeker", data=spec(url, **teacher), mix=None, seed=seed)
+        return DataSpec(builder="analogseeker", data=spec(url, **teacher), seed=seed)
 
     server, runtime = Server(), Runtime(io.StringIO())
     runtime.runs = tmp_path
@@ -158,4 +158,4 @@ def test_another_seed_asks_few_new_questions(clean):
 def test_only_what_decides_the_records_is_part_of_their_identity():
     fields = Spec.model_fields["teacher"].annotation.model_fields
     counted = {name for name, field in fields.items() if (field.json_schema_extra or {}).get("identity") is not False}
-    assert counted == {"kind", "model", "reasoner", "draws"}
+    assert counted == {"kind", "model", "reasoner", "reasoning_tokens", "draws"}

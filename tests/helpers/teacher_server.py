@@ -14,9 +14,14 @@ import hashlib
 import json
 import random
 import re
+import sys
 import time
+from pathlib import Path
 
 from aiohttp import web
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.helpers.reply_forms import FORMS
 
 STUBBORN = 2  # failures of one question in passing; unusable replies are at most as many
 PASSING = ("408", "409", "425", "429", "429 date", "500", "503", "hung", "cut", "garbage body")
@@ -86,7 +91,8 @@ def answer(payload, words=120):
 class Server:
     """`faults` is the share of requests that fail in passing, and of the others the share with an unusable reply, of
     the kinds in `only`; `room` the requests it takes at once (0: any number), each of which lasts `latency`
-    seconds; `schema` says whether it takes a JSON schema; `words` is the length of a worked answer.
+    seconds; `schema` says whether it takes a JSON schema; `words` is the length of a worked answer. Each question is
+    answered in one of `forms` (names of `reply_forms.FORMS`), drawn by seed; `says` is what the model says.
     """
 
     def __init__(
@@ -100,8 +106,11 @@ class Server:
         words=120,
         hang=30.0,
         only=PASSING + UNUSABLE,
+        forms=(),
+        says=None,
     ):
-        self.only = only
+        self.only, self.forms = only, forms
+        self.says = says or (lambda payload: answer(payload, self.words))
         self.faults, self.seed, self.latency, self.room, self.schema = faults, seed, latency, room, schema
         self.words, self.hang, self.log = words, hang, log
         self.seen, self.busy, self.done, self.lines = {}, 0, 0, []
@@ -190,8 +199,15 @@ class Server:
                 return response
         return response
 
+    def form(self, payload):
+        """The name of the form in which a question is answered, or None; the same for all its attempts."""
+        question = digest([payload["messages"][:2], payload.get("seed")])
+        return dice(self.seed, "form", question).choice(self.forms) if self.forms else None
+
     def completion(self, payload, fault):
-        content, finish, refusal = answer(payload, self.words), "stop", None
+        if fault is None and (form := self.form(payload)):
+            return FORMS[form](self.says(payload)) | {"id": "chatcmpl-1", "object": "chat.completion", "created": 0}
+        content, finish, refusal = self.says(payload), "stop", None
         json_wanted = content.startswith("{")
         if fault == "invalid JSON":
             content = content[: len(content) // 2] if json_wanted else re.sub("(answer|clean)>", "tag>", content)
@@ -232,6 +248,7 @@ def main(kind=Server):
     options.add_argument("--words", type=int, default=120)
     options.add_argument("--hang", type=float, default=30.0)
     options.add_argument("--log")
+    options.add_argument("--forms", nargs="*", choices=FORMS, default=())
     options.add_argument(
         "--no-hang",
         dest="only",
