@@ -1,11 +1,26 @@
-"""Values and tables as TOML text (the standard library only reads TOML)."""
+"""TOML files read, and values and tables written as TOML text (the standard library only reads TOML)."""
 
 import json
 import re
+import tomllib
+from pathlib import Path
+from typing import Any
 
 from recipes.base.errors import RecipeError
 
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """The tables of a TOML file; a byte order mark, which some editors write, does not count.
+
+    Raises:
+        OSError: the file cannot be read.
+        UnicodeDecodeError: it is not UTF-8.
+        tomllib.TOMLDecodeError: it is not valid TOML.
+    """
+    text = file.read_text(encoding="utf-8-sig")
+    return tomllib.loads(text + "\n")  # so that an error on the last line has a number
 
 
 def toml_value(value):
