@@ -7,7 +7,7 @@ from recipes.base.units import unit_pattern
 
 VALUE = re.compile(
     rf"(?<![\w.=^*/,-])(?P<number>[-−]?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?)(?P<joint>\s?)(?P<unit>{unit_pattern()})"
-    r"(?![\w/^*²³])"
+    r"(?![\w/^*²³]|-[A-Z])"  # "5T-OTA" is a name
 )
 SCALES = (2, 0.5, 10, 0.1, 5)
 SPARE_SCALES = (0.75, 1.5, 0.25, 4, 0.2, 3)

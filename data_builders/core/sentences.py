@@ -81,7 +81,11 @@ def examine(node):
         for start, end in split(paragraph[skip:]):
             raw = paragraph[skip:][start:end]
             text = _plain(raw)
-            found.append((Sentence(text or raw.strip(), place + skip + start, place + skip + end), _lack(text)))
+            if skip and text and text[-1] not in ".:?!" and find_quantities(text):
+                text += "."  # items of a list that state something need no full stop
+            found.append(
+                (Sentence(text or raw.strip(), place + skip + start, place + skip + end), _lack(text or raw.strip()))
+            )
         place += len(paragraph) + 1
     return found
 
@@ -97,6 +101,8 @@ def _plain(raw):
 
 def _lack(text):
     """Why a text cannot stand alone, or None. One that states a quantity may be shorter, and needs no known verb."""
+    if re.search(r"[=≈]", text) and not text.endswith("."):
+        return "an equation"
     if not text.endswith(".") or not (text[0].isupper() or text[0].isdigit()):
         return "no whole sentence"
     if text.count("(") != text.count(")") or text.count('"') % 2:
