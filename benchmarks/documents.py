@@ -84,7 +84,9 @@ def make(folder, pages):
         numbers = range(start + 1, min(start + BOOK, pages) + 1)
         for kind in ("md", "pdf"):
             (folder / kind).mkdir(exist_ok=True)
-        (folder / "md" / f"{start:06d}.md").write_text("# Book\n\n" + "".join(markdown_page(rng, n) for n in numbers))
+        (folder / "md" / f"{start:06d}.md").write_text(
+            "# Book\n\n" + "".join(markdown_page(rng, n) for n in numbers), encoding="utf-8"
+        )
         (folder / "pdf" / f"{start:06d}.pdf").write_bytes(pdf([pdf_page(rng, n) for n in numbers]))
 
 

@@ -35,7 +35,9 @@ def main():
     options.add_argument("--seed", type=int, default=0)
     chosen = options.parse_args()
     rng = random.Random(chosen.seed)
-    texts = [squeezed(" ".join(file.read_text().split()[:WORDS])) for file in sorted(CORPUS.glob("*.md"))]
+    texts = [
+        squeezed(" ".join(file.read_text(encoding="utf-8").split()[:WORDS])) for file in sorted(CORPUS.glob("*.md"))
+    ]
     damaged = [damage(text, chosen.damage, rng) for text in texts]
     own = [share for text, clean in zip(damaged, texts) for share in shares(text, clean)]
     other = [share for text, clean in zip(texts[1:], texts) for share in shares(text, clean)]
@@ -44,7 +46,9 @@ def main():
         told = f"{min(found):.2f} to {max(found):.2f}, mean {sum(found) / len(found):.2f}"
         print(f"{name}: {len(found)} passages, {sum(share >= FOUND for share in found)} found, shares {told}")
     for words in (150, WORDS):
-        pieces = [body for file in sorted(CORPUS.glob("*.md")) for body, _ in cut(file.read_text(), words)]
+        pieces = [
+            body for file in sorted(CORPUS.glob("*.md")) for body, _ in cut(file.read_text(encoding="utf-8"), words)
+        ]
         for rate in (0.0, 0.003, 0.01, chosen.damage):
             faults = Counter(difference(damage(piece, rate, rng), piece) or "accepted" for piece in pieces)
             print(f"{len(pieces)} pieces of {words} words, damage {rate:g}: {dict(faults.most_common())}")

@@ -99,7 +99,9 @@ CLIENTS = {"ours": ours, "loop": loop, "loop, 2 retries": lambda *args: loop(*ar
 def distilabel(python, url, chats, most):
     """The same by distilabel; in the setting with faults it does not look into the replies."""
     script = Path(__file__).with_name("teacher_distilabel.py")
-    done = subprocess.run([python, script, url, str(len(chats)), str(most)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [python, script, url, str(len(chats)), str(most)], capture_output=True, text=True, encoding="utf-8", check=True
+    )
     return int(re.search(r"^replies (\d+)$", done.stdout, re.M)[1])
 
 

@@ -46,7 +46,7 @@ spec = Spec.model_validate(json.loads(sys.argv[1]))
 out = Path(sys.argv[2])
 out.mkdir(parents=True, exist_ok=True)
 metrics = builder.build(spec, builder.corpus_dir(spec), out, 42, bar, lambda text: None)
-(out / "metrics").write_text(json.dumps(metrics))
+(out / "metrics").write_text(json.dumps(metrics), encoding="utf-8")
 """
 
 
@@ -79,7 +79,7 @@ def builder(port, corpus, out):
 
 
 def answered(log):
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
     passing = ("429", "429 date", "500", "503", "hung", "cut", "garbage body", "schema refused")
     return [line["asked"] for line in lines if line["what"] not in passing], Counter(line["what"] for line in lines)
 
@@ -98,7 +98,7 @@ def main():
         endpoint.start()
         assert builder(endpoint.port, chosen.corpus, clean).wait() == 0
         endpoint.kill()
-        whole = json.loads((clean / "metrics").read_text())["teacher"]["replies"]
+        whole = json.loads((clean / "metrics").read_text(encoding="utf-8"))["teacher"]["replies"]
         log = Path(folder, "faulty.log")
         endpoint = Endpoint(log, "--faults", chosen.faults, "--seed", chosen.seed, "--latency", 0.02, "--hang", 5)
         endpoint.start()
@@ -119,7 +119,7 @@ def main():
         assert builder(endpoint.port, chosen.corpus, faulty).wait() == 0
         endpoint.kill()
         replies, kinds = answered(log)
-        metrics = json.loads((faulty / "metrics").read_text())
+        metrics = json.loads((faulty / "metrics").read_text(encoding="utf-8"))
         names = sorted(file.name for file in clean.glob("*.json*"))
         differ = [name for name in names if (clean / name).read_bytes() != (faulty / name).read_bytes()]
         records = prove(faulty)

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import io
 import logging
 import os
 import shlex
@@ -126,6 +127,7 @@ def model_option(command):
 def main(argv=None):
     """Run one command; its exit code: 0 done, 1 a problem that was stated, 2 wrong usage, 130 stopped."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    replace_unknown_signs()
     # `embedded` hands its words on untouched, also --help, which argparse would keep for itself
     options = (
         argparse.Namespace(run=run_embedded, rest=argv[1:]) if argv[:1] == ["embedded"] else parser().parse_args(argv)
@@ -162,6 +164,16 @@ def check_runs(options):
     there = next((path for path in (runs, *runs.parents) if path.exists()), None) if runs else None
     if there and not there.is_dir():
         raise RecipeError("the folder of results is a file", where="--runs", got=there, allowed="a folder, new or not")
+
+
+def replace_unknown_signs() -> None:
+    """Let the standard streams write a replacement for what their encoding does not have, and read any bytes.
+
+    A latin-1 terminal or `LC_ALL=C` knows no "…"; a file name may hold bytes that are no text.
+    """
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def quiet_libraries():

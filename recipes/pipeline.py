@@ -295,7 +295,7 @@ def report(job, done, always=False):
     reviewed = {path.parent.name: job.digests.of(path) for path in job.home.glob("review-*/answers.json")}
     made_of = fingerprint([context, as_toml(job.recipe), manifests, code, reviewed])
     mark = out / ".made_of"
-    if not always and mark.is_file() and mark.read_text() == made_of:
+    if not always and mark.is_file() and mark.read_text(encoding="utf-8") == made_of:
         job.say("report", f"unchanged {out / 'index.html'}")
         return out
     from recipes.report.build import write_report
@@ -309,7 +309,7 @@ def report(job, done, always=False):
         sentence = written["verdict"]["sentence"]
         if written.get("review"):
             sentence += f"\n\n{written['review']['sentence']}"
-        (fresh / mark.name).write_text(made_of)
+        (fresh / mark.name).write_text(made_of, encoding="utf-8")
         shutil.rmtree(out, ignore_errors=True)
         fresh.rename(out)
     job.say("report", f"{out / 'index.html'}\n\n{sentence}")

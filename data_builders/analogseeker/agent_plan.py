@@ -9,6 +9,7 @@ from collections import defaultdict
 
 from data_builders.analogseeker import agents
 from data_builders.analogseeker.protocol import Request
+from data_builders.core.headings import name_subjects
 from data_builders.core.schema import STANCES, order, stable_id
 from data_builders.llm.bill import bill, together
 from data_builders.llm.prompts import prompt
@@ -66,8 +67,13 @@ class AgentPlanner:
 
     def _request(self, node, kind, draw, split):
         stance = STANCES[(draw + order("stance", node.node_id)) % len(STANCES)]
-        subject = {"id": stable_id(node.node_id, stance, kind, draw), "title": ", ".join(node.path), "text": node.text}
+        subject = {"id": stable_id(node.node_id, stance, kind, draw), "title": title_of(node), "text": node.text}
         return Request(node.node_id, node.family, stance, kind, 0, draw, split, subject, None, 0)
+
+
+def title_of(node):
+    """The headings of a node as a model reads them: without "Chapter 1" and the like, which it would speak of."""
+    return ", ".join(name_subjects(node.path)) or node.book_id
 
 
 def bill_of(requests, table, lengths):

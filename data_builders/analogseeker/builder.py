@@ -19,12 +19,14 @@ arithmetic, so difficulty is that of mental arithmetic. Right options are even o
 model's records are as right as the model: nobody has checked its answers, tests included.
 """
 
+import json
 from collections import Counter
 from pathlib import Path
 
 from data_builders.analogseeker.agent_plan import AgentPlanner, prompt_versions
 from data_builders.analogseeker.card import told
 from data_builders.analogseeker.checks import bills_of, mended, without_weak
+from data_builders.analogseeker.coverage import describe_coverage, measure_coverage, measure_quantities
 from data_builders.analogseeker.duplicates import without_duplicates
 from data_builders.analogseeker.extractive import mine_facts
 from data_builders.analogseeker.forms import with_statements
@@ -44,6 +46,7 @@ from data_builders.llm.bill import Lengths, together
 from data_builders.llm.store import FILE
 from data_builders.sources.reader import read_corpus
 from recipes.base.errors import RecipeError
+from recipes.base.jsonl import write_json
 
 VERSION = 3
 SHIPPED = Path(__file__).parent / "corpus"
@@ -60,12 +63,13 @@ def _read(spec, folder, ledger):
     return read_corpus(folder, spec.min_tokens, spec.max_tokens, ledger, **settings)
 
 
-def _planned(spec, corpus, seed):
+def _planned(spec, corpus, seed, ledger):
     usable = [node for node in corpus.nodes if not node.flags]
     if spec.teacher.kind != "expert":
         planner = AgentPlanner(usable, spec, seed)
         return planner, planner.requests()
-    mined = mine_facts([node for node in usable if node.node_id not in corpus.facts], corpus.terms, seed)
+    unstated = [node for node in usable if node.node_id not in corpus.facts]
+    mined = mine_facts(unstated, corpus.terms, seed, ledger, spec.facts_per_node, spec.facts_per_sentence)
     planner = Planner(usable, corpus.facts | mined, spec, seed)
     return planner, planner.requests()
 
@@ -78,7 +82,7 @@ def forecast(spec, corpus_dir, replies=None):
     """
     lengths = Lengths(replies)
     corpus = _read(spec, corpus_dir, Ledger())
-    planner, requests = _planned(spec, corpus, 0)
+    planner, requests = _planned(spec, corpus, 0, Ledger())
     splits = Counter(request.split for request in requests)
     kinds = Counter(request.kind for request in requests if request.split == "sft")
     if spec.rl_forms:  # a statement is made of every choice
@@ -111,12 +115,13 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     """
     ledger, store, tests_outside = Ledger(), replies or out / FILE, outside(spec.benchmarks)
     corpus, repairs, spent = mended(spec.repair, _read(spec, corpus_dir, ledger), store, bar, say)
-    planner, requests = _planned(spec, corpus, seed)
+    planner, requests = _planned(spec, corpus, seed, ledger)
     real = spec.teacher.kind != "expert"
     made_of = f"{len(requests)} questions" if real else f"{len(planner.facts)} facts, {len(planner.formulas)} formulas"
     say(f"{len(corpus.nodes)} nodes, {made_of}, {len(planner.held)} nodes held out")
     teacher, answers, cost = taught(spec.teacher, requests, store, bar, say, _gate)
-    records = _records(requests, answers, teacher, ledger)
+    origin = {}
+    records = _records(requests, answers, teacher, ledger, origin)
     require_rows(records, ledger, "the records of the teacher")
     if spec.rl_forms:
         records = with_statements(records, seed, ledger)
@@ -168,6 +173,14 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         similarity=similarity,
         **told(spec, corpus, planner, requests, sft, tests, spent),
     )
+    if real:
+        coverage = measure_quantities(out, corpus.nodes)
+    else:
+        facts = {item.id for _, item, _ in (*planner.facts, *planner.formulas)}
+        coverage = measure_coverage(out, corpus.nodes, facts, origin, ledger)
+    card = json.loads((out / "card.json").read_text(encoding="utf-8"))
+    write_json(out / "card.json", card | {"coverage": coverage})
+    say(describe_coverage(coverage))
     prove(out)
     return {**metrics, "requests": len(requests), "records": len(records), **spent}
 
@@ -182,7 +195,8 @@ def _group(real):
     return (lambda record: record.node_id) if real else (lambda record: record.fact_id)
 
 
-def _records(requests, replies, teacher, ledger):
+def _records(requests, replies, teacher, ledger, origin):
+    """The records that pass the gates; `origin` is filled with the fact of every record, also of those that fail."""
     records, worked = [], {}
     for request, reply in zip(requests, replies, strict=True):
         subject = request.subject
@@ -193,6 +207,7 @@ def _records(requests, replies, teacher, ledger):
             symbols = [given["symbol"] for given in subject["given"]]
             worked[subject["id"]] = operations(parse(subject["expression"], symbols, subject["id"]))
         record = _record(request, reply, teacher, worked.get(subject["id"], 0))
+        origin[record.id] = record.fact_id
         failed = first_failed(record)
         if failed:
             ledger.drop("replies", failed, record.id, record.question[:120])

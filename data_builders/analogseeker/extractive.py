@@ -13,17 +13,17 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from data_builders.core.gates import GARBLED, words
+from data_builders.core.headings import name_subjects
+from data_builders.core.quantities import find_quantities, scale_wrong
 from data_builders.core.schema import order, stable_id
-from data_builders.core.sentences import STOP, standalone, technical_terms
+from data_builders.core.sentences import STOP, examine, technical_terms
 from data_builders.sources.facts import Fact, SidecarNode
 from recipes.base.errors import RecipeError
 
 GAP = "____"
 VISIBLE = 11  # words of the source that a test wording shows on the two sides of the gap together
-PER_NODE = 16
-PER_SENTENCE = 2
-UNITS = r"(?:[GMkmµunpf]?(?:V|A|Hz|F|s|W|S|Ω|J|H|m)|[kM]?Ohm|dBm?|%|ppm(?:/K)?|K|°C|degC|bit|V/µs|degrees)"
-VALUE = re.compile(rf"(?<![\w.=^*/-])(\d+(?:\.\d+)?)\s?({UNITS})(?![\w/^*])")
+STEP = "facts"  # of the ledger
+OTHER_DIGITS = 3  # digits beside its quantities that a sentence may have
 CHOICES = tuple(
     (re.compile(choice["pattern"]), choice["wrong"])
     for choice in tomllib.loads((Path(__file__).parent / "choices.toml").read_text(encoding="utf-8"))["choice"]
@@ -35,10 +35,12 @@ NAMED = re.compile(
 COMMAND = re.compile(r"^- (?:`([^`]{1,40})`)(?:\s*\([a-z][\w\s]{1,20}\))?\s+(.{12,200})$")
 
 
-def mine_facts(nodes, marked, seed):
+def mine_facts(nodes, marked, seed, ledger, per_node, per_sentence):
     """{node id: SidecarNode} of facts found in the nodes' sentences. `marked` holds the bold terms by node id.
 
-    Raises RecipeError where there are nodes but not one usable sentence among them.
+    Each fact that is found counts in the ledger, those that are not taken with the reason: at most `per_node` of a
+    node, and `per_sentence` of a sentence beside its quantities. Raises RecipeError where there are nodes but not one
+    usable sentence among them.
     """
     if not nodes:
         return {}
@@ -52,10 +54,13 @@ def mine_facts(nodes, marked, seed):
     names = {name for node in nodes for name in NAMED.findall(node.text)}
     found = {}
     for node in nodes:
-        facts = [*_commands(node, seed), *_sentence_facts(node, terms, homes, names, seed)]
+        mined = [*_commands(node, seed), *_sentence_facts(node, terms, homes, names, seed, ledger, per_sentence)]
+        facts = sorted({fact.id: fact for fact in mined}.values(), key=lambda fact: order(seed, fact.id))
+        for fact in facts[per_node:]:
+            ledger.drop(STEP, f"more than data.facts_per_node = {per_node} of one node", node.node_id, fact.why[:120])
         if facts:
-            facts.sort(key=lambda fact: order(seed, fact.id))
-            found[node.node_id] = SidecarNode(section=node.title, fact=tuple(facts[:PER_NODE]))
+            ledger.keep(STEP, len(facts[:per_node]))
+            found[node.node_id] = SidecarNode(section=node.title, fact=tuple(facts[:per_node]))
     if not found:
         raise RecipeError(
             "No question could be made from the corpus.",
@@ -68,37 +73,52 @@ def mine_facts(nodes, marked, seed):
 
 
 def topic(node, whole=False):
-    """What a node is about, in words that make sense outside the book; the heading above too where one is short."""
-    names = [re.split(r" - | vs\. ", name.removeprefix("Appendix: "))[0].rstrip(":?!. ") for name in node.path]
+    """What a node is about, in words that make sense outside the book; the heading above too where one is short.
+
+    Where no heading says anything ("Chapter 1"), the name of the document.
+    """
+    path = name_subjects(node.path) or (re.sub(r"[\W_]+", " ", node.book_id.rpartition("/")[2]).strip() or "the text",)
+    names = [re.split(r" - | vs\. ", name.removeprefix("Appendix: "))[0].rstrip(":?!. ") for name in path]
     return f"{names[-2]}, {names[-1]}" if len(names) > 1 and (whole or len(names[-1].split()) < 3) else names[-1]
 
 
-def _sentence_facts(node, terms, homes, names, seed):
-    for sentence in standalone(node):
+def _sentence_facts(node, terms, homes, names, seed, ledger, per_sentence):
+    """The facts of a node's sentences; what a sentence states and no fact is made of goes to the ledger."""
+    for sentence, lack in examine(node):
         text = sentence.text
-        gaps = [_named(node, text, names, seed), _value(text), _choice(text), *_terms(node, text, terms, homes, seed)]
-        for gap in [gap for gap in gaps if gap][:PER_SENTENCE]:
-            fact = _fact(node, sentence, *gap)
-            if fact:
-                yield fact
+        if lack is not None:
+            for stated in find_quantities(text):
+                ledger.drop(STEP, lack, node.node_id, f"{stated.shown} {stated.unit}: {text}"[:120])
+            continue
+        taken = []
+        for gap, reason in _values(text):
+            fact = gap and _fact(node, sentence, *gap)
+            if fact is None:
+                ledger.drop(STEP, reason or "too little around the gap", node.node_id, text[:120])
+            else:
+                taken.append(fact)
+        others = [_named(node, text, names, seed), _choice(text), *_terms(node, text, terms, homes, seed)]
+        facts = [fact for gap in others if gap and (fact := _fact(node, sentence, *gap))]
+        yield from [*taken, *facts[:per_sentence]]
+        for fact in facts[per_sentence:]:
+            reason = f"more than data.facts_per_sentence = {per_sentence} of one sentence"
+            ledger.drop(STEP, reason, node.node_id, f"{fact.answer}: {text}"[:120])
 
 
-def _value(text):
-    """A value with its unit where the sentence has just one; wrong values are a plain factor away."""
-    matches = list(VALUE.finditer(text))
-    if len(matches) != 1 or len(re.findall(r"\d", text)) > len(re.findall(r"\d", matches[0].group(0))) + 3:
-        return None
-    shown, unit = matches[0].group(1), matches[0].group(2)
-    value, places = float(shown), len(shown.partition(".")[2])
-    if value == 0:
-        return None
-    joint = matches[0].group(0)[len(shown) : -len(unit)]
-    half = value / 2 if value / 2 == round(value / 2, places + 1) else value * 4
-    scaled = [value * 2, half, value * 10, value / 10, value * 5]
-    wrong = list(dict.fromkeys(f"{number:.6g}{joint}{unit}" for number in scaled if "e" not in f"{number:.6g}"))
-    if unit == "%" and value * 10 > 100:
-        wrong = [option for option in wrong if float(option.rstrip("% ")) <= 100]
-    return matches[0].span(), tuple(wrong[:4]), "analysis"
+def _values(text):
+    """(gap, None) of each quantity of a sentence, or (None, why it is not asked for)."""
+    found = find_quantities(text)
+    digits = len(re.findall(r"\d", text)) - sum(len(re.findall(r"\d", text[one.start : one.end])) for one in found)
+    for stated in found:
+        shown = text[stated.start : stated.end]
+        if digits > OTHER_DIGITS:
+            yield None, "other numbers in the sentence"
+        elif stated.value == 0:
+            yield None, "a quantity of 0 has no plausible wrong values"
+        elif sum(text[one.start : one.end] == shown for one in found) > 1:
+            yield None, "the quantity stands twice in the sentence"
+        else:
+            yield ((stated.start, stated.end), scale_wrong(stated), "analysis"), None
 
 
 def _named(node, text, names, seed):
@@ -166,7 +186,9 @@ def _stems(text):
 def _fact(node, sentence, place, wrong, stance):
     text, (start, end) = sentence.text, place
     answer, gapped = text[start:end], f"{text[:start]}{GAP}{text[end:]}"
-    if start == 0 or len(gapped.split()) < 6 or len({answer.casefold(), *wrong}) < 4:
+    states = bool(find_quantities(answer))
+    fewest = 5 if states else 6
+    if (start == 0 and not states) or len(gapped.split()) < fewest or len({answer.casefold(), *wrong}) < 4:
         return None
     about, bare = topic(node), gapped.rstrip(".")
     questions = (

@@ -14,7 +14,7 @@ def held_out(nodes, material, share, seed):
     """Ids of the nodes kept for the transfer test: about `share` of those with material, one family after another.
 
     A family gives a second node only after all have given one. More than half of a family goes only where nothing else
-    is left.
+    is left. Of a single node none is: it would leave nothing to train on.
     """
     families = defaultdict(list)
     for node in nodes:
@@ -31,7 +31,8 @@ def held_out(nodes, material, share, seed):
         for family, ids in families.items()
         for turn, node_id in enumerate(sorted(ids, key=worth))
     ]
-    return {node_id for *_, node_id in sorted(queue)[: max(1, round(share * len(queue)))]}
+    most = max(1, round(share * len(queue))) if len(queue) > 1 else 0
+    return {node_id for *_, node_id in sorted(queue)[:most]}
 
 
 def shape(values):

@@ -36,6 +36,8 @@ class Spec(KeptApart):
     teacher: AnalogTeacher = AnalogTeacher()
     repair: Repair | None = Field(None, description="who restores damaged text of the corpus; none: taken as it is")
     judge: Judge | None = Field(None, description="who scores the records before they become rows; none: nobody")
+    facts_per_node: int = Field(1000, ge=1, description="most facts that are taken from the sentences of one node")
+    facts_per_sentence: Count = Field(2, description="most facts of one sentence beside the quantities it states")
     draws: int = Field(2, ge=1, le=24, description="multiple-choice rows for each fact and wording, options varied")
     test_wordings: int = Field(2, ge=1, description="last wordings of each fact that are kept for the test")
     calc_per_formula: Count = Field(24, description="value combinations of each formula that may become sft rows")

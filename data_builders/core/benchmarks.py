@@ -1,8 +1,5 @@
 """Test sets from outside: read from local files, and training rows that hold one of their items taken out."""
 
-import csv
-import io
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +7,13 @@ from pathlib import Path
 from data_builders.core.leaks import KINDS, Phrases, find_leaks
 from data_builders.core.paraphrases import find_paraphrases
 from recipes.base.errors import RecipeError
+from recipes.base.general_rows import ROLES, iterate_records
 
-QUESTIONS = ("question", "prompt", "problem", "query", "instruction", "input", "text", "Body")
-SUFFIXES = (".jsonl", ".json", ".csv")
+QUESTIONS = (
+    *("question", "prompt", "problem", "query", "instruction", "input", "text", "Body"),
+    *("messages", "conversations"),
+)
+SUFFIXES = (".jsonl", ".json", ".csv", ".jsonl.gz", ".json.gz", ".csv.gz")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Item:
 def outside(names):
     """{name: its items} of the test sets that a `[data]` table names in `benchmarks`, read before anything is built.
 
-    The items of a test set are the rows of a .jsonl or .csv file, of the list in a .json file, or of a folder of such.
+    The items of a test set are the rows of a .jsonl or .csv file, of the list in a .json file, gzip or not, or of a
+    folder of such.
     A row's question is its first field of QUESTIONS that holds text (chat messages: the last user turn). Raises
     RecipeError where there is no such file or a row has no question.
     """
@@ -44,8 +46,8 @@ def files_of(name):
     Raises RecipeError where there is none.
     """
     path = Path(name).expanduser()
-    files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES) if path.is_dir() else [path]
-    if not files or not all(file.is_file() and file.suffix in SUFFIXES for file in files):
+    files = sorted(file for file in path.rglob("*") if file.name.endswith(SUFFIXES)) if path.is_dir() else [path]
+    if not files or not all(file.is_file() and file.name.endswith(SUFFIXES) for file in files):
         raise RecipeError(
             "A test set cannot be found.",
             where="data.benchmarks",
@@ -59,19 +61,12 @@ def files_of(name):
 def rows(file):
     """(number from 1, row) of one file."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
-        if file.suffix == ".csv":
-            found = list(csv.DictReader(io.StringIO(text, newline="")))  # a field may hold line breaks
-        elif file.suffix == ".jsonl":
-            found = [json.loads(line) for line in text.split("\n") if line.strip()]
-        else:
-            whole = json.loads(text)
-            found = whole if isinstance(whole, list) else next(v for v in whole.values() if isinstance(v, list))
-    except (ValueError, csv.Error, StopIteration, AttributeError) as error:
+        found = [value for _, value in iterate_records(file)]
+    except RecipeError as error:
         raise RecipeError(
             "A test set cannot be read.",
-            where=str(file),
-            got=f"{type(error).__name__}: {error}",
+            where=error.where,
+            got=f"{error.what}: {error.got}",
             allowed="one JSON object a line, one list of objects, or a table with a head line",
             fix="mend the file, or take it out of data.benchmarks",
         ) from None
@@ -80,9 +75,10 @@ def rows(file):
 
 def question(row, file, number):
     """The prompt of a row, one user turn."""
-    value = next((row[key] for key in QUESTIONS if row.get(key)), None) if isinstance(row, dict) else None
+    value = next((row[key] for key in QUESTIONS if row.get(key)), None) if isinstance(row, dict) else row
     if isinstance(value, list) and value and isinstance(value[-1], dict):
-        value = next((turn.get("content") for turn in reversed(value) if turn.get("role") == "user"), None)
+        turns = [(turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))) for turn in value]
+        value = next((text for role, text in reversed(turns) if ROLES.get(role) == "user"), None)
     if not isinstance(value, str) or not value.strip():
         raise RecipeError(
             "A row of a test set has no question.",

@@ -27,6 +27,7 @@ from data_builders.llm.survey import survey
 from data_builders.llm.table import Teacher
 from recipes.base.errors import RecipeError
 from recipes.base.table import runtime_field
+from recipes.base.toml import read_toml
 
 PROMPT = Path(__file__).parent / "prompts" / "judge.md"
 ASKED = {"temperature": 0.0, "max_tokens": 800}
@@ -115,7 +116,7 @@ class Verdict:
 def read_rubric(path):
     """The `Rubric` of a TOML file. Raises RecipeError with all that is wrong with it."""
     try:
-        return Rubric.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Rubric.model_validate(read_toml(path))
     except (tomllib.TOMLDecodeError, ValidationError) as error:
         raise RecipeError(
             "A rubric has the wrong form.",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_builders.core.gates import BOOK, GARBLED
+from data_builders.core.quantities import find_quantities
 
 ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|ca|vs|approx|resp|incl|etc|nom|typ|w\.c|cf|Fig|Eq|Dr|Mr|St|al|No)\.)$")
 END = re.compile(r"(?<=[.!?])[\"”)]?\s+(?=[\"“(`]?[A-Z0-9`])")
@@ -41,12 +42,16 @@ VERB = re.compile(
     r"|introduces?|creates?|adds?|runs?|performs?|saturates?|generates?|operates?|improves?|corresponds?|equals?|grows?"
     r"|falls?|rises?|drops?|helps?|avoids?|indicates?|models?|dominates?)\b"
 )
+LIKE_VERB = re.compile(r"(?<=[a-z] )[a-z]{2,}(?:s|ed)\b(?= )")  # "opens at", "rated at": words no list has
 STOP = frozenset((Path(__file__).parent / "stopwords.txt").read_text(encoding="utf-8").split())
+
+
+FEWEST_WORDS, FEWEST_WITH_QUANTITY, MOST_WORDS = 8, 6, 36
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence that can stand alone. `start` and `end` are its place in the node's text."""
+    """A sentence of a node, cleaned. `start` and `end` are its place in the node's text."""
 
     text: str
     start: int
@@ -63,16 +68,24 @@ def split(text):
     yield start, len(text)
 
 
-def standalone(node, fewest=8, most=36):
+def standalone(node):
     """The sentences of a node that make sense without their neighbours, cleaned of openers and inline code marks."""
+    return [sentence for sentence, lack in examine(node) if lack is None]
+
+
+def examine(node):
+    """(sentence, None) of each sentence of a node that can stand alone, in order; (sentence, why not) of the others."""
     found, place = [], 0
     for paragraph in node.text.split("\n"):
         skip = 2 if paragraph.startswith("- ") else 0
         for start, end in split(paragraph[skip:]):
             raw = paragraph[skip:][start:end]
             text = _plain(raw)
-            if fewest <= len(text.split()) <= most and _fits(text):
-                found.append(Sentence(text, place + skip + start, place + skip + end))
+            if skip and text and text[-1] not in ".:?!" and find_quantities(text):
+                text += "."  # items of a list that state something need no full stop
+            found.append(
+                (Sentence(text or raw.strip(), place + skip + start, place + skip + end), _lack(text or raw.strip()))
+            )
         place += len(paragraph) + 1
     return found
 
@@ -86,15 +99,26 @@ def _plain(raw):
     return re.sub(r"\s*\((?:[^()]|\([^()]*\)){25,}\)", "", text).replace("`", "")
 
 
-def _fits(text):
-    return (
-        text.endswith(".")
-        and (text[0].isupper() or text[0].isdigit())
-        and text.count("(") == text.count(")")
-        and text.count('"') % 2 == 0
-        and VERB.search(text) is not None
-        and not any(pattern.search(text) for pattern in (DANGLING, BOOK, GARBLED))
-    )
+def _lack(text):
+    """Why a text cannot stand alone, or None. One that states a quantity may be shorter, and needs no known verb."""
+    if re.search(r"[=≈]", text) and not text.endswith("."):
+        return "an equation"
+    if not text.endswith(".") or not (text[0].isupper() or text[0].isdigit()):
+        return "no whole sentence"
+    if text.count("(") != text.count(")") or text.count('"') % 2:
+        return "brackets or quotes without their other half"
+    if GARBLED.search(text):
+        return "garbled markup or math"
+    size, states = len(text.split()), bool(find_quantities(text))
+    if size > MOST_WORDS:
+        return f"sentence of more than {MOST_WORDS} words"
+    if size < (FEWEST_WITH_QUANTITY if states else FEWEST_WORDS):
+        return f"sentence of fewer than {FEWEST_WITH_QUANTITY if states else FEWEST_WORDS} words"
+    if VERB.search(text) is None and not (states and LIKE_VERB.search(text)):
+        return "no verb"
+    if DANGLING.search(text) or BOOK.search(text):
+        return "sentence leans on its neighbours or on a place in the book"
+    return None
 
 
 def technical_terms(nodes, marked):

@@ -106,7 +106,7 @@ def read_bank(folder):
     folder = Path(folder) / FOLDER
     chapters, faults, content = [], [], hashlib.sha256()
     for file in sorted(folder.glob("*.toml")):
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
         content.update(text.encode())
         try:
             chapters.append(Chapter.model_validate(tomllib.loads(text)))

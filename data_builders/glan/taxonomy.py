@@ -4,6 +4,7 @@ import tomllib
 from dataclasses import dataclass
 
 from recipes.base.errors import RecipeError
+from recipes.base.toml import read_toml
 
 FILE = "taxonomy.toml"
 KINDS = ("academic", "vocational")
@@ -34,7 +35,7 @@ def read_taxonomy(folder):
     """
     file = folder / FILE
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        table = read_toml(file)
         votes = table.get("votes", {})
         paths = [
             ((field["name"], sub["name"], name), kind)

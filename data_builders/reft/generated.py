@@ -16,6 +16,7 @@ from data_builders.core.schema import order
 from data_builders.core.selection import first, in_turns
 from data_builders.reft.worked import Worked
 from recipes.base.errors import RecipeError
+from recipes.base.toml import read_toml
 
 FILE = "families.toml"
 LEVELS = {1: "one", 2: "two", 3: "three", 4: "four"}
@@ -59,7 +60,7 @@ def read_problems(folder):
     """Every problem of a families.toml. Raises RecipeError that lists all that is wrong with the file."""
     file = folder / FILE
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        table = read_toml(file)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError("The word problems cannot be read.", where=str(file), got=str(error)) from None
     found, faults = [], []

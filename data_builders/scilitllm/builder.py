@@ -20,6 +20,7 @@ nobody has checked it, tests included. Without RDKit only the form of a SMILES s
 """
 
 from collections import Counter, defaultdict
+from itertools import islice
 from pathlib import Path
 
 from data_builders.core.benchmarks import outside, without_items
@@ -44,7 +45,7 @@ from data_builders.scilitllm.tasks import TASKS
 from data_builders.sources.reader import count_tokens
 from data_builders.sources.repair import repair_bill, repaired, statuses
 from recipes.base.errors import RecipeError
-from recipes.base.jsonl import read_jsonl
+from recipes.base.general_rows import Counts, iterate_general_rows
 
 VERSION = 2
 FLOW = [(("synthesis",), ("similar",)), (("similar",), ("judge",)), (("judge",), ("sft", "test"))]
@@ -106,7 +107,7 @@ def forecast(spec, corpus_dir, replies=None):
         "requests": requests,
         "rows": sft + test,
         "sft": sft,
-        "sft_general": len(_general(spec)),
+        "sft_general": len(_general(spec)[0]),
         "cpt": round(len(nodes) * share),
         "cpt_tokens": round(sum(node.n_tokens for node in nodes) * share),
         "rl": 0,
@@ -117,8 +118,12 @@ def forecast(spec, corpus_dir, replies=None):
 
 
 def _general(spec):
-    """The general rows of the first supervised stage. Raises RecipeError where there are fewer than asked for."""
-    rows = read_jsonl(general_rows(spec))[: spec.general_rows]
+    """(general rows of the first supervised stage, how they were read).
+
+    Raises RecipeError where there are fewer than asked for, or where one has no known form.
+    """
+    counts = Counts()
+    rows = list(islice(iterate_general_rows(general_rows(spec), False, counts), spec.general_rows))
     if len(rows) < spec.general_rows:
         raise RecipeError(
             "There are too few general rows.",
@@ -127,7 +132,9 @@ def _general(spec):
             allowed=f"data.general_rows = {spec.general_rows} rows or more",
             fix=f"set data.general_rows to {len(rows)}, or name a larger file in data.general",
         )
-    return rows
+    named = {"kind": "world", "node_id": "general", "fact_id": "", "family": "general"}
+    lineage = {"lineage": {"file": spec.general}}
+    return [named | lineage | {"id": f"general-{number:06d}"} | row for number, row in enumerate(rows)], counts
 
 
 def _bill(spec, nodes, requests, lengths):
@@ -153,7 +160,9 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     on. Raises RecipeError for a source that cannot be used, for test sizes that cannot be reached, for leaks above the
     threshold, where a model's endpoint, budget or replies end the run, and where no training row is left.
     """
-    path, ledger, general = replies or out / FILE, Ledger(), _general(spec)
+    path, ledger, (general, counts) = replies or out / FILE, Ledger(), _general(spec)
+    if read := counts.describe():
+        say(f"{spec.general}: {read}")
     tests_outside = outside(spec.benchmarks)
     known, examples, nodes = texts.read(spec, corpus_dir, seed, ledger)
     documents, spent = repaired(spec.repair, [(node.node_id, node.text) for node in nodes], path, bar, say)
@@ -164,7 +173,9 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         for entry in document.entries(spec.entry_words)
     ]
     cpt, cut = texts.cut(spec, entries, seed, path, ledger, bar, say)
-    told = {"repair": statuses(documents) | spent, "cut": cut}
+    for reason, count in counts.left_out.items():
+        ledger.drop("general rows", reason, spec.general, count=count)
+    told = {"repair": statuses(documents) | spent, "cut": cut, **({"general_read": read} if read else {})}
     made, tests = [], []
     if _synthesises(spec):
         made, tests, about = _synthesised(spec, entries, domains, known, seed, path, ledger, bar, say)

@@ -92,7 +92,7 @@ def _scitldr(folder):
 
 
 def _json(path):
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
 def _malformed(folder, error, allowed):

@@ -79,7 +79,11 @@ class Spec(KeptApart):
     tests: Tests = Tests()
     context_words: int = Field(120, ge=20, description="most words of an abstract that a published row shows")
     published_rows: Count = Field(1500, description="most training rows of each published set")
-    general: str = Field("embedded", min_length=1, description='"embedded", or a JSONL file of rows as in sft.jsonl')
+    general: str = Field(
+        "embedded",
+        min_length=1,
+        description='"embedded", or a file of rows with a question and a reply, as [rows.mix.replay] reads them',
+    )
     general_rows: Count = Field(300, description="rows of general ability for the first supervised stage")
 
     @property

@@ -101,11 +101,13 @@ def read_text(path, limits):
 
 
 def clean_controls(text):
-    """LF line ends, and a space for every other control character but the tab."""
+    """LF line ends, a space for every other control character but the tab, and the replacement character for half a
+    surrogate pair, which JSON can hold and UTF-8 cannot."""
     return text.replace("\r\n", "\n").replace("\r", "\n").translate(CONTROLS)
 
 
 CONTROLS = {code: " " for code in range(32) if code not in (9, 10)} | {127: " "}
+CONTROLS |= dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 
 
 def too_large(path, got, allowed):

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from data_builders.core.schema import STANCES
 from recipes.base.errors import RecipeError
+from recipes.base.toml import read_toml
 
 Stance = Literal[STANCES]
 Text = Annotated[str, Field(min_length=1)]
@@ -88,7 +89,7 @@ class Sidecar(Strict):
 def read_sidecar(path):
     """The facts of one chapter. Raises RecipeError that lists every problem of the file."""
     try:
-        return Sidecar.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Sidecar.model_validate(read_toml(path))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(
             "A sidecar file is not valid TOML.",

@@ -170,7 +170,7 @@ class Reader:
         _, text = latex.definitions(text)
         sections = markdown.sections(markdown.lines_of(text), False, self.drop)
         title = row.get("title")
-        return Document(name, self.parts(sections, limits), title if isinstance(title, str) else "")
+        return Document(name, self.parts(sections, limits), clean_controls(title) if isinstance(title, str) else "")
 
     def pdf(self):
         from data_builders.sources import layout, pdf

@@ -8,6 +8,7 @@ from data_builders.core.schema import GradedRow, SftRow, order, stable_id
 from data_builders.vsllava.bearing import BEARINGS
 from data_builders.vsllava.signals import RECORDED, SIMULATED, SPECS, Asked, Signal, text
 from recipes.base.errors import RecipeError
+from recipes.base.toml import read_toml
 
 FAMILIES = ("type", "parameter", "explain")
 LEAST = 5  # wordings of a family, in training and in the test
@@ -69,7 +70,7 @@ def read_wordings(folder):
     """questions.toml as a dict. Raises RecipeError that lists all that is wrong with it."""
     file = folder / "questions.toml"
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        table = read_toml(file)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError("The wordings cannot be read.", where=str(file), got=str(error)) from None
     faults = []

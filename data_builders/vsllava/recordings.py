@@ -26,6 +26,7 @@ import numpy as np
 from data_builders.vsllava.bearing import BEARINGS
 from data_builders.vsllava.signals import METRIC, RECORDED, Signal
 from recipes.base.errors import RecipeError
+from recipes.base.toml import read_toml
 
 MANIFEST = "recordings.toml"
 CWRU = re.compile(r"(?:12k_Drive_End_)?(?P<fault>normal|IR|OR|B)(?P<size>\d{3})?(?:@\d+)?_(?P<load>\d)_(?P<number>\d+)")
@@ -73,7 +74,7 @@ def read_recordings(folder):
 
 def _listed(manifest):
     try:
-        return tomllib.loads(manifest.read_text(encoding="utf-8")).get("recording", [])
+        return read_toml(manifest).get("recording", [])
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError("The manifest cannot be read.", where=str(manifest), got=str(error)) from None
 

@@ -4,42 +4,13 @@ import math
 import re
 from dataclasses import dataclass
 
-# Base dimensions: V A s K m g bit dB rad dec oct. rad is one of them, so that rad/s is not Hz; decibels never turn into
-# ratios. degC counts as K: in circuits it stands in slopes (ppm/degC), where the two are the same.
-_UNITS: dict[str, tuple[float, dict[str, float]]] = {
-    **{base: (1.0, {base: 1}) for base in ("V", "A", "s", "K", "m", "g", "bit", "dB", "rad", "dec", "oct")},
-    "Ohm": (1.0, {"V": 1, "A": -1}),
-    "S": (1.0, {"A": 1, "V": -1}),
-    "F": (1.0, {"A": 1, "s": 1, "V": -1}),
-    "H": (1.0, {"V": 1, "s": 1, "A": -1}),
-    "Hz": (1.0, {"s": -1}),
-    "rtHz": (1.0, {"s": -0.5}),
-    "W": (1.0, {"V": 1, "A": 1}),
-    "J": (1.0, {"V": 1, "A": 1, "s": 1}),
-    "eV": (1.602176634e-19, {"V": 1, "A": 1, "s": 1}),
-    "C": (1.0, {"A": 1, "s": 1}),
-    "degC": (1.0, {"K": 1}),
-    "deg": (math.pi / 180, {"rad": 1}),
-    "cm": (0.01, {"m": 1}),
-    "%": (0.01, {}),
-    "ppm": (1e-6, {}),
-}
-_BASES = {base for _, dimension in _UNITS.values() for base in dimension}
+from recipes.base.units import ELECTRIC, OTHER, OTHER_WORDS, PREFIX_WORDS, PREFIXES, WORDS, Meaning
+
+_Known = tuple[dict[str, Meaning], dict[str, str]]  # units by symbol, symbols by name
+_ALL: _Known = (ELECTRIC | OTHER, WORDS | OTHER_WORDS)
+_ELECTRIC: _Known = (ELECTRIC, WORDS)
+_BASES = {base for _, dimension in ELECTRIC.values() for base in dimension}
 _OHM = (("A", -1.0), ("V", 1.0))
-_PREFIXES = {
-    **{"f": 1e-15, "p": 1e-12, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "K": 1e3},
-    **{"M": 1e6, "meg": 1e6, "Meg": 1e6, "G": 1e9, "T": 1e12},
-}
-_PREFIX_WORDS = {
-    **{"femto": 1e-15, "pico": 1e-12, "nano": 1e-9, "micro": 1e-6, "milli": 1e-3},
-    **{"kilo": 1e3, "kil": 1e3, "mega": 1e6, "giga": 1e9, "tera": 1e12},
-}
-_WORDS = {
-    **{"volt": "V", "ampere": "A", "amp": "A", "ohm": "Ohm", "siemens": "S", "farad": "F", "henry": "H", "henrie": "H"},
-    **{"hertz": "Hz", "hz": "Hz", "watt": "W", "joule": "J", "coulomb": "C", "kelvin": "K", "second": "s", "sec": "s"},
-    **{"decibel": "dB", "db": "dB", "degree": "deg", "radian": "rad", "percent": "%", "bit": "bit", "decade": "dec"},
-    **{"octave": "oct", "meter": "m", "metre": "m", "gram": "g"},
-}
 
 _POWER = r"(?:\^-?\d(?:\.\d)?)?"
 _UNIT = rf"(?:1?/)?[A-Za-z%]+{_POWER}(?:[*/][A-Za-z]+{_POWER})*"
@@ -102,14 +73,16 @@ def relative_error(stated: Quantity, gold: Quantity) -> float:
 def _in_one_unit(stated: Quantity, gold: Quantity) -> tuple[float, float] | None:
     """Both numbers in SI base units; None where they are not the same kind of quantity.
 
-    A gold unit that is a pure ratio ("" or "V/V") need not be stated, and any word may follow the number; every other
-    unit has to be there. Beside a gold resistance a bare prefix means ohms ("4.7k").
+    A gold unit that is a pure ratio ("" or "V/V") need not be stated, and any word may follow the number, also the unit
+    of a count ("5 hours", "12 litres"), but not an electric one; every other unit has to be there. Beside a gold
+    resistance a bare prefix means ohms ("4.7k").
     """
     factor, dimension = _resolve(gold.unit)
-    if dimension == _OHM and stated.unit in _PREFIXES:
+    if dimension == _OHM and stated.unit in PREFIXES:
         stated = Quantity(stated.number, stated.unit + "Ohm")
-    stated_factor, stated_dimension = _resolve(stated.unit)
-    if factor == 1.0 and not dimension and any(base not in _BASES for base, _ in stated_dimension):
+    ratio = factor == 1.0 and not dimension
+    stated_factor, stated_dimension = _resolve(stated.unit, _ELECTRIC if ratio else _ALL)
+    if ratio and any(base not in _BASES for base, _ in stated_dimension):
         stated_dimension = ()
     if stated_dimension != dimension or (not stated.unit and factor != 1.0):
         return None
@@ -136,29 +109,29 @@ def _quantity(match: re.Match) -> Quantity:
     return Quantity(float(digits), match["unit"] or "")
 
 
-def _resolve(unit: str) -> tuple[float, tuple[tuple[str, float], ...]]:
+def _resolve(unit: str, known: _Known = _ALL) -> tuple[float, tuple[tuple[str, float], ...]]:
     """Factor to SI base units, and sorted (base, exponent) pairs. An unknown symbol is a dimension of its own."""
     factor, dimension = 1.0, {}
     for sign, symbol, power in re.findall(r"(^1?/|[*/]|^)([A-Za-z%]+)(?:\^(-?\d(?:\.\d)?))?", unit):
         exponent = float(power or 1) * (-1 if "/" in sign else 1)
-        symbol_factor, bases = _symbol(symbol)
+        symbol_factor, bases = _symbol(symbol, known)
         factor *= symbol_factor**exponent
         for base, base_exponent in bases.items():
             dimension[base] = dimension.get(base, 0.0) + base_exponent * exponent
     return factor, tuple(sorted((base, exponent) for base, exponent in dimension.items() if exponent))
 
 
-def _symbol(symbol: str) -> tuple[float, dict[str, float]]:
+def _symbol(symbol: str, known: _Known) -> tuple[float, dict[str, float]]:
     """Factor and dimension of one unit symbol or name, prefix included: "uA", "kOhm", "Mrad", "kilohms", "percent"."""
-    if unit := _unprefixed(symbol):
+    if unit := _unprefixed(symbol, known):
         return unit
-    for prefixes, spelled in ((_PREFIXES, symbol), (_PREFIX_WORDS, symbol.lower())):
+    for prefixes, spelled in ((PREFIXES, symbol), (PREFIX_WORDS, symbol.lower())):
         for prefix, scale in prefixes.items():
-            if spelled.startswith(prefix) and (unit := _unprefixed(spelled.removeprefix(prefix))):
+            if spelled.startswith(prefix) and (unit := _unprefixed(spelled.removeprefix(prefix), known)):
                 return scale * unit[0], unit[1]
     return 1.0, {symbol: 1}
 
 
-def _unprefixed(symbol: str) -> tuple[float, dict[str, float]] | None:
-    word = symbol.lower()
-    return _UNITS.get(symbol) or _UNITS.get(_WORDS.get(word) or _WORDS.get(word.removesuffix("s")) or "")
+def _unprefixed(symbol: str, known: _Known) -> tuple[float, dict[str, float]] | None:
+    word, (units, names) = symbol.lower(), known
+    return units.get(symbol) or units.get(names.get(word) or names.get(word.removesuffix("s")) or "")

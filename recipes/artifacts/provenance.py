@@ -29,7 +29,7 @@ def device():
     """The hardware in words, found without torch: processor, cores, and the GPU where one is in use."""
     cpu = platform.processor() or platform.machine()
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), cpu)
     except OSError:
         pass  # not Linux
@@ -44,7 +44,11 @@ def gpus():
         return []
     names = []
     for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        names += [line.partition(":")[2].strip() for line in file.read_text().splitlines() if line.startswith("Model")]
+        names += [
+            line.partition(":")[2].strip()
+            for line in file.read_text(encoding="utf-8").splitlines()
+            if line.startswith("Model")
+        ]
     return names or ["NVIDIA GPU"]
 
 
@@ -63,10 +67,24 @@ def git_state():
     """(commit, whether the tree differs from it) of the checkout; (None, None) outside one."""
     try:
         commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10
+            ["git", "rev-parse", "HEAD"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            check=True,
+            timeout=10,
         )
         status = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10
+            ["git", "status", "--porcelain"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            check=True,
+            timeout=10,
         )
     except (OSError, subprocess.SubprocessError):
         return None, None

@@ -89,7 +89,7 @@ class Digests:
     def __init__(self, memory):
         self.memory = Path(memory)
         try:
-            self.known = json.loads(self.memory.read_text())
+            self.known = json.loads(self.memory.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             self.known = {}  # only a memory of work done: without it the files are read again
 
@@ -113,5 +113,5 @@ class Digests:
     def _remember(self):
         self.memory.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.memory.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(self.known))
+        temporary.write_text(json.dumps(self.known), encoding="utf-8")
         temporary.replace(self.memory)

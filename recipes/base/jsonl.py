@@ -51,9 +51,10 @@ def encode_json(value: Any) -> str:
 
 
 def write_jsonl(file: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows as JSON lines under another name, then rename."""
+    """Write rows as JSON lines under another name, then rename. Half a surrogate pair, as cut texts hold it, is written
+    as JSON's own escape, for UTF-8 has no bytes for it."""
     part = file.with_name(file.name + ".part")
-    with part.open("w", encoding="utf-8") as stream:
+    with part.open("w", encoding="utf-8", errors="backslashreplace") as stream:
         for row in rows:
             stream.write(encode_json(row) + "\n")
     os.replace(part, file)
@@ -62,5 +63,6 @@ def write_jsonl(file: Path, rows: Iterable[dict[str, Any]]) -> None:
 def write_json(file: Path, value: Any) -> None:
     """Write one JSON document for people to read, in the same safe way."""
     part = file.with_name(file.name + ".part")
-    part.write_text(json.dumps(value, sort_keys=True, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, indent=1) + "\n"
+    part.write_text(text, encoding="utf-8", errors="backslashreplace")
     os.replace(part, file)

@@ -41,7 +41,7 @@ class PeakMemory:
 
     def _sample(self):
         try:
-            pages = int(STATM.read_text().split()[1])
+            pages = int(STATM.read_text(encoding="ascii").split()[1])
         except OSError:
             return
         self.bytes = max(self.bytes or 0, pages * os.sysconf("SC_PAGE_SIZE"))

@@ -1,14 +1,28 @@
-"""Values and tables as TOML text, written by tomlkit (the standard library only reads TOML)."""
+"""TOML files read, and values and tables written by tomlkit (the standard library only reads TOML)."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipes.base.errors import RecipeError
 
 if TYPE_CHECKING:
     from tomlkit.items import Item
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """The tables of a TOML file; a byte order mark, which some editors write, does not count.
+
+    Raises:
+        OSError: the file cannot be read.
+        UnicodeDecodeError: it is not UTF-8.
+        tomllib.TOMLDecodeError: it is not valid TOML.
+    """
+    text = file.read_text(encoding="utf-8-sig")
+    return tomllib.loads(text + "\n")  # so that an error on the last line has a number
 
 
 def toml_value(value: object) -> str:

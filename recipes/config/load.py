@@ -20,7 +20,7 @@ from recipes.base.errors import ConfigErrors, RecipeError
 from recipes.base.places import ROOT
 from recipes.base.redact import mask
 from recipes.base.table import Table
-from recipes.base.toml import toml_table, toml_value
+from recipes.base.toml import read_toml, toml_table, toml_value
 from recipes.config.conflicts import ancestors, drop_earlier, find_conflicts
 from recipes.config.describe import allowed, choices, descend
 from recipes.config.schema import DEFAULT_PROFILE, Head, Model, Recipe, Step
@@ -38,9 +38,7 @@ def read_file(file):
     """The recipe tables of a TOML file, by name. Raises `RecipeError`; a syntax error or double key names its line."""
     file = Path(file)
     try:
-        tables = tomllib.loads(
-            file.read_text(encoding="utf-8") + "\n"
-        )  # so that an error on the last line has a number
+        tables = read_toml(file)
     except FileNotFoundError:
         raise RecipeError("no such recipe file", where=file, fix="give another with --file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -10,6 +10,7 @@ from typing import Any
 from data_builders.core.benchmarks import files_of
 from data_builders.core.table import general_rows
 from recipes.base.errors import RecipeError
+from recipes.base.general_rows import FORMS, check_general_rows
 from recipes.base.hashing import files_under
 from recipes.base.places import GENERAL_TRAIN, ROOT
 from recipes.config.conflicts import Conflict, tables_in
@@ -92,11 +93,16 @@ def _find_general_conflicts(path: str, table: Any, model: Model, here: bool) -> 
     if not isinstance(getattr(table, "general", None), str):
         return
     sizes = [key for key in ("share", "general_share", "general_rows") if getattr(table, key, 0)]
-    text = ", or with text" if "general_share" in type(table).model_fields else ""
-    form = f"a JSONL file of rows with prompt and completion{text}"
+    texts = "general_share" in type(table).model_fields
+    form = f"a file of rows: {FORMS}"
     if here and not general_rows(table).is_file():
         fix = f"correct the path; it starts from {Path.cwd()}"
         yield Conflict(f"{path}.general", "no such file", form, f'"{table.general}"', fix)
+    elif here and sizes and table.general != "embedded":
+        try:
+            check_general_rows(general_rows(table), texts)
+        except RecipeError as error:
+            yield Conflict(f"{path}.general", error.what, str(error.allowed), f"{error.where}: {error.got}", error.fix)
     folder = model_folder(model.name)
     if folder is not None and (not here or (folder / GENERAL_TRAIN.name).is_file()):
         return

@@ -20,7 +20,7 @@ from data_builders.sources.reader import count_tokens
 from recipes.artifacts.forecasts import Work
 from recipes.artifacts.lineage import MODEL_FILES, start
 from recipes.base.errors import RecipeError
-from recipes.base.jsonl import iterate_jsonl
+from recipes.base.general_rows import iterate_general_rows, read_general_rows
 from recipes.config.conflicts import Conflict, Scope, find_training_conflicts
 from recipes.config.schema import Training
 from recipes.config.slots import Method, module_of, name_of, one_of
@@ -48,7 +48,8 @@ class Config(Training):
         "embedded",
         pattern=r"^(embedded|[./~].*)$",
         examples=["embedded"],
-        description='"embedded", or a JSONL file (./x, /x, ~/x) of rows with text, or with prompt and completion',
+        description='"embedded", or a file (./x, /x, ~/x) of rows with text or with a question and a reply: strings, '
+        "text, as in sft.jsonl, messages, ShareGPT, Alpaca, question and answer; JSONL, JSON or CSV",
     )
     general_share: float = Field(0.0, ge=0, lt=1, description="share of the tokens that are general text; paper: 0.465")
 
@@ -105,7 +106,7 @@ def forecast(spec, counts: dict, runs: Path) -> Work:
 def check_general(cpt, wanted: int) -> None:
     """Raises RecipeError where the file of general text is short of so many words, numbers and signs."""
     file, found = general_rows(cpt), 0
-    for row in iterate_jsonl(file):
+    for row in iterate_general_rows(file, texts=True):
         turns = [] if "text" in row else row["prompt"] + row["completion"]
         found += sum(map(count_tokens, [turn["content"] for turn in turns] or [row["text"]]))
         if found >= wanted:
@@ -133,6 +134,8 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
 
     tokenizer = loader.load_tokenizer(spec.model)
     blocks, told = read_blocks(spec, tokenizer, inputs["data"])
+    if told.get("general_read"):
+        runtime.say(f"{spec.cpt.general}: {told['general_read']}")
     with runtime.bar("cpt", 0, "steps") as bar:
         trainer = make_trainer(spec, load_start(spec, inputs, training=True), blocks, tokenizer, out)
         trainer.add_callback(training.Watch(bar, "cpt"))
@@ -172,29 +175,30 @@ def read_blocks(spec, tokenizer, data: Path) -> tuple[list[list[int]], dict]:
             fix="drop the [cpt] table, or see ledger.jsonl beside it for why texts were dropped",
         )
     field = sum(map(len, own))
-    general = []
+    general, read = [], ""
     if spec.cpt.general_share:
-        general = general_text(spec, tokenizer, round(field * spec.cpt.general_share / (1 - spec.cpt.general_share)))
+        wanted = round(field * spec.cpt.general_share / (1 - spec.cpt.general_share))
+        general, read = general_text(spec, tokenizer, wanted)
     blocks = joined(own + general, spec.cpt.max_length, spec.seed)
-    return blocks, {"rows": len(own), "field_tokens": field, "general_tokens": sum(map(len, general))}
+    told = {"rows": len(own), "field_tokens": field, "general_tokens": sum(map(len, general))}
+    return blocks, told | ({"general_read": read} if read else {})
 
 
-def general_text(spec, tokenizer, wanted: int) -> list[list[int]]:
-    """General texts of `wanted` tokens in all, the last one cut; in an order drawn by the seed."""
-    from recipes.models.training import read_rows
-
+def general_text(spec: Any, tokenizer: Any, wanted: int) -> tuple[list[list[int]], str]:
+    """(general texts of `wanted` tokens in all, the last one cut, in an order drawn by the seed; how they were read)"""
     file, taken = general_rows(spec.cpt), []
-    texts = tokenised(tokenizer, read_rows(file))
+    rows, counts = read_general_rows(file, texts=True)
+    texts = tokenised(tokenizer, rows)
     random.Random(spec.seed).shuffle(texts)
     for ids in texts:
         if wanted <= 0:
-            return taken
+            return taken, counts.describe()
         taken.append(ids[:wanted])
         wanted -= len(ids)
     if wanted > 0:
         found = sum(map(len, texts))
         raise too_little(spec.cpt, file, f"{found:,} tokens", f"{found + wanted:,} tokens")
-    return taken
+    return taken, counts.describe()
 
 
 def tokenised(tokenizer, rows: list[dict]) -> list[list[int]]:

@@ -178,7 +178,7 @@ def test_plain_progress_lines_tell_done_rate_rest_and_note(tmp_path, monkeypatch
     from recipes.base import runtime
 
     monkeypatch.setattr(runtime, "PLAIN_SECONDS", 0.0)
-    with open(tmp_path / "log", "w+") as log:
+    with open(tmp_path / "log", "w+", encoding="utf-8") as log:
         with Runtime(log).bar("sft", 4, "steps") as bar:
             bar.advance(2, "loss 1.25")
             bar.total = 8
@@ -194,7 +194,7 @@ def test_plain_progress_lines_tell_done_rate_rest_and_note(tmp_path, monkeypatch
 
 
 def test_plain_progress_is_quiet_in_between(tmp_path):
-    with open(tmp_path / "log", "w+") as log:
+    with open(tmp_path / "log", "w+", encoding="utf-8") as log:
         with Runtime(log).bar("sft", 1000, "steps") as bar:
             for _ in range(1000):
                 bar.advance()
@@ -206,7 +206,7 @@ def test_a_terminal_gets_a_live_bar_and_lines_above_it():
     import pty
 
     leader, follower = pty.openpty()
-    with open(follower, "w") as terminal:
+    with open(follower, "w", encoding="utf-8") as terminal:
         place = Runtime(terminal)
         with place.bar("sft", 2, "steps") as bar:
             bar.advance(1, "loss 0.5")

@@ -247,7 +247,7 @@ def test_a_benchmark_named_in_the_table_takes_its_items_out_of_training(shipped,
     question, theirs = contents(taught).split("\n")[0], str(tmp_path / "theirs.jsonl")
     passage = read_jsonl(shipped_files / "cpt.jsonl")[3]
     items = [{"question": question}, {"question": " ".join(passage["text"].split()[20:40])}]
-    Path(theirs).write_text("".join(json.dumps(item) + "\n" for item in items))
+    Path(theirs).write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
     _, rows = build(Spec(benchmarks=(theirs,)), tmp_path / "out")
     assert question in {contents(row).split("\n")[0] for row in shipped[1]["sft"]}
     assert question not in {contents(row).split("\n")[0] for row in rows["sft"]}

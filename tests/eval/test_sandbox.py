@@ -98,7 +98,7 @@ def test_processor_time_memory_and_output_are_limited():
     assert time.monotonic() - began < len(bombs) * 1.5 + 30
     if LINUX:
         pid = sandbox._running[0].process.pid
-        assert Path(f"/proc/{pid}/task/{pid}/children").read_text() == ""
+        assert Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii") == ""
 
 
 def test_output_may_have_so_many_characters_and_no_more():

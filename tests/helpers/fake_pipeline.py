@@ -108,7 +108,7 @@ class Stages:
         checkpoint = out / "checkpoints" / "steps.txt"
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         done = len(checkpoint.read_text()) if checkpoint.exists() else 0
-        with runtime.bar(name, self.steps, "steps") as bar, open(checkpoint, "a") as stream:
+        with runtime.bar(name, self.steps, "steps") as bar, open(checkpoint, "a", encoding="utf-8") as stream:
             for step in range(done, self.steps):
                 time.sleep(self.pause)
                 stream.write("x")

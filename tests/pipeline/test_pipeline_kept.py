@@ -138,7 +138,7 @@ def test_a_damaged_or_edited_artefact_is_refused_and_left_alone(damage, words, p
 
 def test_a_second_writer_is_refused_with_the_first_ones_process(place):
     place.home.mkdir(parents=True)
-    with open(place.home / ".lock", "w") as held:
+    with open(place.home / ".lock", "w", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         held.write("process 4711 since noon")
         held.flush()

@@ -10,7 +10,7 @@ from data_builders.core.benchmarks import without_items
 from data_builders.core.table import general_rows
 from recipes.artifacts.rows_context import RowsContext
 from recipes.base.errors import RecipeError
-from recipes.base.jsonl import read_jsonl
+from recipes.base.general_rows import FORMS, read_general_rows
 from recipes.config.schema import WORLD
 from recipes.config.slots import Method
 
@@ -26,7 +26,8 @@ class Config(Method):
         "embedded",
         pattern=r"^(embedded|[./~].*)$",
         examples=["embedded"],
-        description='"embedded", or a JSONL file (./x, /x, ~/x) of rows with prompt and completion, as in sft.jsonl',
+        description='"embedded", or a file (./x, /x, ~/x) of rows with a question and a reply: as in sft.jsonl, '
+        "messages, ShareGPT, Alpaca, question and answer; JSONL, JSON or CSV",
     )
     share: float = Field(gt=0, lt=1, description="share of the supervised rows that are general")
 
@@ -50,27 +51,25 @@ def mix(rows: list[dict[str, Any]], own: Config, context: RowsContext) -> list[d
     """The general rows to add, drawn by the seed; rows that hold a test item are left out.
 
     Raises:
-        RecipeError: a row of the file has no prompt and completion, or there are too few.
+        RecipeError: a row of the file has no known form, or there are too few rows.
     """
-    pool, wanted = read_jsonl(general_rows(own)), count_general(own, len(rows))
-    faults = [
-        f"line {number}: no prompt and completion"
-        for number, row in enumerate(pool, 1)
-        if not (row.get("prompt") and row.get("completion"))
-    ]
-    if not faults:
-        pool, _ = without_items(pool, context.tests, context.ledger, "replay")
-    if not faults and wanted > len(pool):
-        faults.append(f"{len(pool)} rows, {wanted} wanted for {len(rows)} of the recipe's own")
-    if faults:
+    wanted = count_general(own, len(rows))
+    pool, counts = read_general_rows(general_rows(own), texts=False)
+    for reason, count in counts.left_out.items():
+        context.ledger.drop("replay", reason, own.general, count=count)
+    pool, _ = without_items(pool, context.tests, context.ledger, "replay")
+    if wanted > len(pool):
         raise RecipeError(
-            "the general rows cannot be mixed in",
+            "there are too few general rows to mix in",
             where=general_rows(own),
-            got="; ".join(faults[:5]),
-            allowed="enough rows of the form of sft.jsonl, none of them a test item",
-            fix="mend the file, or lower share of [rows.mix.replay]",
+            got=f"{len(pool)} rows, {wanted} wanted for {len(rows)} of the recipe's own",
+            allowed="enough rows, none of them a test item: " + FORMS,
+            fix="name a larger file, or lower share of [rows.mix.replay]",
         )
-    context.note["replay"] = {"file": own.general, "rows": wanted}
+    read = counts.describe()
+    if read:
+        context.runtime.say(f"{own.general}: {read}")
+    context.note["replay"] = {"file": own.general, "rows": wanted, **({"read": read} if read else {})}
     return [
         {"fact_id": "", "family": "general", "lineage": {"file": own.general}, "node_id": "general"}
         | row
