@@ -35,7 +35,8 @@ def start(model: Model, inputs: Mapping[str, Path], name: str | None = None) -> 
     """(the whole model, the adapter on it or None) that the step `name` left.
 
     Without a name it is the first model that the step names in its inputs, the base where it names none; the newest of
-    `inputs` where they do not say what is named. Each step leaves a whole model, or an adapter for the whole model before it that holds all that was learnt since.
+    `inputs` where they do not say what is named. Each step leaves a whole model, or an adapter for the whole model
+    before it that holds all that was learnt since.
 
     Args:
         model: the recipe's `[model]` table.

@@ -62,11 +62,6 @@ def name_rows(spec: Any) -> str:
     return "rl"
 
 
-def name_rows(spec: Any) -> str:
-    """Stem of the file of rows that the step learns."""
-    return "rl"
-
-
 def forecast(spec, counts: dict, runs: Path) -> Work:
     table = spec.rerank
     replies = min(table.prompts, counts.get("rl", table.prompts)) * table.samples

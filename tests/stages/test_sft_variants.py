@@ -76,7 +76,15 @@ def quantized(tmp_path_factory):
     """The trainer of a self-constrained LoRA on the embedded base under 4-bit weights."""
     model = Model(quantization="nf4")
     base = loader.load_base(model, training=True)
-    table = sft_table(rank=4, alpha=8.0, epochs=2, batch_tokens=256, max_length=128, learning_rate=1e-2, losses={"kl_to_reference": {"weight": 0.1}})
+    table = sft_table(
+        rank=4,
+        alpha=8.0,
+        epochs=2,
+        batch_tokens=256,
+        max_length=128,
+        learning_rate=1e-2,
+        losses={"kl_to_reference": {"weight": 0.1}},
+    )
     table = table.model_copy(update={"log_steps": 1})
     turns = [{"role": "user", "content": "Compute 2 + 1."}], [{"role": "assistant", "content": "<answer>3</answer>"}]
     rows = Dataset.from_list([{"prompt": turns[0], "completion": turns[1]}] * 16)
