@@ -1,4 +1,4 @@
-"""What is proven of rows before anything trains: gold answers score 1.0, silence 0.0, images are what they are called."""
+"""Proven of rows before anything trains: gold answers score 1.0, silence 0.0, images are what they are called."""
 
 from pathlib import Path
 

@@ -368,7 +368,7 @@ class Draft:
         shared = shared if isinstance(shared, dict) and not edits else {}
         self.shared[place] = (table, own, edits)
         settings = self._overlaid(shared, own, table)
-        where = table if shared and not own else place
+        where = table if table in self.table and not own else place
         draft = StepDraft(name, kind, module, settings, where, tuple(inputs), bool(measured), builder)
         return draft if self._inputs_are_clear(draft, drafts) else None
 

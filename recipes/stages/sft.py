@@ -147,10 +147,11 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     if too_long:
         raise RecipeError(
             "rows are longer than the model is given",
-            where=f"{spec.sft.rows}.max_length",
+            where="sft.max_length",
             got=f"{len(too_long)} of {len(rows)} rows, the longest {max(lengths)} tokens, such as {too_long[0]}",
             allowed=f"at most {spec.sft.max_length} tokens",
-            fix=f"--set {spec.sft.rows}.max_length={max(lengths)}, or shorten the rows in the builder",
+            fix=f"--set sft.max_length={max(lengths)} (of a named step steps.NAME.max_length), or shorten the rows in "
+            "the builder",
         )
     dataset = Dataset.from_list(vision.with_images([columns(row) for row in rows], rows, lengths))
     whole, _ = start(spec.model, inputs)

@@ -3,11 +3,11 @@
 import re
 
 import pytest
+from recipes.config.combinations import LATER, REFUSED, UNREAD, Refusal, page
 
 from recipes.base.errors import ConfigErrors
 from recipes.base.places import ROOT
 from recipes.config import validate
-from recipes.config.combinations import LATER, REFUSED, UNREAD, Refusal, page
 from recipes.config.load import load
 from recipes.config.schema import Rl, Sft
 

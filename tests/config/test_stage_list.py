@@ -4,13 +4,13 @@ import importlib
 from dataclasses import fields
 
 import pytest
+from recipes.config.stage_list import STAGES
 
 from recipes import pipeline
 from recipes.artifacts.lineage import TRAINED, reads_models
 from recipes.base.places import ROOT
 from recipes.config.load import load
 from recipes.config.schema import OPTIONAL, TABLES, Recipe
-from recipes.config.stage_list import STAGES
 
 SETS = ("cpt.epochs=1", "sft_general.method=full", "rl.steps=1", "rl.warmup_steps=0", "rerank.prompts=8")
 

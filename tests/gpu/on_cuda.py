@@ -20,15 +20,15 @@ from tests.helpers.tables import rl_table, sft_table
 
 IDS = torch.arange(5, 45).view(2, 20)
 TURNS = [[{"role": "user", "content": "Compute 2 + 1."}], [{"role": "assistant", "content": "<answer>3</answer>"}]]
-TABLE = sft_table(
-    rank=4, alpha=8.0, epochs=4, batch_tokens=256, max_length=128, learning_rate=1e-2, kl_weight=0.1, log_steps=1
-)
-BALANCE = {"weight": 0.1, "delta": 0.3}
+COMMON = {"epochs": 4, "batch_tokens": 256, "max_length": 128, "learning_rate": 1e-2, "log_steps": 1}
+RANK = {"rank": 4, "alpha": 8.0}
+KL = {"kl_to_reference": {"weight": 0.1}}
+BALANCED = {"method": "loramoe", "losses": {**KL, "expert_balance": {"weight": 0.1, "delta": 0.3}}, **RANK}
 METHODS = {
-    "lora": (Model(), {}),
-    "four bits": (Model(quantization="nf4"), {}),
-    "loramoe": (Model(), {"method": "loramoe", "balance": BALANCE}),
-    "loramoe on four bits": (Model(quantization="nf4"), {"method": "loramoe", "balance": BALANCE}),
+    "lora": (Model(), RANK),
+    "four bits": (Model(quantization="nf4"), RANK),
+    "loramoe": (Model(), BALANCED),
+    "loramoe on four bits": (Model(quantization="nf4"), BALANCED),
     "full": (Model(), {"method": "full", "learning_rate": 1e-3}),
 }
 REINFORCEMENT = {
@@ -52,7 +52,7 @@ def test_the_base_lies_on_the_gpu_in_bf16_and_takes_a_fused_attention():
 @pytest.mark.parametrize("name", METHODS)
 def test_supervised_tuning_learns_and_comes_back(name, tmp_path):
     model, settings = METHODS[name]
-    table = Sft.model_validate(TABLE.model_dump() | settings)
+    table = sft_table(**{"losses": KL} | COMMON | settings)
     rows = [{"prompt": TURNS[0], "completion": TURNS[1], "sample_type": n % 2} for n in range(16)]
     spec = spec_of("sft", model=model, sft=table, seed=1)
     base = loader.load_base(model, training=True)

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from recipes.methods.rl.method.trainer import PPOConfig, PPOTrainer
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from tokenizers import models as words
 from tokenizers.pre_tokenizers import Split
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from recipes.methods.rl.ppo.trainer import PPOConfig, PPOTrainer
 from recipes.models import training
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123"

@@ -46,7 +46,7 @@ ROWS = torch.arange(16) % 2
 def test_the_sign_decides_whether_matching_experts_get_more_or_less(form, sign, share):
     types = [1, 1, 1, 0, 0, 0]
     prefer = preference(types, ROWS.tolist(), 0.3, sign)
-    _, weights = minimised(lambda w: getattr(_balance_forms, form)(w, prefer))
+    _, weights = minimised(lambda w: getattr(forms, form)(w, prefer))
     matched = (weights * (torch.tensor(types) == ROWS.unsqueeze(-1))).sum(-1)
     assert (matched - share).abs().max() < 1e-3
 
@@ -285,7 +285,7 @@ def test_one_type_or_none_in_a_batch_gives_finite_gradients():
 def test_the_layers_are_averaged_or_summed_and_weight_and_scale_multiply():
     model, batch = Toy(), batch_of(6)
     mean, total = (term_of(ExpertBalance(1.0, TYPES, reduce=name), model, batch, 1.0)[0] for name in ("mean", "sum"))
-    scaled, logged = term_of(Balance(3.0, TYPES), model, batch, 0.5)
+    scaled, logged = term_of(ExpertBalance(3.0, TYPES), model, batch, 0.5)
     assert total.item() == pytest.approx(2 * mean.item()) and scaled.item() == pytest.approx(1.5 * mean.item())
     assert logged["loss"] == pytest.approx(mean.item())
 
@@ -313,7 +313,7 @@ def test_what_is_logged_is_that_of_the_weights():
     ids=["unknown type", "packed", "no types", "other experts"],
 )
 def test_rows_and_types_that_do_not_fit_are_refused(values, change, said):
-    term = Balance(**{"weight": 1.0, "expert_types": TYPES} | values)
+    term = ExpertBalance(**{"weight": 1.0, "expert_types": TYPES} | values)
     with pytest.raises(RecipeError, match=said):
         term_of(term, Toy(), batch_of(6) | change, 1.0)
 

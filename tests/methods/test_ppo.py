@@ -9,13 +9,13 @@ import sys
 import pytest
 import torch
 from peft import IA3Config, LoHaConfig, get_peft_model
-from recipes.methods.rl.method.gae import gae, moments, terminal_rewards, whiten
-from recipes.methods.rl.method.trainer import PPOTrainer
 from safetensors.torch import load_file
 from transformers import Qwen3ForCausalLM
 
 from recipes.base.errors import RecipeError
 from recipes.base.places import ROOT
+from recipes.methods.rl.ppo.gae import gae, moments, terminal_rewards, whiten
+from recipes.methods.rl.ppo.trainer import PPOTrainer
 from recipes.models import loader, training
 from recipes.models.loader import causal_lm
 from recipes.models.loramoe.config import LoraMoeConfig

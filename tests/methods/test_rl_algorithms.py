@@ -61,7 +61,7 @@ def inputs(tmp_path_factory):
     return model, {"data": home / "data", "sft": home / "sft"}
 
 
-def spec_of(inputs, name, **more):
+def make_spec(inputs, name, **more):
     short = SHORT if name == "ppo" else SHORT | {"prompts_per_step": 2}
     return spec_of("rl", model=inputs[0], rl=TABLES[name].model_copy(update=short | more), seed=3)
 
@@ -84,9 +84,9 @@ def lively():
 
 @pytest.mark.parametrize("name", TABLES)
 def test_each_algorithm_leaves_an_adapter_that_learnt_and_loads_on_the_base(name, inputs, tmp_path):
-    spec = spec_of(inputs, name)
+    spec = make_spec(inputs, name)
     metrics = stage.run(spec, inputs[1], tmp_path, Runtime())
-    assert metrics["completions"] == stage.completions_of(spec.rl) == {"ppo": 16}.get(name, 32)
+    assert metrics["completions"] == stage.count_completions(spec.rl) == {"ppo": 16}.get(name, 32)
     assert stage.forecast(spec, {"rl": 12}, tmp_path).notes.startswith(f"{metrics['completions']} ")
     loaded = loader.load_adapters(loader.load_base(inputs[0]), {"sft": inputs[1]["sft"] / "adapter"})
     loaded.load_adapter(str(tmp_path / "adapter"), adapter_name="rl")
@@ -109,10 +109,11 @@ def test_offline_self_training_samples_once_and_learns_from_gold_and_right_repli
     for name in ("whole", "again"):
         (tmp_path / name).mkdir()
     # every second reply counts as right, whatever it says
-    monkeypatch.setattr("recipes.methods.rl.offline_self_training.grade", lambda row, reply: float(len(reply) % 2))
+    grade = "recipes.methods.rl.offline_self_training.trainer.grade"
+    monkeypatch.setattr(grade, lambda row, reply: float(len(reply) % 2))
     metrics = stage.run(spec, inputs[1], tmp_path / "whole", Runtime())
     replies = [json.loads(line) for line in (tmp_path / "whole" / "replies.jsonl").read_text().splitlines()]
-    assert metrics["completions"] == len(replies) == stage.completions_of(rl) == 32
+    assert metrics["completions"] == len(replies) == stage.count_completions(rl) == 32
     right = {(entry["id"], entry["reply"].strip()) for entry in replies if len(entry["reply"].strip()) % 2}
     assert 0 < metrics["own_replies"] <= len(right) and metrics["rows"] == 12 + metrics["own_replies"]
     history = [json.loads(line) for line in (tmp_path / "whole" / "training.jsonl").read_text().splitlines()]
@@ -134,7 +135,7 @@ def test_offline_self_training_samples_once_and_learns_from_gold_and_right_repli
 @pytest.fixture(scope="module")
 def whole_ppo(inputs, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole")
-    stage.run(spec_of(inputs, "ppo"), inputs[1], out, Runtime())
+    stage.run(make_spec(inputs, "ppo"), inputs[1], out, Runtime())
     return out
 
 
@@ -154,18 +155,18 @@ def test_ppo_goes_on_after_an_interruption_and_ends_with_the_same_weights(
     with monkeypatch.context() as patch:
         patch.setattr(training.Watch, place, stop, raising=False)
         with pytest.raises(Stopped):
-            stage.run(spec_of(inputs, "ppo"), inputs[1], tmp_path, Runtime())
+            stage.run(make_spec(inputs, "ppo"), inputs[1], tmp_path, Runtime())
     assert [f.name for f in (tmp_path / "checkpoints").glob("checkpoint-*")] == ["checkpoint-2"]
-    stage.run(spec_of(inputs, "ppo"), inputs[1], tmp_path, Runtime())
+    stage.run(make_spec(inputs, "ppo"), inputs[1], tmp_path, Runtime())
     assert weights(tmp_path) == weights(whole_ppo)
 
 
 def test_the_pilot_measures_ppo_too(inputs):
-    assert stage.pilot(spec_of(inputs, "ppo"), inputs[1], Runtime()) > 0
+    assert stage.pilot(make_spec(inputs, "ppo"), inputs[1], Runtime()) > 0
 
 
 def test_the_pilot_measures_four_bit_weights_before_there_is_an_adapter(inputs):
-    spec = spec_of(inputs, "grpo")
+    spec = make_spec(inputs, "grpo")
     four_bits = spec.model_copy(update={"model": inputs[0].model_copy(update={"quantization": "nf4"})})
     assert stage.pilot(four_bits, {"data": inputs[1]["data"]}, Runtime()) > 0
 
@@ -174,7 +175,7 @@ def test_a_fully_trained_model_goes_through_ppo(inputs, tmp_path):
     base = loader.load_base(inputs[0])
     base.save_pretrained(tmp_path / "sft" / "model")
     loader.load_tokenizer(inputs[0]).save_pretrained(tmp_path / "sft" / "model")
-    spec = spec_of(inputs, "ppo", steps=2)
+    spec = make_spec(inputs, "ppo", steps=2)
     stage.run(spec, {"data": inputs[1]["data"], "sft": tmp_path / "sft"}, tmp_path / "out", Runtime())
     ids = torch.arange(5, 25).view(1, 20)
     plain = loader.load_base(Model(name=str(tmp_path / "out" / "model")))
@@ -187,13 +188,13 @@ def test_a_fully_trained_model_goes_through_ppo(inputs, tmp_path):
 @pytest.mark.parametrize("profile", ["embedded", "gpu", "paper"])
 def test_the_reward_of_reft_is_that_of_the_paper(profile, lively):
     """ReFT, arXiv 2401.08967: 1 for a right answer, 0.1 for one that can be read, 0 for all else."""
-    rl = load(ROOT / "recipes.toml", "reft", profile, here=False).rl
+    rl = load(ROOT / "recipes.toml", "reft", profile, here=False).settings("rl")
     answers = ("42", "7", "none")
     replies = [[{"content": f"<think>6 * 7</think>\n<answer>{answer}</answer>"}] for answer in answers]
     columns = {"grader": ["numeric"] * 3, "answer": ["42"] * 3, "options": [None] * 3, "unit": [None] * 3}
     parts = [f(replies, tolerance=[0.01] * 3, **columns) for f in (lively, stage.format_reward, stage.partial_reward)]
     weighed = [right + rl.format_weight * form + rl.partial * part for right, form, part in zip(*parts, strict=True)]
-    assert weighed == [1.0, 0.1, 0.0] and rl.beta == 0.05  # the paper's for chains in words
+    assert weighed == [1.0, 0.1, 0.0] and rl.method.beta == 0.05  # the paper's for chains in words
 
 
 def test_the_partial_reward_is_for_an_answer_that_can_be_read_and_is_wrong(lively):
@@ -231,7 +232,7 @@ def test_an_order_over_a_single_level_is_refused_before_a_model_is_loaded(order,
     rows = [row(n, difficulty=1) for n in range(12)]
     (tmp_path / "rl.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     with pytest.raises(RecipeError, match="no order is among them") as error:
-        stage.run(spec_of(inputs, "grpo", order=order), {"data": tmp_path}, tmp_path, Runtime())
+        stage.run(make_spec(inputs, "grpo", order=order), {"data": tmp_path}, tmp_path, Runtime())
     assert said in str(error.value)
     check_order(rows, "random")
 
@@ -271,9 +272,9 @@ def prompts_met(spec, inputs, out, monkeypatch, until=None):
 
 
 def test_the_steps_meet_the_sorted_rows_in_order_also_over_a_resume(inputs, tmp_path, monkeypatch):
-    spec = spec_of(inputs, "ppo", prompts_per_step=2)
+    spec = make_spec(inputs, "ppo", prompts_per_step=2)
     rows = training.read_rows(inputs[1]["data"] / "rl.jsonl")
-    prompts = stage.completions_of(spec.rl) // spec.rl.group_size
+    prompts = stage.count_completions(spec.rl) // spec.rl.group_size
     expected = [r["prompt"][0]["content"] for r in drawn(rows, "difficulty", prompts, spec.seed)]
     whole = prompts_met(spec, inputs[1], tmp_path / "whole", monkeypatch)
     assert [p for step in whole for p in step] == expected
@@ -355,5 +356,6 @@ def test_distinct_right_replies_join_the_gold_rows(monkeypatch):
 @pytest.mark.parametrize("name", ["grpo", "rloo", "online_self_training", "offline_self_training"])
 def test_a_recipe_of_ppo_is_switched_to_another_algorithm_by_its_name(name):
     grouped = [f"rl.method.use={name}", "rl.group_size=8", "rl.prompts_per_step=8"]
-    alone = ["rl.method.beta=0.0", "rl.partial=0.0", "rl.format_weight=0.1"] if "self_training" in name else []
-    assert load(ROOT / "recipes.toml", "reft", sets=grouped + alone).rl.algorithm == name
+    alone = ["rl.partial=0.0", "rl.format_weight=0.1"] if "self_training" in name else []
+    method = load(ROOT / "recipes.toml", "reft", sets=grouped + alone).settings("rl").method
+    assert method.use == name and getattr(method, "beta", 0.0) == 0.0, "nothing of PPO's own settings is left"

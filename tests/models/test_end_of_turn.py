@@ -14,7 +14,7 @@ from recipes.base.errors import RecipeError
 from recipes.base.places import LAB_MODEL
 from recipes.commands import export
 from recipes.config.schema import Model
-from recipes.methods.rl import algorithms
+from recipes.methods.rl import grpo
 from recipes.models import checkpoints, loader
 from recipes.models.lm_eval_model import make_scorer
 from recipes.models.sampling import sample_replies
@@ -117,7 +117,7 @@ def test_reinforcement_ends_replies_there(model, algorithm, tmp_path):
     )
     spec = spec_of("rl", model=model, rl=table, seed=1)
     base = loader.load_base(model)
-    trainer = rl.make_trainer(spec, base, loader.load_tokenizer(model), [ROW | GRADED] * 4, tmp_path)
+    trainer, _ = rl.make_trainer(spec, base, loader.load_tokenizer(model), [ROW | GRADED] * 4, tmp_path)
     trainer.train()
     log = trainer.state.log_history[0]
     assert log["completions/clipped_ratio"] == 0.0 and log["completions/mean_length"] < LIMIT
@@ -128,10 +128,10 @@ def test_vllm_is_told_where_to_stop(model, tmp_path, monkeypatch):
     class Told(Exception):
         pass
 
-    def stop(table, shared):
-        raise Told(shared["use_vllm"], shared["generation_kwargs"])
+    def stop(own, context):
+        raise Told(context.shared["use_vllm"], context.shared["generation_kwargs"])
 
-    monkeypatch.setattr(algorithms, "trainer_and_arguments", stop)
+    monkeypatch.setattr(grpo, "make_trainer", stop)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     spec = spec_of("rl", model=model, rl=rl_table(use_vllm=True), seed=1)
     with pytest.raises(Told) as told:

@@ -7,6 +7,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import GenerationConfig
 
 from recipes.artifacts.steps import spec_of
+from recipes.base.runtime import Runtime
 from recipes.models import loader, training
 from recipes.stages import cpt, rl, sft
 from tests.helpers.tables import cpt_table, rl_table, sft_table
@@ -14,12 +15,11 @@ from tests.helpers.tiny_text import tiny_model
 
 pytest.importorskip("bitsandbytes")
 RATE = 1e-5
-BALANCE = {"weight": 0.01}
 SUPERVISED = {
     "lora": {},
     "dora": {"dora": True},
-    "loramoe": {"method": "loramoe", "balance": BALANCE},
-    "kl": {"kl_weight": 0.1},
+    "loramoe": {"method": "loramoe", "losses": {"expert_balance": {"weight": 0.01}}},
+    "kl": {"losses": {"kl_to_reference": {"weight": 0.1}}},
 }
 SAMPLED = {
     "grpo": {"beta": 0.05},
@@ -66,10 +66,11 @@ def made(kind, base, folder):
     model, tuned = base
     tokenizer = loader.load_tokenizer(model)
     if kind in SAMPLED:
-        table = rl_table(steps=2, prompts_per_step=4, group_size=4, max_completion_length=4, learning_rate=RATE)
-        spec = spec_of("rl", model=model, rl=rl_table(**table.model_dump() | SAMPLED[kind]), seed=1)
-        policy = rl.load_policy(spec, {"sft": tuned})
-        return rl.make_trainer(spec, policy, tokenizer, [TURNS | GRADED | {"difficulty": 0}] * 8, folder)
+        short = {"steps": 2, "prompts_per_step": 4, "group_size": 4, "max_completion_length": 4, "learning_rate": RATE}
+        spec = spec_of("rl", model=model, rl=rl_table(**short | SAMPLED[kind]), seed=1)
+        policy, rows = rl.load_policy(spec, {"sft": tuned}), [TURNS | GRADED | {"id": "r", "difficulty": 0}] * 8
+        trainer, _ = rl.make_trainer(spec, policy, tokenizer, rows, folder, Runtime())
+        return trainer
     if kind == "cpt":
         spec = spec_of(
             "cpt", model=model, cpt=cpt_table(method="lora", max_length=32, batch_tokens=64, learning_rate=RATE), seed=1
@@ -135,3 +136,9 @@ def test_a_model_whose_every_weight_learns_keeps_the_dtype_that_its_recipe_names
     rows = Dataset.from_list([TURNS] * 4)
     trainer = sft.make_trainer(spec, loader.load_base(model), loader.load_tokenizer(model), rows, 30.0, tmp_path)
     assert {weight.dtype for weight in trainer.model.parameters()} == {torch.bfloat16}
+
+
+def test_the_pilot_of_every_algorithm_runs_before_there_is_an_adapter(base):
+    for name in ("ppo", "grpo"):
+        table = rl_table(**{"prompts_per_step": 4, "group_size": 2, "max_completion_length": 4} | SAMPLED[name])
+        assert rl.pilot(spec_of("rl", model=base[0], rl=table, seed=1), {}, Runtime()) > 0

@@ -172,7 +172,8 @@ def trainer(tmp_path_factory):
     row = {"prompt": [{"role": "user", "content": "Compute 1 + 1."}], "grader": "numeric", "answer": "2"}
     rows = [row | {"options": None, "unit": None, "tolerance": 0.01}] * 8
     stage = spec_of("rl", model=Model(), rl=rl_table(steps=1, prompts_per_step=2, group_size=2), seed=1)
-    return rl.make_trainer(stage, tiny(), loader.load_tokenizer(Model()), rows, tmp_path_factory.mktemp("rl"))
+    made, _ = rl.make_trainer(stage, tiny(), loader.load_tokenizer(Model()), rows, tmp_path_factory.mktemp("rl"))
+    return made
 
 
 def gradient(trainer, batch):

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from recipes import pipeline
+from recipes.artifacts.steps import prepare
 from recipes.base.errors import ConfigErrors, RecipeError
 from recipes.base.places import LAB_MODEL, ROOT
 from recipes.config.load import load
@@ -23,8 +24,10 @@ SMALL = [
 
 
 def build(runs, *sets):
+    """The folder of rows that is learnt from under these settings."""
     job = Job(load(ROOT / "recipes.toml", "analogseeker", "embedded", [*SMALL, *sets], True), runs)
-    return pipeline.run(job, until="data")["data"]
+    done = pipeline.run(job, until="rows" if job.recipe.step("rows") else "data")
+    return done.get("rows", done["data"])
 
 
 def rows(file):
@@ -37,7 +40,9 @@ def test_general_rows_are_the_stated_share_and_bear_their_kind(tmp_path):
     assert plain != mixed and both[: len(own)] == own
     assert Counter(row["kind"] == "world" for row in both) == {False: len(own), True: round(len(own) / 3)}
     assert set(both[0]) <= set(both[-1]) and len({row["id"] for row in both}) == len(both)
-    assert json.loads((mixed / "card.json").read_text())["general"] == {"file": "embedded", "rows": round(len(own) / 3)}
+    assert json.loads((mixed / "card.json").read_text())["methods"] == {
+        "replay": {"file": "embedded", "rows": round(len(own) / 3)}
+    }
     assert rows(plain / "test.jsonl") == rows(mixed / "test.jsonl")
     again = build(tmp_path / "again", "rows.mix.replay.share=0.25")
     assert (again / "sft.jsonl").read_bytes() == (mixed / "sft.jsonl").read_bytes()
@@ -72,16 +77,28 @@ def test_rows_of_a_file_of_ones_own_need_only_prompt_and_completion(tmp_path):
     assert "20 rows, 89 wanted" in str(refused.value)
 
 
-def test_a_test_item_or_a_row_of_another_form_is_refused_by_its_line(tmp_path):
+def test_a_test_item_among_general_rows_is_left_out_and_counted(tmp_path):
     item = rows(build(tmp_path) / "test.jsonl")[0]
     leak = {"prompt": item["prompt"], "completion": turn("assistant", item["reply"])}
+    few = [{"prompt": turn("user", f"Say {n}."), "completion": turn("assistant", f"{n}")} for n in range(3)]
+    file = lines(tmp_path / "own.jsonl", leak, *few)
+    data = build(tmp_path, file, "rows.mix.replay.share=0.03")
+    learnt = [row["prompt"] for row in rows(data / "sft.jsonl")]
+    assert all(row["prompt"] in learnt for row in few) and item["prompt"] not in learnt
+    (dropped,) = [row for row in rows(data / "rows_ledger.jsonl") if row["step"] == "replay" and row.get("reason")]
+    assert "test" in dropped["reason"]
+    with pytest.raises(RecipeError, match="3 rows, 4 wanted"):
+        build(tmp_path, file, "rows.mix.replay.share=0.04")
+
+
+def test_a_row_of_another_form_is_refused_by_its_line(tmp_path):
     with pytest.raises(RecipeError, match="cannot be mixed in") as refused:
-        build(tmp_path, lines(tmp_path / "own.jsonl", leak, {"text": "no turns"}), "rows.mix.replay.share=0.01")
-    assert "line 1: a test item" in str(refused.value) and "line 2: no prompt and completion" in str(refused.value)
+        build(tmp_path, lines(tmp_path / "own.jsonl", {"text": "no turns"}), "rows.mix.replay.share=0.01")
+    assert "line 1: no prompt and completion" in str(refused.value)
 
 
 def test_a_file_that_is_not_there_is_a_configuration_error(tmp_path):
-    with pytest.raises(ConfigErrors, match=r"mix\.general"):
+    with pytest.raises(ConfigErrors, match=r"rows\.mix\.replay\.general: no such file"):
         build(tmp_path, f"rows.mix.replay.general={tmp_path}/absent.jsonl", "rows.mix.replay.share=0.1")
 
 
@@ -90,9 +107,9 @@ def test_every_file_of_general_rows_is_part_of_what_a_result_is_made_from():
     watched = {
         f"{name} {step.name}": {key for key in step.watched if key.endswith(".general")}
         for name in ("loramoe", "scilitllm")
-        for step in pipeline.wire(load(ROOT / "recipes.toml", name))
+        for step in prepare(load(ROOT / "recipes.toml", name))
     }
-    assert watched["loramoe data"] == {"mix.general"}
+    assert watched["loramoe data"] == set() and watched["loramoe rows"] == {"rows.mix.replay.general"}
     assert watched["scilitllm data"] == {"data.general"} and watched["scilitllm cpt"] == {"cpt.general"}
     with pytest.raises(ConfigErrors, match=r"data\.general: no such file"):
         load(ROOT / "recipes.toml", "scilitllm", sets=["data.general=./absent.jsonl"])

@@ -10,13 +10,12 @@ from itertools import chain as flat
 import pytest
 import torch
 
-from recipes.artifacts.lineage import start
+from recipes.artifacts.lineage import Inputs, start
 from recipes.artifacts.steps import spec_of
 from recipes.base.errors import ConfigErrors, RecipeError
-from recipes.base.places import ROOT
 from recipes.base.runtime import Runtime
 from recipes.config.load import load
-from recipes.config.schema import Eval
+from recipes.config.slots import module_of
 from recipes.models import loader, training
 from recipes.stages import cpt, evaluate, sft
 from recipes.stages.rl import load_policy
@@ -72,7 +71,7 @@ def chain(model, data, tmp_path_factory):
     done = {"data": data}
     specs = {
         "cpt": (cpt, spec_of("cpt", model=model, cpt=cpt_table(**TEXT), seed=1)),
-        "sft_general": (sft, spec_of("sft", model=model, sft=sft_table(**LORA), rows="sft_general", seed=1)),
+        "sft_general": (sft, spec_of("sft", model=model, sft=sft_table(**LORA, rows="sft_general"), seed=1)),
         "sft": (sft, spec_of("sft", model=model, sft=sft_table(**LORA), seed=1)),
     }
     for stage, (module, spec) in specs.items():
@@ -94,7 +93,8 @@ def test_every_stage_starts_from_what_the_one_before_it_left(model, chain):
     assert any((base[key] - pretrained[key]).abs().max() > 0 for key in base)
     first, second = (tensors(chain[stage] / "adapter") for stage in ("sft_general", "sft"))
     assert first.keys() == second.keys()
-    fresh = sft.adapter_config(sft_table(**LORA), "all-linear")
+    adapter = sft_table(**LORA).adapter
+    fresh = module_of(adapter).make_config(adapter, "all-linear")
     assert json.loads((chain["sft"] / "adapter" / "adapter_config.json").read_text())["r"] == fresh.r
     # A learns slowly from its random start: an adapter that started anew would share nothing with the first one
     for key in first:
@@ -130,8 +130,9 @@ def test_what_a_run_has_come_to_is_loaded_whole_with_its_adapter_on_it(model, ch
 
 
 def test_evaluation_scores_each_stage_on_its_own_weights_and_the_rules_beside_them(model, chain, tmp_path):
-    table = Eval(tasks=("reft_problems",), fewshot=0, batch_size=4, max_new_tokens=4)
-    evaluate.run(spec_of("evaluate", model=model, eval=table, seed=1), chain, tmp_path, Runtime())
+    table = evaluate.Config(tasks=("reft_problems",), fewshot=0, batch_size=4, max_new_tokens=4)
+    inputs = Inputs(chain, asked=("cpt", "sft"))
+    evaluate.run(spec_of("evaluate", model=model, eval=table, seed=1), inputs, tmp_path, Runtime())
     index = json.loads((tmp_path / "models.json").read_text())
     assert [m["name"] for m in index["models"]] == ["base", "cpt", "sft", "rules"]
     assert set(index["observed"]) == {"cpt", "sft"}
@@ -179,21 +180,57 @@ def test_what_pretraining_cannot_read_is_said(model, data, tmp_path):
         cpt.read_blocks(spec_of("cpt", model=model, cpt=table, seed=1), tokenizer, data)
 
 
+TWICE = """
+[demo]
+summary = "a demonstration"
+builder = "analogseeker"
+[demo.sft.adapter]
+rank = 32
+[demo.eval]
+tasks = ["analogseeker_knowledge"]
+[demo.steps]
+data = {}
+first.use = "sft"
+sft = {}
+evaluate = {}
+"""
+
+
 @pytest.mark.parametrize(
     ("sets", "message"),
     [
-        (["sft_general.rank=8"], "sft.adapter.rank: the adapter of sft_general is trained on"),
-        (["sft_general.rank=32", "sft_general.alpha=64.0"], "sft.kl_weight: with the adapter off"),
-        (["cpt.epochs=1", "model.quantization=nf4"], "4-bit weights cannot be trained"),
-        (["cpt.general=./nowhere.jsonl"], "cpt.general: no such file"),
-        (["cpt.batch_tokens=64"], "cpt.batch_tokens: a step must hold"),
-        (["sft_general.method=full", "sft_general.init=pissa"], "sft_general.init"),
+        (["steps.first.adapter.rank=8"], "the adapter of the step first is trained on, so it has"),
+        (["steps.sft.losses.kl_to_reference.weight=0.1"], "with it off the model is the one before first"),
+        (["steps.first.adapter.init=pissa"], "PiSSA starts an adapter of its own, which this step and first"),
+        (["cpt.epochs=1", "model.quantization=nf4", "steps=false"], "4-bit weights cannot be trained"),
+        (["cpt.general=./nowhere.jsonl", "steps=false"], "cpt.general: no such file"),
+        (["cpt.batch_tokens=64", "steps=false"], "cpt.batch_tokens: a step must hold"),
     ],
+    ids=str,
 )
-def test_stages_that_do_not_go_together_are_refused(sets, message):
+def test_stages_that_do_not_go_together_are_refused(tmp_path, sets, message):
+    (tmp_path / "recipes.toml").write_text(TWICE)
+    assert load(tmp_path / "recipes.toml", "demo").steps[2].inputs == ("first",)
     with pytest.raises(ConfigErrors) as error:
-        load(ROOT / "recipes.toml", "analogseeker", sets=sets)
+        load(tmp_path / "recipes.toml", "demo", sets=sets)
     assert message in str(error.value)
+
+
+def test_a_whole_model_before_leaves_the_form_of_the_adapter_free(tmp_path):
+    (tmp_path / "recipes.toml").write_text(TWICE)
+    sets = ["steps.first.adapter.use=full", "steps.sft.losses.kl_to_reference.weight=0.1"]
+    assert load(tmp_path / "recipes.toml", "demo", sets=sets).steps[2].settings.adapter.rank == 32
+
+
+def test_a_step_starts_from_the_first_model_that_it_names_and_from_the_base_where_it_names_none(model, chain):
+    lines = {"cpt": ("cpt",), "sft_general": ("cpt", "sft_general"), "sft": ("sft",)}
+
+    def start_of(*named):
+        return start(model, Inputs(chain, lines, named))
+
+    assert start_of("data", "sft_general", "sft") == start(model, chain, "sft_general")
+    assert start_of("sft", "sft_general") == (model, chain["sft"] / "adapter"), "a branch from the base"
+    assert start_of("data") == (model, None)
 
 
 def test_pretraining_goes_on_after_an_interruption_and_ends_with_the_same_weights(model, data, tmp_path, monkeypatch):

@@ -39,20 +39,22 @@ def job(runs, name, *sets):
 def test_any_recipe_learns_a_folder_of_documents_and_no_test_item_in_it(tmp_path):
     folder = documents(tmp_path / "docs", *PAGES)
     sets = [*REFT, *CPT, f"rows.corpus={folder}"]
-    first = pipeline.run(job(tmp_path / "runs", "reft", *sets), until="data")["data"]
+    first = pipeline.run(job(tmp_path / "runs", "reft", *sets), until="rows")["rows"]
     asked = read_jsonl(first / "test.jsonl")[0]
     texts = read_jsonl(first / "cpt.jsonl")
     assert [text["text"] for text in texts] == PAGES and {"id", "node_id", "text"} == texts[0].keys()
+    built = list((tmp_path / "runs").rglob("data-*/manifest.json"))
     # the place of the folder does not matter, its content does, and of what was made of the rest nothing changes
     moved = shutil.copytree(folder, tmp_path / "moved")
     sets[-1] = f"rows.corpus={moved}"
-    assert pipeline.run(job(tmp_path / "runs", "reft", *sets), until="data")["data"] == first
+    assert pipeline.run(job(tmp_path / "runs", "reft", *sets), until="rows")["rows"] == first
     documents(moved, *PAGES, f"Somebody asked: {asked['prompt'][0]['content']}\nThen {asked['reply']}")
-    second = pipeline.run(job(tmp_path / "runs", "reft", *sets), until="data")["data"]
+    second = pipeline.run(job(tmp_path / "runs", "reft", *sets), until="rows")["rows"]
     assert second != first and read_jsonl(second / "cpt.jsonl") == texts
-    (drop,) = [row for row in read_jsonl(second / "cpt_ledger.jsonl") if row["step"] == "pre-training"]
+    assert list((tmp_path / "runs").rglob("data-*/manifest.json")) == built, "the builder does not run again"
+    (drop,) = [row for row in read_jsonl(second / "rows_ledger.jsonl") if row["step"] == "pre-training"]
     assert drop["reason"].startswith("holds an item of the test") and asked["id"] in drop["detail"]
-    assert json.loads((second / "card.json").read_text())["pretraining"]["texts"] == 2
+    assert json.loads((second / "card.json").read_text())["methods"]["corpus"]["texts"] == 2
     for name in ("sft", "test"):
         assert (first / f"{name}.jsonl").read_bytes() == (second / f"{name}.jsonl").read_bytes()
 
@@ -62,9 +64,9 @@ def test_pretraining_without_any_text_is_refused_before_the_data_are_made(tmp_pa
     for start in (pipeline.survey, pipeline.run):
         with pytest.raises(RecipeError, match="no rows for cpt") as refused:
             start(wanted)
-        assert "cpt.corpus" in str(refused.value)
+        assert "rows.corpus" in str(refused.value)
     assert not list(tmp_path.rglob("sft.jsonl"))
-    with pytest.raises(ConfigErrors, match=r"cpt\.corpus: no such corpus"):
+    with pytest.raises(ConfigErrors, match=r"rows\.corpus: no such corpus"):
         job(tmp_path, "reft", *REFT, *CPT, "rows.corpus=./absent")
 
 
@@ -85,10 +87,10 @@ def test_general_text_that_does_not_reach_is_refused_before_the_data_are_made(tm
 @pytest.mark.parametrize(
     ("name", "sets", "refused"),
     [
-        ("scilitllm", [], ["cpt.general", "data.general"]),
+        ("scilitllm", [], ["data.general", "cpt.general"]),
         ("scilitllm", ["cpt.general_share=0.0"], ["data.general"]),
         ("scilitllm", ["data.general_rows=0", "cpt.general_share=0.0"], []),
-        ("loramoe", [], ["mix.general"]),
+        ("loramoe", [], ["rows.mix.replay.general"]),
         ("analogseeker", [], []),
     ],
 )

@@ -76,7 +76,15 @@ def quantized(tmp_path_factory):
     """The trainer of a self-constrained LoRA on the embedded base under 4-bit weights."""
     model = Model(quantization="nf4")
     base = loader.load_base(model, training=True)
-    table = sft_table(rank=4, alpha=8.0, epochs=2, batch_tokens=256, max_length=128, learning_rate=1e-2, kl_weight=0.1)
+    table = sft_table(
+        rank=4,
+        alpha=8.0,
+        epochs=2,
+        batch_tokens=256,
+        max_length=128,
+        learning_rate=1e-2,
+        losses={"kl_to_reference": {"weight": 0.1}},
+    )
     table = table.model_copy(update={"log_steps": 1})
     turns = [{"role": "user", "content": "Compute 2 + 1."}], [{"role": "assistant", "content": "<answer>3</answer>"}]
     rows = Dataset.from_list([{"prompt": turns[0], "completion": turns[1]}] * 16)
@@ -130,16 +138,16 @@ def test_lora_plus_gives_b_the_larger_rate(tmp_path, tokenizer, dataset):
 @pytest.mark.parametrize(
     "sets, key",
     [
-        (["sft.adapter.init=pissa", "sft.losses.kl_to_reference.weight=0.1"], "sft.init"),
-        (["sft.adapter.init=pissa", "sft.adapter.dora=true"], "sft.init"),
-        (["sft.adapter.init=pissa", "model.quantization=nf4"], "sft.init"),
-        (["sft.adapter.use=full", "sft.adapter.dora=true"], "sft.dora"),
-        (["sft.adapter.use=full", "sft.adapter.lora_plus=4.0"], "sft.lora_plus"),
-        (["sft.losses.expert_balance.weight=0.1"], "sft.balance"),
-        (["sft.adapter.experts=4"], "sft.experts"),
+        (["sft.adapter.init=pissa", "sft.losses.kl_to_reference.weight=0.1"], "sft.losses.kl_to_reference: "),
+        (["sft.adapter.init=pissa", "sft.adapter.dora=true"], "sft.adapter.init: "),
+        (["sft.adapter.init=pissa", "model.quantization=nf4"], "sft.adapter.init: "),
+        (["sft.adapter.use=full", "sft.adapter.dora=true"], "sft.adapter.dora: unknown key"),
+        (["sft.adapter.use=full", "sft.adapter.lora_plus=4.0"], "sft.adapter.lora_plus: unknown key"),
+        (["sft.losses.expert_balance.weight=0.1"], "sft.losses.expert_balance: "),
+        (["sft.adapter.experts=4"], "sft.adapter.experts: unknown key"),
         (["sft.adapter.use=loramoe", "sft.adapter.experts=4", "sft.adapter.general=5"], "sft.adapter.general"),
-        (["sft.adapter.use=loramoe", "sft.losses.expert_balance.form=sample_cv2"], "sft.balance.scope"),
-        (["sft.adapter.use=loramoe", "sft.adapter.dora=true"], "sft.dora"),
+        (["sft.adapter.use=loramoe", "sft.losses.expert_balance.form=sample_cv2"], "sft.losses.expert_balance.scope: "),
+        (["sft.adapter.use=loramoe", "sft.adapter.dora=true"], "sft.adapter.dora: unknown key"),
     ],
     ids=str,
 )
@@ -154,8 +162,8 @@ def test_loramoe_learns_which_experts_are_for_general_rows_and_comes_back(tmp_pa
     general = {key: [dataset[0][key][0] | {"content": text}] for key, text in general.items()} | {"kind": "world"}
     rows = Dataset.from_list([sft.columns(each) for pair in zip(dataset, [general] * 24, strict=True) for each in pair])
     assert rows["sample_type"][:4] == [0, 1, 0, 1]
-    balance = {"weight": 1.0, "delta": 0.3}
-    trainer = make_trainer(tmp_path, tokenizer, rows, method="loramoe", epochs=3, log_steps=1, balance=balance)
+    losses = {"expert_balance": {"weight": 1.0, "delta": 0.3}}
+    trainer = make_trainer(tmp_path, tokenizer, rows, method="loramoe", epochs=3, log_steps=1, losses=losses)
     trainer.train()
     log = [entry for entry in trainer.state.log_history if "balance/loss" in entry]
     assert log[-1]["balance/loss"] < log[0]["balance/loss"]

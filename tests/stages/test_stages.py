@@ -14,9 +14,11 @@ import pytest
 
 from eval.graders import grade
 from recipes import pipeline
+from recipes.artifacts.steps import prepare
 from recipes.base.errors import RecipeError
 from recipes.config.load import load
 from recipes.pipeline import Job
+from recipes.stages import evaluate, sft
 from tests.helpers.few_general import few_general
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,9 +121,8 @@ def test_training_goes_on_after_an_interruption_and_ends_with_the_same_weights(
     from recipes.models import training
 
     whole, stages = finished
-    step = next(s for s in pipeline.wire(whole.recipe) if s.name == stage)
-    module = whole.stages(stage)
-    inputs = {name: stages[name] for name in ("data", "sft") if name in stages and name in module.READS}
+    step = next(s for s in prepare(whole.recipe) if s.name == stage)
+    module, inputs = step.step.module, step.inputs(stages)
 
     class Stopped(Exception):
         pass
@@ -187,7 +188,7 @@ def test_loss_falls_on_assistant_tokens_only(finished, tmp_path):
     from recipes.stages import sft
 
     whole, stages = finished
-    spec = next(s for s in pipeline.wire(whole.recipe) if s.name == "sft").spec
+    spec = next(s for s in prepare(whole.recipe) if s.name == "sft").spec
     tokenizer = loader.load_tokenizer(spec.model)
     row = json.loads((stages["data"] / "sft.jsonl").read_text().splitlines()[0])
     rows = Dataset.from_list([{"prompt": row["prompt"], "completion": row["completion"]}] * 2)
@@ -236,12 +237,12 @@ def test_every_model_answered_the_same_items(finished):
 
 def test_evaluation_warns_where_the_model_learnt_longer_replies_than_it_may_give(finished):
     whole, _ = finished
-    spec = next(s for s in pipeline.wire(whole.recipe) if s.name == "evaluate").spec
+    spec = next(s for s in prepare(whole.recipe) if s.name == "evaluate").spec
 
     def learnt(count, words):
         return [{"completion": [{"role": "assistant", "content": "word " * words}]}] * count
 
-    too_short = whole.stages("evaluate").too_short
+    too_short = evaluate.too_short
     assert too_short(spec, learnt(99, 4) + learnt(1, 400)) is None
     warning, most = too_short(spec, learnt(90, 4) + learnt(10, 400)), spec.eval.max_new_tokens
     assert warning.startswith("10 of 100 replies that were trained on are longer than eval.max_new_tokens = ")
@@ -250,8 +251,8 @@ def test_evaluation_warns_where_the_model_learnt_longer_replies_than_it_may_give
 
 def test_evaluation_goes_on_with_the_models_that_are_left(finished, tmp_path):
     whole, stages = finished
-    step = next(s for s in pipeline.wire(whole.recipe) if s.name == "evaluate")
-    module = whole.stages("evaluate")
+    step = next(s for s in prepare(whole.recipe) if s.name == "evaluate")
+    module = evaluate
     folder = tmp_path / "lm_eval"
     folder.mkdir()
     for name in ("base", "few-shot", "sft"):
@@ -270,11 +271,11 @@ def test_evaluation_goes_on_with_the_models_that_are_left(finished, tmp_path):
 
 def test_the_replies_of_the_evaluation_were_foreseen(finished):
     whole, stages = finished
-    step = next(s for s in pipeline.wire(whole.recipe) if s.name == "evaluate")
-    counts = pipeline.counted(stages["data"]) | {"reads": step.reads}
+    step = next(s for s in prepare(whole.recipe) if s.name == "evaluate")
+    counts = pipeline.count_inputs(step, stages)
     files = stages["evaluate"].glob("lm_eval/*/*/samples_*.jsonl")
     given = [len(json.loads(line)["resps"][0]) for file in files for line in file.read_text().splitlines()]
-    assert whole.stages("evaluate").forecast(step.spec, counts, whole.runs).rows == sum(given) > 300
+    assert evaluate.forecast(step.spec, counts, whole.runs).rows == sum(given) > 300
 
 
 def test_export_answers_alike_and_the_stock_command_scores_it_alike(finished, tmp_path, capsys):
@@ -392,18 +393,24 @@ def test_pickled_weights_are_refused(tmp_path):
 
 def test_a_loss_that_is_not_a_number_stops_with_the_step(finished, tmp_path):
     whole, stages = finished
-    step = next(s for s in pipeline.wire(whole.recipe) if s.name == "sft")
-    spec = step.spec.model_copy(update={"sft": step.spec.sft.model_copy(update={"alpha": 1e38, "learning_rate": 1.0})})
+    step = next(s for s in prepare(whole.recipe) if s.name == "sft")
+    spec = step.spec.model_copy(
+        update={
+            "sft": step.spec.sft.model_copy(
+                update={"adapter": step.spec.sft.adapter.model_copy(update={"alpha": 1e38}), "learning_rate": 1.0}
+            )
+        }
+    )
     with pytest.raises(RecipeError, match=r"diverged.*\n.*sft, step"):
-        whole.stages("sft").run(spec, {"data": stages["data"]}, tmp_path, whole.runtime)
+        sft.run(spec, {"data": stages["data"]}, tmp_path, whole.runtime)
 
 
 def test_a_row_longer_than_the_limit_stops_before_training(finished, tmp_path):
     whole, stages = finished
-    step = next(s for s in pipeline.wire(whole.recipe) if s.name == "sft")
+    step = next(s for s in prepare(whole.recipe) if s.name == "sft")
     spec = step.spec.model_copy(update={"sft": step.spec.sft.model_copy(update={"max_length": 40})})
     with pytest.raises(RecipeError, match=r"sft.max_length"):
-        whole.stages("sft").run(spec, {"data": stages["data"]}, tmp_path, whole.runtime)
+        sft.run(spec, {"data": stages["data"]}, tmp_path, whole.runtime)
 
 
 def test_another_architecture_runs_by_configuration_alone(tmp_path):
