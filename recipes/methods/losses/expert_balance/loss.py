@@ -34,7 +34,7 @@ import torch
 import torch.distributed as dist
 
 from recipes.base.errors import RecipeError
-from recipes.config.combinations import UNTYPED
+from recipes.methods.losses.expert_balance import UNTYPED
 from recipes.methods.losses.expert_balance.forms import (
     entropies,
     lbl,

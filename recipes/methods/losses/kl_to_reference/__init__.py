@@ -18,7 +18,7 @@ LOGS = {"kl": ("KL to the reference", "nats per token")}
 CONFLICTS = [
     ("sft.losses.kl_to_reference.weight=0.1 sft.adapter.init=pissa", "sft.losses.kl_to_reference"),
     (
-        "sft_first.epochs=1 sft.losses.kl_to_reference.weight=0.1",
+        "steps.first.use=sft steps.sft.use=sft sft.losses.kl_to_reference.weight=0.1",
         "sft.losses.kl_to_reference",
     ),
 ]
