@@ -15,6 +15,7 @@ VERSION = 1
 PAPER = "arXiv 2508.10409"
 NEEDS = ("reference_model",)
 LOGS = {"kl": ("KL to the reference", "nats per token")}
+HISTORY = {"kl/mean": "kl"}
 CONFLICTS = [
     ("sft.losses.kl_to_reference.weight=0.1 sft.adapter.init=pissa", "sft.losses.kl_to_reference"),
     (
