@@ -79,6 +79,9 @@ def parser():
     export.add_argument("--to", metavar="DIR", type=Path, required=True, help="folder to write; must not exist yet")
     new = add("new", run_new, "write a working recipe: table, builder, task and test", file_option)
     new.add_argument("name", help="lower case letters, digits and _")
+    methods = add("methods", run_methods, "list the stages and methods, or write their pages", file_option)
+    methods.add_argument("slot", nargs="?", help="select, losses, stages … (default: all)")
+    methods.add_argument("--write", type=Path, metavar="DIR", help="write methods.md and refusals.md there instead")
     add("doctor", run_doctor, "hardware, packages, and what each profile would lack here", any_name, file_option)
     commands.add_parser("embedded", help="build or score the embedded base model", add_help=False)
     return top
@@ -288,6 +291,15 @@ def run_new(options):
     print(new(options.name, options.file))
 
 
+def run_methods(options: argparse.Namespace) -> None:
+    from recipes.commands.methods import list_methods, write_pages
+
+    if options.write is None:
+        print(list_methods(options.slot, options.file.parent))
+    else:
+        print("\n".join(f"written: {page}" for page in write_pages(options.write)))
+
+
 def run_doctor(options):
     from recipes.commands.doctor import doctor
 
@@ -304,4 +316,11 @@ def run_embedded(options):
     return importlib.import_module(f"recipes.lab.{word}").main(given)
 
 
-PRINTING = (list_recipes, show, run_plan, run_diff, run_doctor)  # whose output may be cut off and nothing is lost
+PRINTING = (
+    list_recipes,
+    show,
+    run_plan,
+    run_diff,
+    run_methods,
+    run_doctor,
+)  # whose output may be cut off and nothing is lost

@@ -27,6 +27,8 @@ class RlContext:
         out: folder of the step, in which replies may be kept.
         runtime: progress.
         metrics: what the method adds to the step's metrics.
+        environment: makes the environment of a reply, whose methods are the model's tools, in the form of TRL's
+            `environment_factory`; None for none. Algorithms with TAKES_TOOLS pass it on.
     """
 
     rl: Any
@@ -42,9 +44,11 @@ class RlContext:
     out: Path
     runtime: Any
     metrics: dict[str, Any] = field(default_factory=dict)
+    environment: Callable[[], Any] | None = None
 
     def build(self, kind: type, arguments: Any) -> "Trainer":
-        """An online trainer of TRL's form over the rows and rewards."""
+        """An online trainer of TRL's form over the rows and rewards, with the environment where there is one."""
+        tools = {} if self.environment is None else {"environment_factory": self.environment}
         return training.build(
             kind,
             self.policy,
@@ -52,4 +56,5 @@ class RlContext:
             args=arguments,
             train_dataset=self.columns(self.rows),
             processing_class=self.reader,
+            **tools,
         )

@@ -68,7 +68,7 @@ class Config(Training):
 
 
 CONFLICTS = [
-    ("dpo.batch_tokens=100 dpo.max_length=512", "dpo.batch_tokens"),
+    ("dpo.max_length=8192", "dpo.batch_tokens"),
     ("dpo.loss_type=exo_pair", "dpo.label_smoothing"),
     ("dpo.epochs=1 dpo.label_smoothing=0.1", "dpo.label_smoothing"),
     ("builder=vsllava dpo.epochs=1 data.view=image", "dpo"),

@@ -16,7 +16,7 @@ from recipes.artifacts.lineage import MODEL_FILES, start
 from recipes.base.errors import RecipeError
 from recipes.base.table import Table, runtime_field
 from recipes.config.conflicts import Conflict, Scope
-from recipes.config.slots import Method, module_of, name_of, one_of
+from recipes.config.slots import Method, many_of, module_of, name_of, one_of
 
 VERSION = 3
 PLACE = 60
@@ -49,6 +49,7 @@ class Config(Table):
     """Reinforcement learning with the grader as reward; `method` is the algorithm."""
 
     method: SerializeAsAny[Method] = one_of("rl", "grpo")
+    env: dict[str, SerializeAsAny[Method]] = many_of("env")
     steps: int = Field(100, ge=1, description="optimizer steps")
     prompts_per_step: int = Field(16, ge=1, description="different prompts per step")
     group_size: int = Field(8, ge=1, description="completions per prompt; 1 with ppo only")
@@ -81,6 +82,8 @@ CONFLICTS = [
     ("sft.adapter.use=loramoe rl.use_vllm=true", "rl.use_vllm"),
     ("sft=false rl.steps=10 model.quantization=nf4", "model.quantization"),
     ("rl.group_size=1", "rl.group_size"),
+    ("rl.env.calculator.digits=4 rl.method.use=ppo", "rl.env"),
+    ("rl.env.calculator.digits=4 rl.env.second.use=calculator", "rl.env"),
     ("rl.order=kind", "rl.order"),
     ("rl.steps=5 rl.warmup_steps=5", "rl.warmup_steps"),
     ("rl.method.use=online_self_training rl.partial=0.3", "rl.partial"),
@@ -101,6 +104,11 @@ def find_conflicts(own: Config, scope: Scope) -> Iterator[Conflict]:
             own.use_vllm,
             f'set model.quantization = "none" where the weights fit, or {place}.use_vllm = false',
         )
+    if own.env and not getattr(module, "TAKES_TOOLS", False):
+        yield scope.conflict("env", f"{name} samples one turn, without tools", 'method.use = "grpo"', list(own.env))
+    if len(own.env) > 1:
+        reason = "TRL asks each row which environment it is for, and rows do not say"
+        yield scope.conflict("env", reason, "one environment", list(own.env))
     before = scope.adapter_before()
     if before is None and scope.model.quantization != "none":
         yield scope.conflict(
@@ -189,8 +197,12 @@ def count_completions(rl: Config) -> int:
     return math.ceil(rl.steps / count_iterations(rl)) * rl.prompts_per_step * rl.group_size
 
 
-def text_of(completion) -> str:
-    return completion[0]["content"] if isinstance(completion, list) else completion
+def text_of(completion: str | list[dict[str, Any]]) -> str:
+    """What is graded of a reply: its text, or the last turn of one that used tools; nothing where a tool spoke last."""
+    if isinstance(completion, str):
+        return completion
+    last = completion[-1] if completion else {}
+    return str(last.get("content") or "") if last.get("role", "assistant") == "assistant" else ""
 
 
 def graded(completions, columns: dict[str, list]) -> list[tuple[dict, str]]:
@@ -454,7 +466,24 @@ def make_trainer(
         out=out,
         runtime=runtime,
     )
+    for name, own in rl.env.items():
+        check_tools(reader, name, spec.model.name)
+        context.environment = module_of(own).make_environment(own, context)
     return module_of(rl.method).make_trainer(rl.method, context), context.metrics
+
+
+def check_tools(reader: Any, name: str, model: str) -> None:
+    """Raises RecipeError where the chat template of the model shows no tool, no call of one and no result."""
+    from trl.chat_template_utils import supports_tool_calling
+
+    if not supports_tool_calling(reader):
+        raise RecipeError(
+            "the model's chat template cannot show tools",
+            where=f"rl.env.{name}",
+            got=f"{model}: a template without tool calls",
+            allowed="a model whose chat template writes tools, their calls and their results, such as Qwen3",
+            fix=f"choose such a model, or leave out [rl.env.{name}]",
+        )
 
 
 def pilot(spec, inputs: dict[str, Path], runtime) -> float:

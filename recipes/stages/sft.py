@@ -55,9 +55,9 @@ class Config(Training):
 
 
 CONFLICTS = [
-    ("sft.batch_tokens=100 sft.max_length=512", "sft.batch_tokens"),
-    ("sft_first.adapter.init=pissa", "sft.adapter"),
-    ("sft_first.adapter.rank=4", "sft.adapter"),
+    ("sft.max_length=8192", "sft.batch_tokens"),
+    ("steps.first.use=sft steps.sft.use=sft steps.first.adapter.init=pissa", "sft.adapter"),
+    ("steps.first.use=sft steps.sft.use=sft steps.first.adapter.rank=4", "sft.adapter"),
 ]
 
 

@@ -34,7 +34,7 @@ VERSION = 1
 PAPER = "arXiv 2306.01708"
 CONFLICTS = [
     ("edit.method.use=merge", "edit.method"),
-    ("edit.method.use=merge edit.method.weights=[1.0]", "edit.method.weights"),
+    ("edit.method.use=merge edit.method.weights=[0.5,0.5]", "edit.method.weights"),
     ("model.quantization=nf4 edit.method.use=merge edit.method.rule=ties", "edit.method.rule"),
 ]
 Merged = list[tuple[Model, Path | None]]  # (whole model, its adapter or None)

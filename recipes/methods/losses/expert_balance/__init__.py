@@ -28,7 +28,7 @@ HISTORY = {
     "balance/entropy": "router_entropy",
 }
 CONFLICTS = [
-    ("sft.losses.expert_balance.weight=0.1 sft.losses.expert_balance.form=lbl", "sft.losses.expert_balance"),
+    ("sft.losses.expert_balance.weight=0.1", "sft.losses.expert_balance"),
     (
         "sft.adapter.use=loramoe rows.mix.replay.share=0.1 sft.losses.expert_balance.weight=0.1 sft.adapter.general=0",
         "sft.adapter.general",

@@ -15,10 +15,11 @@ VERSION = 1
 PAPER = "arXiv 2508.10409"
 NEEDS = ("reference_model",)
 LOGS = {"kl": ("KL to the reference", "nats per token")}
+HISTORY = {"kl/mean": "kl"}
 CONFLICTS = [
     ("sft.losses.kl_to_reference.weight=0.1 sft.adapter.init=pissa", "sft.losses.kl_to_reference"),
     (
-        "sft_first.epochs=1 sft.losses.kl_to_reference.weight=0.1",
+        "steps.first.use=sft steps.sft.use=sft sft.losses.kl_to_reference.weight=0.1",
         "sft.losses.kl_to_reference",
     ),
 ]

@@ -15,6 +15,7 @@ VERSION = 1
 PAPER = "arXiv 2402.03300"
 NEEDS = ("group",)
 READS_IMAGES = True
+TAKES_TOOLS = True
 
 
 class Config(Method):
