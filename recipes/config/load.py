@@ -3,6 +3,7 @@
 table of the recipe  <-  [NAME.profiles.PROFILE]  <-  --set dotted.key=value
 """
 
+import ast
 import copy
 import importlib
 import json
@@ -473,8 +474,22 @@ def stage_tables(home: Path) -> dict[str, str]:
     found = {}
     for kind, source in (list_beside("stages", home) | list_own("stages")).items():
         if kind != "data":
-            found[getattr(load_source(source), "TABLE", kind)] = kind
+            own = isinstance(source.place, str)
+            found[getattr(load_source(source), "TABLE", kind) if own else read_table_name(source.place, kind)] = kind
     return found
+
+
+def read_table_name(file: Path, default: str) -> str:
+    """TABLE of a stage's file from outside, read without running it: it runs when a recipe names it."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return default  # said where the stage is loaded
+    for line in tree.body:
+        names = [target.id for target in getattr(line, "targets", ()) if isinstance(target, ast.Name)]
+        if "TABLE" in names and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str):
+            return line.value.value
+    return default
 
 
 def overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
