@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_builders.core.ledger import Ledger
 from data_builders.sources import tex
 from recipes.base.errors import RecipeError
 
@@ -31,7 +32,7 @@ class Unit:
     line: int = 1
 
 
-def find(folder, ledger):
+def find(folder: Path, ledger: Ledger) -> list[Path]:
     """The documents of a corpus, sorted. Raises RecipeError where there is no folder or nothing to read in it.
 
     Hidden files and those that begin with "_" are no documents. Links that lead out of the folder are left out and
@@ -80,7 +81,7 @@ def find(folder, ledger):
     return found
 
 
-def find_unread(folder):
+def find_unread(folder: Path) -> list[RecipeError]:
     """A RecipeError for each document of a corpus whose format is not read, with what to do about it."""
     return [
         RecipeError(
