@@ -10,7 +10,7 @@ from collections import defaultdict
 from data_builders.analogseeker import agents
 from data_builders.analogseeker.protocol import Request
 from data_builders.core.headings import name_subjects
-from data_builders.core.schema import STANCES, order, stable_id
+from data_builders.core.schema import STANCES, Node, order, stable_id
 from data_builders.llm.bill import bill, together
 from data_builders.llm.prompts import prompt
 
@@ -71,7 +71,7 @@ class AgentPlanner:
         return Request(node.node_id, node.family, stance, kind, 0, draw, split, subject, None, 0)
 
 
-def title_of(node):
+def title_of(node: Node) -> str:
     """The headings of a node as a model reads them: without "Chapter 1" and the like, which it would speak of."""
     return ", ".join(name_subjects(node.path)) or node.book_id
 

@@ -10,12 +10,14 @@ words of the sentence, so that they differ from every training text by the measu
 import re
 import tomllib
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data_builders.core.gates import GARBLED, words
 from data_builders.core.headings import name_subjects
+from data_builders.core.ledger import Ledger
 from data_builders.core.quantities import find_quantities, scale_wrong
-from data_builders.core.schema import order, stable_id
+from data_builders.core.schema import Node, order, stable_id
 from data_builders.core.sentences import STOP, examine, technical_terms
 from data_builders.sources.facts import Fact, SidecarNode
 from recipes.base.errors import RecipeError
@@ -35,7 +37,14 @@ NAMED = re.compile(
 COMMAND = re.compile(r"^- (?:`([^`]{1,40})`)(?:\s*\([a-z][\w\s]{1,20}\))?\s+(.{12,200})$")
 
 
-def mine_facts(nodes, marked, seed, ledger, per_node, per_sentence):
+def mine_facts(
+    nodes: Sequence[Node],
+    marked: Mapping[str, Sequence[str]],
+    seed: int,
+    ledger: Ledger,
+    per_node: int,
+    per_sentence: int,
+) -> dict[str, SidecarNode]:
     """{node id: SidecarNode} of facts found in the nodes' sentences. `marked` holds the bold terms by node id.
 
     Each fact that is found counts in the ledger, those that are not taken with the reason: at most `per_node` of a
@@ -72,7 +81,7 @@ def mine_facts(nodes, marked, seed, ledger, per_node, per_sentence):
     return found
 
 
-def topic(node, whole=False):
+def topic(node: Node, whole: bool = False) -> str:
     """What a node is about, in words that make sense outside the book; the heading above too where one is short.
 
     Where no heading says anything ("Chapter 1"), the name of the document.

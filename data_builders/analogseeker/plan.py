@@ -2,15 +2,17 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from data_builders.analogseeker.forms import FORMS
 from data_builders.analogseeker.protocol import Request
 from data_builders.core import arithmetic
-from data_builders.core.schema import order
+from data_builders.core.schema import Node, order
+from data_builders.sources.facts import SidecarNode
 
 
-def held_out(nodes, material, share, seed):
+def held_out(nodes: Iterable[Node], material: Mapping[str, SidecarNode], share: float, seed: int) -> set[str]:
     """Ids of the nodes kept for the transfer test: about `share` of those with material, one family after another.
 
     A family gives a second node only after all have given one. More than half of a family goes only where nothing else

@@ -1,8 +1,10 @@
 """Test sets from outside: read from local files, and training rows that hold one of their items taken out."""
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data_builders.core.leaks import KINDS, Phrases, find_leaks
 from data_builders.core.paraphrases import find_paraphrases
@@ -26,7 +28,7 @@ class Item:
     grader: str = "text"
 
 
-def outside(names):
+def outside(names: Iterable[str]) -> dict[str, list[Item]]:
     """{name: its items} of the test sets that a `[data]` table names in `benchmarks`, read before anything is built.
 
     The items of a test set are the rows of a .jsonl or .csv file, of the list in a .json file, gzip or not, or of a
@@ -40,7 +42,7 @@ def outside(names):
     }
 
 
-def files_of(name):
+def files_of(name: str) -> list[Path]:
     """The files of a test set; a relative path starts from the current folder.
 
     Raises RecipeError where there is none.
@@ -58,7 +60,7 @@ def files_of(name):
     return files
 
 
-def rows(file):
+def rows(file: Path) -> Iterator[tuple[int, Any]]:
     """(number from 1, row) of one file."""
     try:
         found = [value for _, value in iterate_records(file)]
@@ -73,7 +75,7 @@ def rows(file):
     return enumerate(found, 1)
 
 
-def question(row, file, number):
+def question(row: object, file: Path, number: int) -> list[dict[str, str]]:
     """The prompt of a row, one user turn."""
     value = next((row[key] for key in QUESTIONS if row.get(key)), None) if isinstance(row, dict) else row
     if isinstance(value, list) and value and isinstance(value[-1], dict):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from data_builders.core.gates import BOOK, GARBLED
 from data_builders.core.quantities import find_quantities
+from data_builders.core.schema import Node
 
 ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|ca|vs|approx|resp|incl|etc|nom|typ|w\.c|cf|Fig|Eq|Dr|Mr|St|al|No)\.)$")
 END = re.compile(r"(?<=[.!?])[\"”)]?\s+(?=[\"“(`]?[A-Z0-9`])")
@@ -68,12 +69,12 @@ def split(text):
     yield start, len(text)
 
 
-def standalone(node):
+def standalone(node: Node) -> list[Sentence]:
     """The sentences of a node that make sense without their neighbours, cleaned of openers and inline code marks."""
     return [sentence for sentence, lack in examine(node) if lack is None]
 
 
-def examine(node):
+def examine(node: Node) -> list[tuple[Sentence, str | None]]:
     """(sentence, None) of each sentence of a node that can stand alone, in order; (sentence, why not) of the others."""
     found, place = [], 0
     for paragraph in node.text.split("\n"):

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 
 from data_builders.core.schema import GradedRow, SftRow, order, stable_id
+from data_builders.core.selection import SURPLUS
 from data_builders.scilitllm.tasks import ASK
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import read_jsonl
@@ -117,7 +118,9 @@ def rows(examples, spec, seed, ledger):
                     ledger.drop("published", fault, example.id, example.question[:120])
                 else:
                     usable.append(example)
-            ledger.keep("published", len(usable))
+            for example in usable[most:]:
+                ledger.drop("published", SURPLUS, example.id, example.question[:120])
+            ledger.keep("published", len(usable[:most]))
             make = sft_row if split == "train" else test_row
             into += [make(example, spec.context_words) for example in usable[:most]]
     return sft, tests

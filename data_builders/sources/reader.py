@@ -76,7 +76,7 @@ def stream(folder, min_tokens, max_tokens, ledger, text_field="text", unreadable
     paths = sources.find(folder, ledger)
     shared = _shared(folder, paths, limits)
     settings = Settings(str(folder), min_tokens, max_tokens, text_field, limits, sources.books(folder, paths))
-    unknown, faults = {}, []
+    unknown, faults = {}, sources.find_unread(folder)
     for unit, reply in pool.read(sources.units(folder, paths), settings, shared, workers):
         for row in reply.drops:
             ledger.drop(*row)

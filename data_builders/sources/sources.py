@@ -4,12 +4,21 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_builders.core.ledger import Ledger
 from data_builders.sources import tex
 from recipes.base.errors import RecipeError
 
 TEXT = (".md", ".qmd", ".markdown", ".txt")
 HTML = (".html", ".htm", ".xhtml")
 SUFFIXES = (*TEXT, *HTML, ".tex", ".jsonl", ".pdf")
+UNREAD = {  # documents that are not read, and how they become such that are
+    **dict.fromkeys((".docx", ".doc", ".odt", ".rtf"), "a Word document: pandoc NAME.docx -o NAME.md"),
+    **dict.fromkeys((".pptx", ".ppt", ".odp", ".key"), "slides: export them as PDF"),
+    **dict.fromkeys((".epub", ".mobi", ".azw3"), "an e-book: pandoc NAME.epub -o NAME.md"),
+    **dict.fromkeys((".rst", ".org", ".adoc", ".docbook"), "other markup: pandoc NAME -o NAME.md"),
+    **dict.fromkeys((".djvu", ".ps"), "a printed document: export it as PDF"),
+}
+HOLDERS = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".parquet", ".xlsx", ".xls", ".xml", ".mht", ".mhtml")
 BLOCK = 4 * 2**20  # bytes of a JSONL file that are read as one unit
 
 
@@ -23,7 +32,7 @@ class Unit:
     line: int = 1
 
 
-def find(folder, ledger):
+def find(folder: Path, ledger: Ledger) -> list[Path]:
     """The documents of a corpus, sorted. Raises RecipeError where there is no folder or nothing to read in it.
 
     Hidden files and those that begin with "_" are no documents. Links that lead out of the folder are left out and
@@ -44,6 +53,10 @@ def find(folder, ledger):
             continue
         if path.is_dir():
             ledger.drop("documents", "link to a folder", name, "not followed")
+        elif path.suffix.lower() in UNREAD:
+            ledger.drop("documents", "format that is not read", name, UNREAD[path.suffix.lower()])
+        elif path.suffix.lower() in HOLDERS:
+            ledger.drop("documents", "archive or table, not opened", name, path.suffix.lower())
         elif path.suffix.lower() not in SUFFIXES:
             continue
         elif path.is_symlink() and not path.resolve().is_relative_to(home):
@@ -53,15 +66,35 @@ def find(folder, ledger):
     found = [path for path in found if path.suffix.lower() != ".tex" or _is_document(path)]
     taken = {part for path in found if path.suffix.lower() == ".tex" for part in tex_inputs(path, folder)}
     found = [path for path in found if path.resolve() not in taken]
+    unread = [path for path in _files(folder) if path.suffix.lower() in UNREAD]
     if not found:
+        kind = UNREAD[unread[0].suffix.lower()] if unread else ""
         raise RecipeError(
             "The corpus holds no text.",
             where="data.corpus",
-            got=f"{folder} without a document",
+            got=f"{folder} without a document" + (f" that is read; {unread[0].name} is {kind}" if unread else ""),
             allowed="files that end in " + ", ".join(SUFFIXES),
-            fix="set data.corpus to a folder with chapters",
+            fix="write the documents in one of these formats"
+            if unread
+            else "set data.corpus to a folder with chapters",
         )
     return found
+
+
+def find_unread(folder: Path) -> list[RecipeError]:
+    """A RecipeError for each document of a corpus whose format is not read, with what to do about it."""
+    return [
+        RecipeError(
+            "A document of the corpus has a format that is not read.",
+            where=str(path),
+            got=UNREAD[path.suffix.lower()].partition(":")[0],
+            allowed=", ".join(SUFFIXES),
+            fix=UNREAD[path.suffix.lower()].partition(": ")[2] + ', or set data.unreadable = "leave out"',
+        )
+        for path in _files(folder)
+        if path.suffix.lower() in UNREAD
+        and not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
+    ]
 
 
 def _files(folder):

@@ -3,6 +3,7 @@
 table of the recipe  <-  [NAME.profiles.PROFILE]  <-  --set dotted.key=value
 """
 
+import ast
 import copy
 import importlib
 import json
@@ -212,7 +213,7 @@ class Draft:
             kind, rest = own.get("use", path[1]) if isinstance(own, dict) else path[1], path[2:]
         if not rest or not isinstance(kind, str) or kind not in self.kinds.values():
             return None
-        about = slot_fields(load_slot("stages", kind, self.home).Config).get(rest[0], {"many": len(rest) == 1})
+        about = slot_fields(load_stage(kind, self.home).Config).get(rest[0], {"many": len(rest) == 1})
         if about.get("many"):
             return rest[1] if len(rest) == 2 else None
         return about["default"] if len(rest) == 1 else None
@@ -298,8 +299,8 @@ class Draft:
 
     def _default_steps(self, raw: dict[str, Any], kinds: dict[str, str]) -> list[StepDraft]:
         """The chain that the tables of a recipe stand for: data, then each stage that has a table, by its place."""
-        modules = {kind: load_slot("stages", kind, self.home) for table, kind in kinds.items() if table in raw}
-        modules |= {kind: load_slot("stages", kind, self.home) for kind in ALWAYS}
+        modules = {kind: load_stage(kind, self.home) for table, kind in kinds.items() if table in raw}
+        modules |= {kind: load_stage(kind, self.home) for kind in ALWAYS}
         chain = sorted(modules, key=lambda kind: (modules[kind].PLACE, kind))
         tables = {kind: table for table, kind in kinds.items()}
         drafts: list[StepDraft] = []
@@ -547,21 +548,38 @@ def slot_fields(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
 
 
 def stage_tables(home: Path) -> dict[str, str]:
-    """{table of a recipe: stage} of every stage but `data`, whose table is the builder's.
-
-    Raises:
-        RecipeError: the file of a stage beside the recipe file cannot be imported.
-    """
+    """{table of a recipe: stage} of every stage but `data`, whose table is the builder's."""
     found = {}
     for kind, source in (list_beside("stages", home) | list_own("stages")).items():
-        if kind == "data":
-            continue
-        try:
-            found[getattr(load_source(source), "TABLE", kind)] = kind
-        except Exception as error:
-            got = f"{type(error).__name__}: {error}"
-            raise RecipeError("the file of a stage cannot be imported", where=source.origin, got=got) from error
+        if kind != "data":
+            own = isinstance(source.place, str)
+            found[getattr(load_source(source), "TABLE", kind) if own else read_table_name(source.place, kind)] = kind
     return found
+
+
+def load_stage(kind: str, home: Path) -> ModuleType:
+    """The module of a stage. Raises RecipeError where its file, beside the recipe file, cannot be imported."""
+    try:
+        return load_slot("stages", kind, home)
+    except Exception as error:
+        source = find_one("stages", kind, home)
+        got = f"{type(error).__name__}: {error}"
+        raise RecipeError(
+            "the file of a stage cannot be imported", where=source and source.origin, got=got
+        ) from error
+
+
+def read_table_name(file: Path, default: str) -> str:
+    """TABLE of a stage's file from outside, read without running it: it runs when a recipe names it."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return default  # said where the stage is loaded
+    for line in tree.body:
+        names = [target.id for target in getattr(line, "targets", ()) if isinstance(target, ast.Name)]
+        if "TABLE" in names and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str):
+            return line.value.value
+    return default
 
 
 def holds(table: Any, path: list[str]) -> bool:

@@ -84,11 +84,12 @@ def list_own(slot: str) -> dict[str, Source]:
 
 
 def list_beside(slot: str, home: Path | None) -> dict[str, Source]:
-    """{name: source} of the files of a slot beside a recipe file, which lies in `home`."""
+    """{name: source} of the files of a slot beside a recipe file, which lies in `home`; no link leads out of it."""
     folder = home and (home / "stages" if slot == "stages" else home / "methods" / slot)
     if folder is None or not folder.is_dir() or folder.resolve().is_relative_to(ROOT / "recipes"):
         return {}
-    return {name: Source(slot, name, str(path), path) for name, path in _names_in(folder).items()}
+    files = {name: path for name, path in _names_in(folder).items() if path.resolve().is_relative_to(folder.resolve())}
+    return {name: Source(slot, name, str(path), path) for name, path in files.items()}
 
 
 def list_installed(slot: str) -> dict[str, Source]:

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -154,6 +155,27 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def render_chat(reader: Any, turns: list[dict[str, Any]], name: str) -> str:
+    """The text of chat turns by the chat template of a tokenizer or processor.
+
+    A template is a program by the author of the model. transformers runs it in a sandbox, where it reaches no Python
+    beside its own values.
+
+    Raises:
+        RecipeError: the template fails, refuses these turns, or reaches for what the sandbox keeps from it.
+    """
+    try:
+        return reader.apply_chat_template(turns, tokenize=False)
+    except Exception as error:  # of any kind, for the template may do anything
+        raise RecipeError(
+            "the chat template of the model cannot be rendered",
+            where="model.name",
+            got=f"{name}, turns {', '.join(turn['role'] for turn in turns)}: {type(error).__name__}: {error}",
+            allowed="a template that writes system, user and assistant turns, and needs nothing but these",
+            fix="choose another model, or mend chat_template of its tokenizer",
+        ) from error
+
+
 def end_with_the_turn(tokenizer: PreTrainedTokenizerBase, reader, model: Model) -> None:
     """Give `tokenizer` a pad token, and as its end token the one with which the chat template ends a reply.
 
@@ -172,7 +194,7 @@ def end_with_the_turn(tokenizer: PreTrainedTokenizerBase, reader, model: Model) 
     turns = [{"role": role, "content": f"This is the {role}."} for role in ("user", "assistant")]
     if reader is not tokenizer:
         turns = [turn | {"content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
-    behind = reader.apply_chat_template(turns, tokenize=False).rpartition("This is the assistant.")[2]
+    behind = render_chat(reader, turns, model.name).rpartition("This is the assistant.")[2]
     added = {token.content for token in tokenizer.added_tokens_decoder.values()} | set(tokenizer.all_special_tokens)
     end = next((token for token in tokenizer.tokenize(behind) if token in added), None)
     if end is None:

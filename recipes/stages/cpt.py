@@ -203,10 +203,12 @@ def general_text(spec: Any, tokenizer: Any, wanted: int) -> tuple[list[list[int]
 
 def tokenised(tokenizer, rows: list[dict]) -> list[list[int]]:
     """Token ids of each row's text, closed by the end token; of a row of chat turns, as the chat template writes it."""
+    from recipes.models import loader
+
     texts = [
         row["text"] + tokenizer.eos_token
         if "text" in row
-        else tokenizer.apply_chat_template(row["prompt"] + row["completion"], tokenize=False)
+        else loader.render_chat(tokenizer, row["prompt"] + row["completion"], tokenizer.name_or_path)
         for row in rows
     ]
     return tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []

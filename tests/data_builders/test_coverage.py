@@ -16,6 +16,7 @@ from data_builders.core.ledger import Ledger
 from data_builders.core.quantities import find_quantities, scale_wrong
 from data_builders.core.schema import Node
 from data_builders.core.sentences import standalone
+from recipes.base.places import ROOT
 
 PLANTED = """The clamping force of the bench vise is 450 N at full handle torque.
 The safety valve of the boiler opens at 6 bar in normal service.
@@ -77,6 +78,7 @@ HEADINGS = {
     "none": ("", ""),
     "chapters": ("# Chapter 1", "## Chapter 1.{number}"),
 }
+TEXTBOOK = ROOT / ".." / "shared" / "data" / "analog_textbook"
 SMALL = {"knowledge": 2, "calculation": 0, "transfer": 0}
 
 
@@ -237,3 +239,14 @@ def test_a_quantity_beside_too_many_numbers_is_counted_not_asked():
     ]
     mine_facts(nodes, {"n": ()}, 0, ledger, 100, 2)
     assert ledger.totals()["facts"]["reasons"] == {"other numbers in the sentence": 1}
+
+
+@pytest.mark.skipif(not TEXTBOOK.is_dir(), reason="the textbook is not at ../shared/data/analog_textbook")
+def test_a_real_textbook_gives_no_fewer_rows_than_with_electrical_units_alone(tmp_path):
+    rows, card, _ = build(TEXTBOOK, tmp_path / "out", tests={"knowledge": 100, "calculation": 0, "transfer": 20})
+    assert (
+        card["rows"]["sft"] >= 2037
+        and card["rows"]["rl"] >= 709
+        and len(rows) == 120 + sum(card["rows"][stem] for stem in ("sft", "rl"))
+    )
+    assert card["coverage"]["reached"] >= 280
