@@ -6,7 +6,6 @@ import sqlite3
 
 import pytest
 
-from data_builders.analogseeker import builder as analogseeker
 from data_builders.core.build import Leaks, Made, finish
 from data_builders.core.judge import Item, Judge, judged, read_rubric
 from data_builders.core.ledger import Ledger, require_rows
@@ -75,7 +74,8 @@ def test_a_model_whose_replies_all_fail_is_stopped_and_nothing_is_asked_again(pa
             assert server.done == stored(path) <= 3 * (20 + 20), "of 1,080 that it would have cost"
     text = str(error.value)
     assert "data.teacher, model 'm'" in text and "20 questions in a row of agent 'text'" in text
-    assert f"{server.done} replies" in text and "data.teacher.stop_after" in text and advice in text
+    assert 60 <= int(re.search(r"spent so far: (\d+) replies", text)[1]) <= server.done
+    assert "data.teacher.stop_after" in text and advice in text
     assert "every reply is kept" in text
 
 
@@ -102,16 +102,16 @@ def test_nothing_stops_where_it_is_switched_off(path):
 
 
 def test_failures_of_several_kinds_stop_by_their_share(path):
-    with served(Server(forms=("prose", "empty", "refusal field", "null"))) as url:
-        with pytest.raises(RecipeError, match="cannot be used: empty") as error:
-            ask_many(url, path)
+    server = Server(forms=("prose", "empty", "refusal field", "null"))
+    with served(server) as url, pytest.raises(RecipeError, match="cannot be used: empty") as error:
+        ask_many(url, path)
     assert re.search(r"(\d+) of the first \1 questions .*empty.*refused", error.value.got)
 
 
 def test_a_model_that_fails_often_but_not_always_goes_on(path):
-    with served(Server(forms=("prose",) * 7 + ("plain",) * 3, seed=1)) as url:
-        answers, _ = ask_many(url, path)
-    assert 60 < sum(answer.value is not None for answer in answers) < 160
+    with served(Server(forms=("prose",) * 6 + ("plain",) * 4, seed=1)) as url:
+        answers, _ = ask_many(url, path, 120)
+    assert 25 < sum(answer.value is not None for answer in answers) < 75
 
 
 def test_a_model_that_stops_answering_in_form_is_stopped_then(path):
@@ -122,13 +122,16 @@ def test_a_model_that_stops_answering_in_form_is_stopped_then(path):
     assert stored(path) == server.done < 250
 
 
-@pytest.mark.parametrize("usable", range(4))
-def test_chance_does_not_stop_an_agent_that_fails_half_the_time(usable):
+@pytest.mark.parametrize(("failed", "usable", "row"), [(0, 0, 20), (1, 9, 20), (80, 20, 60)])
+def test_where_failures_are_usual_it_takes_more_of_them_in_a_row(failed, usable, row):
     watch = Watch(table("http://h/v1"))
-    for _ in range(20):
-        watch.succeed("a")
-        assert watch.fail("a", "empty", "", "m", "") is None
-    assert [watch.fail("a", "empty", "", "m", "") is None for _ in range(19)] == [True] * 19
+    for number in range(failed + usable):
+        if number % (failed + usable) < usable:
+            watch.succeed("a")
+        else:
+            watch.fail("a", f"kind {number}", "", "m", "")
+    stops = [watch.fail("a", "empty", "", "m", "") is not None for _ in range(row)]
+    assert stops == [False] * (row - 1) + [True]
 
 
 # The same for what else asks a model
@@ -223,14 +226,10 @@ def test_a_build_without_records_is_an_error_with_its_reasons_counted(tmp_path):
 
 
 def test_records_that_all_fail_a_gate_stop_the_build_early(tmp_path):
-    server = Server()
-    server.says = lambda payload: answer(payload).replace("follows from", "is \\\\alpha of")
     spoilt = Server(says=lambda payload: answer(payload).replace("In design review", "In Figure 3, review"))
     with served(spoilt) as url, pytest.raises(RecipeError, match="cannot be used") as error:
         build(analog(url), tmp_path / "out")
-    assert "agent 'record'" in error.value.got and spoilt.done < 400
-    with served(server) as url:
-        assert analogseeker.forecast(analog(url), analogseeker.corpus_dir(analog(url)))["requests"] > 200
+    assert "20 questions in a row of agent 'record'" in error.value.got and "book" in error.value.what
 
 
 @pytest.mark.parametrize("stop_after", [0, 20])
