@@ -4,6 +4,8 @@ import math
 import re
 from dataclasses import dataclass
 
+VERSION = 1
+
 # Base dimensions: V A s K m g bit dB rad dec oct. rad is one of them, so that rad/s is not Hz; decibels never turn into
 # ratios. degC counts as K: in circuits it stands in slopes (ppm/degC), where the two are the same.
 _UNITS: dict[str, tuple[float, dict[str, float]]] = {
