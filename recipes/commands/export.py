@@ -130,10 +130,10 @@ def drop_experts(model, home: Path, stage: str, least: float) -> None:
     from recipes.models.loramoe.prune import prune, used_experts
 
     done = store.latest(home)
-    observed = {}
+    probes = {}
     if "evaluate" in done:
-        observed = json.loads((done["evaluate"] / "models.json").read_text(encoding="utf-8"))["observed"]
-    routing = observed.get(stage, {}).get("routing")
+        probes = json.loads((done["evaluate"] / "models.json").read_text(encoding="utf-8"))["probes"]
+    routing = probes.get("routing", {}).get("values", {}).get(stage)
     if routing is None:
         raise RecipeError(
             "it is not known which experts are used",

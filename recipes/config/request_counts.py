@@ -123,7 +123,7 @@ def general_kinds() -> Counter[str]:
 
 @cache
 def read(file: Path) -> dict[str, Any]:
-    """The table of a task file, laid over those of the files that it includes; a function is its name ("entry.load")."""
+    """The table of a task file, laid over those of the files that it includes; functions are their names."""
     table = read_yaml(file)
     below = file.parent / table["include"] if "include" in table else None
     return (read(below.resolve()) if below else {}) | table

@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -96,8 +96,8 @@ def list_reads(spec: Any) -> dict[str, list[str]]:
 
 
 def find_inputs(spec: Any) -> dict[str, dict[str, Path] | str]:
-    """What else decides the scores: the YAML files of the tasks that are asked, and the declared versions of the graders
-    and benchmarks that they use; not the bytes of any code."""
+    """What else decides the scores: the YAML files of the tasks that are asked, and the declared versions of the
+    graders and benchmarks that they use; not the bytes of any code."""
     from eval.versions import find_versions
 
     names = (*spec.eval.tasks, *spec.eval.general)
@@ -170,7 +170,7 @@ class Variant:
     tasks: tuple[str, ...]
     label: str = ""
     own: Any = None
-    answering: Answering = Answering()
+    answering: Answering = field(default_factory=Answering)
     items: int = 0
     replies: dict[str, str] | None = None
 
@@ -208,9 +208,9 @@ def run(spec: Any, inputs: Mapping[str, Path], out: Path, runtime: Any) -> dict[
     own = all(tasks_of((*spec.eval.tasks, *spec.eval.general)).values())
     # lm-eval's own tasks take ten seconds to index; they are looked at only where one is named.
     manager = TaskManager(include_path=str(TASKS), include_defaults=not own, metadata={"data": str(data.resolve())})
-    field = available(manager, spec.eval.tasks, runtime)
+    own_tasks = available(manager, spec.eval.tasks, runtime)
     general = available(manager, spec.eval.general, runtime)
-    roles = {name: role_of(table) for name, table in tasks_of(spec.eval.tasks).items() if name in field}
+    roles = {name: role_of(table) for name, table in tasks_of(spec.eval.tasks).items() if name in own_tasks}
     if "field" not in roles.values():
         raise RecipeError(
             "there is nothing to evaluate",
@@ -227,7 +227,7 @@ def run(spec: Any, inputs: Mapping[str, Path], out: Path, runtime: Any) -> dict[
     models = ModelSet(spec.model, inputs, list_tuned(inputs), digests)
     reader = vision.load_reader(spec.model, rows)
     context = AnsweringContext(spec.model, inputs, spec.seed, lambda folder: fingerprint(digests.tree(folder)))
-    variants = plan_variants(spec, inputs, manager, field, general, context)
+    variants = plan_variants(spec, inputs, manager, own_tasks, general, context)
     if vision.shown(rows) and any(variant.answering.shots for variant in variants):
         runtime.say("evaluate: few-shot left out, its examples would have no images")
         variants = [variant for variant in variants if not variant.answering.shots]
@@ -257,7 +257,7 @@ def run(spec: Any, inputs: Mapping[str, Path], out: Path, runtime: Any) -> dict[
         ],
         "prompt": reader.chat_template,  # so that the report shows how they were asked
         "decoding": describe_decoding(spec, variants),
-        "tasks": {name: {"kind": roles[name], "of": parts} for name, parts in field.items()}
+        "tasks": {name: {"kind": roles[name], "of": parts} for name, parts in own_tasks.items()}
         | {name: {"kind": "general", "of": parts} for name, parts in general.items()},
         "probes": {
             label: {
@@ -344,7 +344,7 @@ def plan_variants(
     spec: Any,
     inputs: Mapping[str, Path],
     manager: Any,
-    field: dict[str, list[str]],
+    own_tasks: dict[str, list[str]],
     general: dict[str, list[str]],
     context: AnsweringContext,
 ) -> list[Variant]:
@@ -353,19 +353,19 @@ def plan_variants(
     Where the builder left replies by rule, these are scored as one more model on the tasks that they answer whole.
 
     Args:
-        field, general: task as the report shows it -> lm-eval's tasks that make it.
+        own_tasks, general: task as the report shows it -> lm-eval's tasks that make it.
     """
-    roles = {name: role_of(table) for name, table in tasks_of(spec.eval.tasks).items() if name in field}
-    own, others = ([task for parts in shown.values() for task in parts] for shown in (field, general))
+    roles = {name: role_of(table) for name, table in tasks_of(spec.eval.tasks).items() if name in own_tasks}
+    own, others = ([task for parts in shown.values() for task in parts] for shown in (own_tasks, general))
     tuned = list_tuned(inputs)
     ways = {label: module_of(way).answer(way, context) for label, way in spec.eval.infer.items()}
     variants = []
     for model in ("base", *tuned):
         variants.append(Variant(model, model, (*own, *others)))
         for label, way in spec.eval.infer.items():
-            shown = [name for name in chosen_tasks(way, roles) if name in field]
+            shown = [name for name in chosen_tasks(way, roles) if name in own_tasks]
             if model in (way.models or tuned) and shown:
-                parts = tuple(part for name in shown for part in field[name])
+                parts = tuple(part for name in shown for part in own_tasks[name])
                 variants.append(Variant(f"{model} · {label}", model, parts, label, way, ways[label], way.items))
     replies = read_rules(inputs["data"])
     if ruled := find_ruled_tasks(manager, own, replies):

@@ -1,4 +1,4 @@
-"""Drift: how far tuning moved a model from its base, KL(tuned ‖ base) of the next-token distributions on gold replies."""
+"""Drift: how far tuning moved a model from its base: KL(tuned ‖ base) of next tokens on gold replies."""
 
 from typing import Any
 
