@@ -8,7 +8,14 @@ import pytest
 
 from recipes.report.answers import Answers, Item, Model
 from recipes.report.load import Evaluation, Manifest, Task
-from recipes.report.verdict import judge
+from recipes.report.verdict import judge as judge_with
+
+TITLES = {"sft": "supervised tuning", "rl": "reinforcement"}
+
+
+def judge(made, **settings):
+    return judge_with(made, titles=TITLES, **settings)
+
 
 MODELS = {
     "base": Model("base", "base", 0, Path()),
@@ -19,7 +26,7 @@ MODELS = {
 }
 
 
-def evaluation(tasks, margin=0.05):
+def evaluation(tasks):
     """`tasks`: {name: (kind, {model: number of right answers}, n)}; the first items are the right ones, no nodes."""
     made = []
     for name, (kind, right, n) in tasks.items():
@@ -30,7 +37,7 @@ def evaluation(tasks, margin=0.05):
         }
         made.append(Task(name, kind, answers))
     used = [m for m in MODELS if any(m in right for _, right, _ in tasks.values())]
-    spec = {"model": {"name": "embedded"}, "eval": {"alpha": 0.05, "margin": margin}}
+    spec = {"model": {"name": "embedded"}}
     manifest = Manifest(Path(), "demo", "embedded", "evaluate", "ab", spec, {}, 1.0, 1, {}, {})
     return Evaluation(manifest, tuple(MODELS[m] for m in used), tuple(made), "", "", {}, {}, None)
 
@@ -54,7 +61,7 @@ def choices(right_of_base):
         for model, count in (("base", right_of_base), ("sft", 160))
     }
     found = evaluation({"demo_recall": ("field", {"base": 1, "sft": 1}, 200)})
-    task = Task("demo_recall", "domain", {m: Answers(MODELS[m], "acc", 1, {}, {}, i) for m, i in items.items()})
+    task = Task("demo_recall", "field", {m: Answers(MODELS[m], "acc", 1, {}, {}, i) for m, i in items.items()})
     return replace(found, tasks=(task,))
 
 
@@ -116,7 +123,7 @@ def test_a_certain_but_small_general_loss_is_within_the_margin():
     (facts,) = verdict.of("sft", "base", "general")
     assert facts.p_holm < 0.05 and facts.test.difference < 0
     assert (facts.judgement, verdict.cost) == ("no worse", False)
-    assert judge(evaluation(tasks, margin=0.005)).cost
+    assert judge(evaluation(tasks), margin=0.005).cost
 
 
 def test_a_stage_that_adds_nothing_is_named():
@@ -153,23 +160,23 @@ def test_every_stage_is_compared_with_the_one_before_the_base_and_the_prompted_b
     ]
 
 
-def test_holm_runs_over_tasks_and_leaves_out_sampled_repeats():
+def test_holm_runs_over_tasks_and_leaves_out_controls():
     alone = judge(evaluation({"demo_a": ("field", {"base": 100, "sft": 106}, 200)})).comparisons[0]
     assert alone.judgement == "better"
     tasks = {f"demo_{name}": ("field", {"base": 100, "sft": 106}, 200) for name in "abc"}
     assert all(c.p_holm == pytest.approx(3 * alone.test.p) for c in judge(evaluation(tasks)).comparisons)
     tasks = {
         "demo_a": ("field", {"base": 100, "sft": 106}, 200),
-        "demo_a_sampled": ("sampled", {"base": 100, "sft": 106}, 200),
+        "demo_a_shuffled": ("control", {"base": 100, "sft": 106}, 200),
     }
     assert all(c.p_holm == pytest.approx(alone.test.p) for c in judge(evaluation(tasks)).comparisons)
 
 
-def test_form_and_sampled_tasks_do_not_decide():
+def test_form_and_control_tasks_do_not_decide():
     tasks = {
         "demo_recall": ("field", {"base": 10, "sft": 10}, 20),
         "demo_format": ("format", {"base": 0, "sft": 200}, 200),
-        "demo_recall_sampled": ("sampled", {"base": 0, "sft": 200}, 200),
+        "demo_recall_shuffled": ("control", {"base": 0, "sft": 200}, 200),
     }
     assert judge(evaluation(tasks)).word == "cannot tell"
 
@@ -199,3 +206,13 @@ def test_a_control_decides_nothing_and_takes_no_part_in_the_correction():
     beside = judge(evaluation(tasks | {"demo_none_control": ("control", {"base": 160, "sft": 20}, 200)}))
     assert beside.sentence == alone.sentence
     assert beside.of("sft", "base", "field")[0].p_holm == alone.of("sft", "base", "field")[0].p_holm
+
+
+def test_models_of_two_branches_are_compared_with_what_they_come_from_and_with_the_base(monkeypatch):
+    monkeypatch.setitem(MODELS, "rl", Model("rl", "rl", 0, Path(), parent="base"))
+    tasks = {"demo_recall": ("field", {"base": 60, "sft": 160, "rl": 20}, 200)}
+    verdict = judge(evaluation(tasks))
+    assert [(c.model, c.against) for c in verdict.comparisons] == [("sft", "base"), ("rl", "base")]
+    assert verdict.final == "rl" and verdict.word == "worse"
+    assert verdict.sentence.startswith("Worse: after reinforcement the model")
+    assert "supervised tuning adds 50 points on recall against the base" in verdict.sentence
