@@ -16,5 +16,5 @@ def few_general(folder):
     file = folder / hooks.GENERAL_TEST.name
     file.write_text("".join(rows), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hooks, "GENERAL", file)
+        patch.setattr(hooks, "GENERAL_TEST", file)
         yield

@@ -71,7 +71,9 @@ def made(kind, base, folder):
         policy = rl.load_policy(spec, {"sft": tuned})
         return rl.make_trainer(spec, policy, tokenizer, [TURNS | GRADED | {"difficulty": 0}] * 8, folder)
     if kind == "cpt":
-        spec = spec_of("cpt", model=model, cpt=Cpt(method="lora", max_length=32, batch_tokens=64, learning_rate=RATE), seed=1)
+        spec = spec_of(
+            "cpt", model=model, cpt=Cpt(method="lora", max_length=32, batch_tokens=64, learning_rate=RATE), seed=1
+        )
         return cpt.make_trainer(spec, [list(range(8, 40))] * 8, tokenizer, folder)
     table = Sft(epochs=1, batch_tokens=128, max_length=64, learning_rate=RATE, **SUPERVISED.get(kind, {}))
     spec = spec_of("sft", model=model, sft=table, seed=1)
