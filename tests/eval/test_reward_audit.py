@@ -296,7 +296,11 @@ def test_reinforcement_rewards_what_the_metric_scores(tmp_path):
     table = Rl(prompts_per_step=2, group_size=2)
     model = tiny_model(tmp_path / "base")
     trainer = rl.make_trainer(
-        spec_of("rl", model=model, rl=table, seed=1), loader.load_base(model), loader.load_tokenizer(Model()), rows, tmp_path
+        spec_of("rl", model=model, rl=table, seed=1),
+        loader.load_base(model),
+        loader.load_tokenizer(Model()),
+        rows,
+        tmp_path,
     )
     columns = {name: trainer.train_dataset[name] for name in trainer.train_dataset.column_names}
     assert rl.accuracy_reward(said, **columns) == [grade(row, reply) for row, reply in zip(rows, said, strict=True)]

@@ -226,9 +226,7 @@ def test_changes_are_sorted_by_base_against_final_model(run):
         before, after = item["scores"]["base"], item["scores"]["rl"]
         expected = {(0, 1): "improved", (1, 0): "regressed", (0, 0): "wrong", (1, 1): "right"}[before, after]
         assert item["change"] == expected
-    assert len(report["items"]) == sum(
-        n for task, (_, n, _) in SKILL.items() if not task.endswith("_format")
-    )
+    assert len(report["items"]) == sum(n for task, (_, n, _) in SKILL.items() if not task.endswith("_format"))
 
 
 def test_the_same_artefacts_give_the_same_bytes(run, tmp_path):
@@ -412,7 +410,9 @@ def test_an_older_manifest_says_of_no_key_that_it_does_not_matter(tmp_path):
 
 def test_a_reranker_has_its_curves(tmp_path):
     (tmp_path / "training.jsonl").write_text('{"step": 1, "loss": 0.7}\n{"step": 2, "loss": 0.5}\n')
-    manifest = Manifest(tmp_path, "demo", "embedded", "rerank", "ab", {}, {}, 1.0, 1, {}, {}, None, "rerank", "Reranker")
+    manifest = Manifest(
+        tmp_path, "demo", "embedded", "rerank", "ab", {}, {}, 1.0, 1, {}, {}, None, "rerank", "Reranker"
+    )
     assert list(sections.curves({"rerank": manifest})) == ["Reranker"]
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from eval.graders import grade
 from recipes import pipeline
+from recipes.artifacts.steps import prepare
 from recipes.base.errors import RecipeError
 from recipes.config.load import load
 from recipes.pipeline import Job
@@ -36,14 +37,14 @@ SMALL = [
     "rl.micro_batch=8",
     "rl.save_steps=1",
     "rl.max_completion_length=48",
-    "eval.fewshot=2",
+    "eval.infer.few_shot.shots=2",
     "eval.max_new_tokens=64",
     'eval.general=["general_facts"]',
 ]
 QUICKLY_ASKED = [  # for runs in processes of their own, whose evaluation is else nearly all of their time
     'eval.tasks=["analogseeker_calculation"]',
     "eval.general=[]",
-    "eval.fewshot=0",
+    "eval.infer={}",
     "eval.max_new_tokens=32",
 ]
 
@@ -222,9 +223,11 @@ def test_the_base_under_a_switched_off_adapter_is_the_base(finished):
 def test_every_model_answered_the_same_items(finished):
     _, stages = finished
     index = json.loads((stages["evaluate"] / "models.json").read_text())
-    assert [m["name"] for m in index["models"]] == ["base", "few-shot", "sft", "rl"]
+    plain = [m["name"] for m in index["models"] if not m["method"]]
+    assert plain == ["base", "sft", "rl"]
+    assert [m["from"] for m in index["models"] if not m["method"]] == ["", "base", "sft"]
     asked = {}
-    for model in index["models"]:
+    for model in [m for m in index["models"] if m["method"] != "sampled"]:
         for file in (stages["evaluate"] / model["dir"]).glob("samples_analogseeker_*.jsonl"):
             task = re.match(r"samples_(.+?)_\d{4}-", file.name)[1]
             docs = [json.loads(line)["doc"]["id"] for line in file.read_text().splitlines()]
@@ -236,12 +239,12 @@ def test_every_model_answered_the_same_items(finished):
 
 def test_evaluation_warns_where_the_model_learnt_longer_replies_than_it_may_give(finished):
     whole, _ = finished
-    spec = next(s for s in pipeline.wire(whole.recipe) if s.name == "evaluate").spec
+    spec = prepare(whole.recipe)[-1].spec
 
     def learnt(count, words):
         return [{"completion": [{"role": "assistant", "content": "word " * words}]}] * count
 
-    too_short = whole.stages("evaluate").too_short
+    too_short = prepare(whole.recipe)[-1].step.module.too_short
     assert too_short(spec, learnt(99, 4) + learnt(1, 400)) is None
     warning, most = too_short(spec, learnt(90, 4) + learnt(10, 400)), spec.eval.max_new_tokens
     assert warning.startswith("10 of 100 replies that were trained on are longer than eval.max_new_tokens = ")
@@ -250,19 +253,18 @@ def test_evaluation_warns_where_the_model_learnt_longer_replies_than_it_may_give
 
 def test_evaluation_goes_on_with_the_models_that_are_left(finished, tmp_path):
     whole, stages = finished
-    step = next(s for s in pipeline.wire(whole.recipe) if s.name == "evaluate")
-    module = whole.stages("evaluate")
+    step = prepare(whole.recipe)[-1]
     folder = tmp_path / "lm_eval"
     folder.mkdir()
-    for name in ("base", "few-shot", "sft"):
+    for name in ("base", "base.few_shot", "sft"):
         (folder / name).symlink_to(stages["evaluate"] / "lm_eval" / name)
-    (tmp_path / "observed_sft.json").symlink_to(stages["evaluate"] / "observed_sft.json")
     (folder / "rl.partial").mkdir()
     (folder / "rl.partial" / "half written").write_text("{")
-    module.run(step.spec, {n: stages[n] for n in ("data", "sft", "rl")}, tmp_path, whole.runtime)
+    step.step.module.run(step.spec, step.inputs(stages), tmp_path, whole.runtime)
     manifest = json.loads((stages["evaluate"] / "manifest.json").read_text())
     again = json.loads((tmp_path / "models.json").read_text())
-    assert [m["name"] for m in again["models"]] == ["base", "few-shot", "sft", "rl"]
+    names = [m["name"] for m in again["models"]]
+    assert names == ["base", "base · few_shot", "sft", "sft · sampled", "rl", "rl · sampled"]
     redone = next((tmp_path / "lm_eval" / "rl").glob("*/results_*.json"))
     accuracy = json.loads(redone.read_text())["results"]["analogseeker_calculation"]["acc,none"]
     assert accuracy == pytest.approx(manifest["metrics"]["scores"]["rl"]["analogseeker_calculation"], abs=1e-4)
@@ -270,11 +272,11 @@ def test_evaluation_goes_on_with_the_models_that_are_left(finished, tmp_path):
 
 def test_the_replies_of_the_evaluation_were_foreseen(finished):
     whole, stages = finished
-    step = next(s for s in pipeline.wire(whole.recipe) if s.name == "evaluate")
-    counts = pipeline.counted(stages["data"]) | {"reads": step.reads}
+    step = prepare(whole.recipe)[-1]
+    counts = pipeline.count_rows(stages["data"]) | {"models": step.models}
     files = stages["evaluate"].glob("lm_eval/*/*/samples_*.jsonl")
     given = [len(json.loads(line)["resps"][0]) for file in files for line in file.read_text().splitlines()]
-    assert whole.stages("evaluate").forecast(step.spec, counts, whole.runs).rows == sum(given) > 300
+    assert step.step.module.forecast(step.spec, counts, whole.runs).rows == sum(given) > 300
 
 
 def test_export_answers_alike_and_the_stock_command_scores_it_alike(finished, tmp_path, capsys):
@@ -430,7 +432,7 @@ def test_another_architecture_runs_by_configuration_alone(tmp_path):
     llama = job(
         tmp_path / "runs",
         f"model.name={tmp_path / 'llama'}",
-        "eval.fewshot=0",
+        "eval.infer={}",
         "eval.max_new_tokens=16",
         "rl.max_completion_length=16",
         "rl.steps=1",
