@@ -18,8 +18,9 @@ from statistics import mean
 from recipes.base.places import GENERAL_TEST, ROOT
 from recipes.config.load import load
 from recipes.config.schema import Balance, Recipe
-from recipes.methods.probe.observe import observe
+from recipes.methods.probe import routing
 from recipes.models.loader import load_adapters, load_base, load_tokenizer
+from recipes.models.probe_context import ProbeContext
 from recipes.models.routing import entropy
 from recipes.models.training import read_rows
 from recipes.pipeline import Job, run
@@ -40,19 +41,20 @@ def routed(recipe: Recipe, runs: Path) -> dict[str, float]:
     done = run(Job(recipe, runs), until="sft")
     tokenizer = load_tokenizer(recipe.model)
     model = load_adapters(load_base(recipe.model), {"default": done["sft"] / "adapter"})
-    texts = {"domain": read_rows(done["data"] / "test.jsonl"), "general": read_rows(GENERAL_TEST)}
-    found = observe(model.eval(), tokenizer, texts)
+    texts = {"field": read_rows(done["data"] / "test.jsonl"), "general": read_rows(GENERAL_TEST)}
+    context = ProbeContext(model.eval(), None, tokenizer, texts, "sft")
+    found = routing.measure(routing.Config(), context)
     types = expert_types(recipe.sft.experts)
-    layers = found["routing"]["layers"].values()
+    layers = found["layers"].values()
 
     def own(kind: str, type_: int) -> float:
         return mean(sum(w for w, of in zip(layer[kind], types, strict=True) if of == type_) for layer in layers)
 
     return {
-        "information": mean(found["information"].values()),
-        "own share, field": own("domain", 0),
+        "information": found["information"],
+        "own share, field": own("field", 0),
         "own share, general": own("general", 1),
-        "entropy, field": mean(entropy(layer["domain"]) for layer in layers),
+        "entropy, field": mean(entropy(layer["field"]) for layer in layers),
         "entropy, general": mean(entropy(layer["general"]) for layer in layers),
     }
 

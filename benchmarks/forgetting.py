@@ -38,7 +38,6 @@ log_steps = 20
 [{name}.eval]
 tasks = ["analogseeker_knowledge", "analogseeker_calculation"]
 general = ["general_arithmetic", "general_facts", "general_instructions"]
-fewshot = 0
 batch_size = 48
 max_new_tokens = 96
 """

@@ -21,7 +21,7 @@ from recipes.report import stats
 from recipes.report.load import load_evaluation
 from recipes.report.seeds import pooled
 
-QUICK = ["eval.fewshot=0", "eval.general=[]"]
+QUICK = ["eval.infer={}", "eval.general=[]"]
 ARMS = {"sft": "quality", "quality": "quality", "random": "random", "none": "none"}
 LADDER = [
     ("base", ("quality", "base")),

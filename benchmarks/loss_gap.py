@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 
 from recipes.config.schema import Model
-from recipes.methods.probe.observe import batches_of
 from recipes.models import loader
+from recipes.models.gold_replies import batches_of
 from recipes.models.training import read_rows
 
 DRAWS = 2000  # of the bootstrap

@@ -13,14 +13,17 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 from eval.benchmarks.sciriff import DATASET as SCIRIFF
 from eval.benchmarks.sciriff import rows as sciriff_rows
-from eval.graders import grade, is_readable, majority
+from eval.graders import grade, is_readable
 from eval.graders.choices import LETTERS
 from eval.graders.reply import extract_answer, format_score
 from recipes.base.places import GENERAL_TEST
+
+VERSION = 1
 
 AMSBENCH = "wwhhyy/AMSBench"
 AMSBENCH_ITEMS = 1257
@@ -101,14 +104,9 @@ def question(doc: dict) -> str:
     return IMAGE * len(doc.get("images") or ()) + doc["prompt"][0]["content"]
 
 
-def chosen(doc: dict, replies: list[str | list[str]]) -> str:
-    """The reply that counts: of several to one document (`repeats`) the one that most of them agree with."""
-    return replies[0] if isinstance(replies[0], str) else majority(doc, replies[0])
-
-
-def score(doc: dict, replies: list[str | list[str]]) -> dict[str, float]:
+def score(doc: dict, replies: list[str]) -> dict[str, float]:
     """Metrics of a reply: acc (the grade), parsed (an answer was read), and acc_<level> where the row has a level."""
-    reply = chosen(doc, replies)
+    (reply,) = replies
     if doc["grader"] == "format":
         return {"acc": format_score(reply), "parsed": float(extract_answer(reply) is not None)}
     right = grade(doc, reply)
@@ -124,6 +122,13 @@ def _existing(path: Path | None, key: str, meaning: str) -> Path:
 
 
 def _test_rows(path: Path) -> list[dict]:
+    """The rows of a test, each graded once a process, however many tasks and models they are read for."""
+    stat = path.stat()
+    return list(_proven_rows(path, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+
+
+@cache
+def _proven_rows(path: Path, inode: int, size: int, changed: int) -> tuple[dict, ...]:
     rows = []
     for where, row in json_lines(path):
         if missing := {"id", "prompt", "answer", "reply", "grader", "kind"} - row.keys():
@@ -144,7 +149,7 @@ def _test_rows(path: Path) -> list[dict]:
                 "a gold reply is graded wrong", where, row["reply"], "correct the row's answer or reply"
             )
         rows.append(row)
-    return rows
+    return tuple(rows)
 
 
 def _train_rows(path: Path, kinds: set[str]) -> list[dict]:

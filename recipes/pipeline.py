@@ -290,6 +290,8 @@ def report(job, done, always=False):
     """Write `report/` from the artefacts, where what it is made of has changed or `always`; its folder."""
     out = job.home / "report"
     context = {"summary": job.recipe.summary, "command": job.command}
+    if (scoring := job.recipe.settings("evaluate")) is not None:
+        context |= {"alpha": scoring.alpha, "margin": scoring.margin}
     manifests = {stage: (folder / store.MANIFEST).read_text(encoding="utf-8") for stage, folder in done.items()}
     code = job.digests.tree(ROOT / "recipes" / "report")
     reviewed = {path.parent.name: job.digests.of(path) for path in job.home.glob("review-*/answers.json")}

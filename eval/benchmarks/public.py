@@ -16,6 +16,8 @@ from eval.benchmarks.public_stated import BBH, bbh_row, gsm8k_row, malformed
 from eval.graders.choices import LETTERS
 from eval.hooks import NoTestRows, as_dataset, json_lines, spread
 
+VERSION = 1
+
 THINK = 'Think step by step. End with the line "The answer is X.", X being the letter of the right option.'
 BOXED = "Think step by step. End with the final answer in \\boxed{}."
 CODE = {"humaneval": humaneval_rows, "mbpp": mbpp_rows}

@@ -12,6 +12,8 @@ from eval import sandbox
 from eval.benchmarks.public_stated import malformed
 from eval.graders.reply import MAX_CHARS, visible
 
+VERSION = 1
+
 HERE = "# the program of the reply"
 ASK = "Answer with one Python code block that holds the whole function."
 SHOTS = (2, 3, 4)

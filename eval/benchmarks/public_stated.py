@@ -11,6 +11,8 @@ from importlib.resources import files
 from eval.graders.reply import MAX_CHARS, answers_in, visible
 from eval.hooks import TaskDataError
 
+VERSION = 1
+
 THINK_NUMBER = 'Think step by step. End with the line "The answer is X.", X being the final number.'
 BBH = """boolean_expressions causal_judgement date_understanding disambiguation_qa dyck_languages formal_fallacies
     geometric_shapes hyperbaton logical_deduction_five_objects logical_deduction_seven_objects

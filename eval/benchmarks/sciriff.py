@@ -8,6 +8,8 @@ others.
 import json
 from pathlib import Path
 
+VERSION = 1
+
 DATASET, CONFIG, SPLIT = "allenai/SciRIFF", "4096", "validation"
 TASKS = (
     "bioasq_list_qa",

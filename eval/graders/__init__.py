@@ -42,6 +42,8 @@ from eval.graders.overlap import rouge_l
 from eval.graders.quantity import Quantity, matches, read_quantities, relative_error
 from eval.graders.reply import MAX_CHARS, answers_in, extract_answer, visible
 
+VERSION = 1
+
 # What a grader reads of a row, so that a reward can hand over the same as the metric has.
 ROW_KEYS = ("grader", "answer", "options", "unit", "tolerance", "aliases")
 EXACT = 1e-9  # relative: the rounding of unit conversion, and all that a row without a tolerance forgives

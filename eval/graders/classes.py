@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from eval.graders import read_answer
 from eval.graders.choices import LETTERS
 
+VERSION = 1
+
 
 def pair(row: dict, reply: str) -> list:
     """[gold class, class that the reply states or None]"""

@@ -12,6 +12,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 
+VERSION = 1
+
 WORDS = 12  # a label needs no more
 NEAR = 0.8  # likeness from which a text is a label with a slip in it
 

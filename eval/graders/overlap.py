@@ -18,6 +18,8 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 
+VERSION = 1
+
 LONGEST = 2000  # words of a reply that are compared: the last ones
 GOLD = 2000  # words that a gold text may have; time grows with the product of the two
 FUNCTION_WORDS = frozenset(

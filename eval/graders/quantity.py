@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from recipes.base.units import ELECTRIC, OTHER, OTHER_WORDS, PREFIX_WORDS, PREFIXES, WORDS, Meaning
 
+VERSION = 1
+
 _Known = tuple[dict[str, Meaning], dict[str, str]]  # units by symbol, symbols by name
 _ALL: _Known = (ELECTRIC | OTHER, WORDS | OTHER_WORDS)
 _ELECTRIC: _Known = (ELECTRIC, WORDS)

@@ -18,6 +18,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+VERSION = 1
+
 CHILD = Path(__file__).with_name("child.py")
 START_SECONDS = 30  # for the process to say how it is held in
 WITHOUT_SECCOMP = "SANDBOX_WITHOUT_SECCOMP"  # environment variable

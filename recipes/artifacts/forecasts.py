@@ -88,7 +88,10 @@ def earlier_runs(runs: Path, kind: str, spec: Any) -> list[dict[str, Any]]:
     return [
         m
         for m in found
-        if speed_key(m["spec"]) == wanted and not m.get("resumed") and m.get("provenance", {}).get("device") == device()
+        if speed_key(m["spec"]) == wanted
+        and not m.get("resumed")
+        and not m["metrics"].get("kept")  # an evaluation most of whose replies were there says nothing of speed
+        and m.get("provenance", {}).get("device") == device()
     ]
 
 

@@ -48,16 +48,16 @@ def rows(a, b, whole):
 
 
 def scores(a, b):
-    """Paired tests of two evaluate artefacts, one line for each task and model."""
-    from recipes.report.compare import compare_models
+    """Paired tests of two evaluate artefacts, one line for each task and model; at the error level of b's report."""
+    from recipes.report.compare import compare_models, find_alpha
 
-    lines = []
+    lines, alpha = [], find_alpha(b)
     for row in compare_models(a, b):
         title = " ".join(str(row[key]) for key in ("task", "model") if row.get(key))
         if row["p"] is None:
             lines.append(f"{title}: not compared: {row.get('refused')}")
             continue
-        word = "not significant" if row["p"] >= 0.05 else "better" if row["b"] > row["a"] else "worse"
+        word = "not significant" if row["p"] >= alpha else "better" if row["b"] > row["a"] else "worse"
         interval = f"95 % {100 * row['low']:+.1f} … {100 * row['high']:+.1f} points"
         lines.append(
             f"{title}: {100 * row['a']:.1f} -> {100 * row['b']:.1f} "

@@ -564,9 +564,7 @@ def load_stage(kind: str, home: Path) -> ModuleType:
     except Exception as error:
         source = find_one("stages", kind, home)
         got = f"{type(error).__name__}: {error}"
-        raise RecipeError(
-            "the file of a stage cannot be imported", where=source and source.origin, got=got
-        ) from error
+        raise RecipeError("the file of a stage cannot be imported", where=source and source.origin, got=got) from error
 
 
 def read_table_name(file: Path, default: str) -> str:

@@ -1,10 +1,17 @@
 """What an evaluation asks, from the files of its tasks and the counts of rows: nothing is fetched for it."""
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 from recipes.base.jsonl import iterate_jsonl
+from recipes.base.places import GENERAL_TEST, ROOT
+from recipes.config.schema import Recipe
 from recipes.config.validate import known_tasks
+
+ROLES = ("field", "control", "format")  # that a task may declare; general ones are those of `eval.general`
 
 # Items of tasks whose rows lie outside, in the split that is asked, by the data set's card on the hub. A question with
 # options counts once, though lm-eval scores every option of its own tasks.
@@ -31,7 +38,7 @@ SIZES = {
 }
 
 
-def replies_to(names, counts):
+def replies_to(names: Iterable[str], counts: dict[str, Any]) -> tuple[dict[str, int], list[str]]:
     """({task: replies}, names of tasks whose size is not known) of tasks and groups.
 
     `counts` are those of the data: test_KIND for every kind of test row once they are built; before that `test` alone,
@@ -44,7 +51,33 @@ def replies_to(names, counts):
     return {task: known or 0 for task, known in sizes.items()}, [task for task, known in sizes.items() if known is None]
 
 
-def tasks_of(names):
+def role_of(table: dict[str, Any]) -> str:
+    """The role of a task of the recipe's own, as its YAML declares it: `metadata: {role: control}`.
+
+    field    what the recipe teaches; without a declaration
+    control  what is there to be read is taken away: beside the verdict
+    format   the form of the reply: beside the verdict
+    """
+    return (table.get("metadata") or {}).get("role", ROLES[0])
+
+
+def files_of_tasks(names: Iterable[str]) -> dict[str, Path]:
+    """{path below eval/: file} of the YAML of tasks and groups, with what they include; of lm-eval's own none."""
+    found: dict[str, Path] = {}
+    for name in names:
+        file = known_tasks().get(name)
+        if file is None:
+            continue
+        found |= files_of_tasks(tasks_of([name]).keys() - {name})
+        while file is not None:
+            file = file.resolve()
+            found[file.relative_to(ROOT / "eval").as_posix()] = file
+            included = read_yaml(file).get("include")
+            file = file.parent / included if included else None
+    return dict(sorted(found.items()))
+
+
+def tasks_of(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """{task: its table} of tasks and of groups of ours, which are taken apart; {} is the table of lm-eval's own."""
     found = {}
     for name in names:
@@ -53,7 +86,7 @@ def tasks_of(names):
     return found
 
 
-def warnings(recipe):
+def warnings(recipe: Recipe) -> Iterator[str]:
     """What may stand, but ought to be known before a run: published items that no row has been compared with."""
     found = tasks_of((*recipe.settings("evaluate").tasks, *recipe.settings("evaluate").general))
     public = [task for task, table in found.items() if given_of(table)["source"] not in ("recipe", "general")]
@@ -64,12 +97,12 @@ def warnings(recipe):
         )
 
 
-def given_of(table):
+def given_of(table: dict[str, Any]) -> dict[str, Any]:
     """What a task of this repository says about its rows."""
     return {"source": None} | table.get("dataset_kwargs", {})
 
 
-def size(name, table, counts, kinds):
+def size(name: str, table: dict[str, Any], counts: dict[str, Any], kinds: int) -> int | None:
     """Replies that one model gives to a task; None where that is not known."""
     given = given_of(table)
     kind, items = given.get("kind"), SIZES.get(name)
@@ -80,25 +113,28 @@ def size(name, table, counts, kinds):
         items = sum(count for of, count in general_kinds().items() if kind in (None, of))
     if items is None:
         return None
-    return min(items, given.get("sample") or items) * table.get("repeats", 1)
+    return min(items, given.get("sample") or items)
 
 
-def general_kinds():
+def general_kinds() -> Counter[str]:
     """Items of each kind in the general test."""
-    from recipes.base.places import GENERAL_TEST
-
     return Counter(row["kind"] for row in iterate_jsonl(GENERAL_TEST))
 
 
 @cache
-def read(file):
-    """The table of a task file, laid over those of the files that it includes; functions that it names are left out."""
+def read(file: Path) -> dict[str, Any]:
+    """The table of a task file, laid over those of the files that it includes; functions are their names."""
+    table = read_yaml(file)
+    below = file.parent / table["include"] if "include" in table else None
+    return (read(below.resolve()) if below else {}) | table
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The table of one task file."""
     import yaml
 
     class Reader(yaml.SafeLoader):
         """Plain YAML."""
 
-    Reader.add_multi_constructor("!", lambda loader, suffix, node: None)
-    table = yaml.load(file.read_text(encoding="utf-8"), Reader)
-    below = file.parent / table["include"] if "include" in table else None
-    return (read(below.resolve()) if below else {}) | table
+    Reader.add_multi_constructor("!", lambda loader, suffix, node: loader.construct_scalar(node))
+    return yaml.load(file.read_text(encoding="utf-8"), Reader)

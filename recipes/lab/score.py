@@ -37,10 +37,10 @@ def measure(folder: Path, runtime: Runtime) -> list[dict]:
         metadata={"general": str(folder / "general_test.jsonl")},
     )
     scorer = make_scorer(loader.load_base(spec.model).eval(), loader.load_tokenizer(spec.model), spec.eval.batch_size)
-    variant = {"name": "base", "model": folder.name, "tasks": list(TASKS), "num_fewshot": 0}
+    variant = evaluate.Variant("base", "base", TASKS)
     with tempfile.TemporaryDirectory() as out:
         evaluate.evaluate_variant(spec, variant, scorer, manager, Path(out), runtime)
-        results = json.loads(evaluate.results_file(Path(out), variant).read_text(encoding="utf-8"))
+        results = json.loads(evaluate.find_results(Path(out), variant).read_text(encoding="utf-8"))
     return [
         interval(task, results["results"][task]["acc,none"], results["n-samples"][task]["effective"]) for task in TASKS
     ]

@@ -5,8 +5,10 @@ its supervised checkpoint. Here the head and a LoRA adapter are trained; the wei
 left them. An adapter of that tuning is merged into them first; one that cannot be, such as experts, stays at work.
 """
 
-from collections import defaultdict
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
@@ -14,21 +16,23 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoModelForSequenceClassification
 
 from recipes.artifacts.lineage import start
+from recipes.config.schema import Model
 from recipes.models import loader
 from recipes.models.sampling import key_of
 
 BATCH = 64
-RERANKED = "_rerank"  # ends the name of a task in which the judge's pick counts
+JUDGED = "judged.json"  # beside the reranker: the step whose replies it judges
 
 
-def judge_of(model, done: dict[str, Path]):
-    """The supervised model in `done` as a classifier of one output, its head untrained, weights in float32.
+def make_judge(model: Model, inputs: Mapping[str, Path], step: str | None = None) -> Any:
+    """The model that a step left as a classifier of one output, its head untrained, weights in float32.
 
     Args:
         model: the recipe's `[model]` table.
-        done: stage -> artefact folder, of which those up to sft count.
+        inputs: see `recipes.artifacts.lineage.Inputs`.
+        step: whose model; None: the newest of the inputs.
     """
-    whole, adapter = start(model, done, "sft")
+    whole, adapter = start(model, inputs, step)
     policy = loader.load_reached(whole, adapter)
     if adapter is not None:
         policy = policy.merge_and_unload() if loader.mergeable(policy) else policy.get_base_model()
@@ -63,9 +67,17 @@ def trainable(judge, rank: int, alpha: float):
     return wrapped
 
 
-def load_reranker(model, done: dict[str, Path]):
-    """The judge that the stage rerank left, ready to score."""
-    return PeftModel.from_pretrained(judge_of(model, done), str(done["rerank"] / "reranker")).eval()
+def find_reranker(inputs: Mapping[str, Path]) -> Path:
+    """The folder of the newest reranker among the inputs."""
+    return [folder / "reranker" for folder in inputs.values() if (folder / "reranker").is_dir()][-1]
+
+
+def load_reranker(model: Model, inputs: Mapping[str, Path]) -> tuple[Any, Any]:
+    """(the judge that a step rerank left, ready to score; its tokenizer)."""
+    folder = find_reranker(inputs)
+    step = json.loads((folder / JUDGED).read_text(encoding="utf-8"))["step"]
+    judge = PeftModel.from_pretrained(make_judge(model, inputs, step), str(folder)).eval()
+    return judge, loader.load_tokenizer(model)
 
 
 def text_of(tokenizer, prompt: list[dict], reply: str) -> str:
@@ -93,28 +105,6 @@ def pick(judge, tokenizer, prompts: list[list[dict]], replies: list[list[str]]) 
     logits = iter(logits_of(judge, tokenizer, texts))
     scored = [[next(logits) for _ in some] for some in replies]
     return [max(range(len(some)), key=some.__getitem__) for some in scored]
-
-
-def picking(scorer, judge, tokenizer):
-    """lm-eval's model `scorer`, changed so that all replies to a document of a RERANKED task are the one picked."""
-    generate = scorer.generate_until
-
-    def generate_until(requests, disable_tqdm=True):
-        replies, places = generate(requests, disable_tqdm), defaultdict(list)
-        for place, request in enumerate(requests):
-            if request.task_name.endswith(RERANKED):
-                places[request.task_name, request.doc_id].append(place)
-        groups = list(places.values())
-        prompts = [requests[group[0]].doc["prompt"] for group in groups]
-        chosen = pick(judge, tokenizer, prompts, [[replies[place] for place in group] for group in groups])
-        for group, best in zip(groups, chosen, strict=True):
-            best_reply = replies[group[best]]
-            for place in group:
-                replies[place] = best_reply
-        return replies
-
-    scorer.generate_until = generate_until
-    return scorer
 
 
 def distinct(rows: list[dict], replies: list[dict]) -> list[dict]:

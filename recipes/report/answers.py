@@ -22,12 +22,22 @@ from recipes.report.jsonfiles import read_json, read_rows
 
 @dataclass(frozen=True)
 class Model:
-    """One evaluated model: a stage's result, answering with `num_fewshot` examples in the prompt."""
+    """One evaluated model, answering in one way.
+
+    Attributes:
+        stage: the step that left it; "base" for the base and "rules" for replies without a language model.
+        num_fewshot: examples in the prompt.
+        folder: of lm-eval's files.
+        method: label of the way to answer; "" for plain answers.
+        parent: the model that it was made from, by name; "" for the base.
+    """
 
     name: str
     stage: str
     num_fewshot: int
     folder: Path
+    method: str = ""
+    parent: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,16 @@ class Answers:
         """Hash of what was asked and how it was scored: documents, gold answers, metric, task version, decoding."""
         asked = [(item.doc_id, item.doc_hash, item.target_hash) for item in self.items]
         return _digest([asked, self.metric, str(self.version), self.decoding])
+
+    def restrict_to(self, wanted: Answers) -> Answers | None:
+        """These answers on the items of `wanted`, in their order; None where one of those is missing."""
+        by_id = {item.doc_id: item for item in self.items}
+        items = tuple(by_id[item.doc_id] for item in wanted.items if item.doc_id in by_id)
+        same = len(items) == len(wanted.items) and all(
+            (mine.doc_hash, mine.target_hash) == (other.doc_hash, other.target_hash)
+            for mine, other in zip(items, wanted.items, strict=True)
+        )
+        return replace(self, items=items) if same and self.metric == wanted.metric else None
 
     @cached_property
     def prompts(self) -> str:

@@ -11,7 +11,7 @@ from recipes.report import review, sections
 from recipes.report.items import BUCKETS, Entry, sort_items, trace
 from recipes.report.load import Evaluation, load_evaluation, load_manifest
 from recipes.report.render import render
-from recipes.report.verdict import Comparison, Verdict, judge
+from recipes.report.verdict import ALPHA, MARGIN, Comparison, Verdict, judge
 
 SHOWN_ITEMS = 200  # of one task and one kind of change on the page; report.json names all
 SHOWN_RIGHT = 20  # of the items that were right all along
@@ -20,13 +20,19 @@ SHOWN_RIGHT = 20  # of the items that were right all along
 def write_report(run_dirs: dict[str, Path], out: Path, context: dict[str, Any]) -> str:
     """Write the three files into `out` and return the verdict's sentence.
 
-    `run_dirs` maps stage names (data, sft, rl, evaluate; only the last is needed) to artefact folders. `context` may
-    hold "command", the line that makes the run again, "summary", the recipe's, and "toml", its resolved table. Raises
-    RecipeError for artefacts that cannot be read and for models that cannot be compared.
+    `run_dirs` maps names of steps to artefact folders; only an evaluation is needed. `context` may hold "command", the
+    line that makes the run again, "summary", the recipe's, "toml", its resolved table, and "alpha" and "margin" as the
+    recipe says now. Raises RecipeError for artefacts that cannot be read and for models that cannot be compared.
     """
-    evaluation = load_evaluation(run_dirs["evaluate"])
     manifests = {stage: load_manifest(folder) for stage, folder in run_dirs.items()}
-    verdict = judge(evaluation)
+    evaluation = load_evaluation([m.path for m in manifests.values() if m.kind == "evaluate"][-1])
+    data = next((m.path for m in reversed(manifests.values()) if m.kind in ("data", "rows")), None)
+    verdict = judge(
+        evaluation,
+        float(context.get("alpha", ALPHA)),
+        float(context.get("margin", MARGIN)),
+        sections.list_titles(manifests),
+    )
     entries = sort_items(evaluation)
     values = {
         "evaluation": evaluation,
@@ -34,7 +40,7 @@ def write_report(run_dirs: dict[str, Path], out: Path, context: dict[str, Any]) 
         "verdict": verdict,
         "laboratory": evaluation.base_name == "embedded",
         "summary": str(context.get("summary", "")),
-        "tasks": [task for task in evaluation.tasks if task.kind != "sampled"],
+        "tasks": list(evaluation.tasks),
         "scores": {(s.task, s.model): s for s in verdict.scores},
         "headline": {c.task: c for c in verdict.comparisons if _is_headline(c, verdict, evaluation)},
         "pairs": _by_pair(verdict),
@@ -42,12 +48,12 @@ def write_report(run_dirs: dict[str, Path], out: Path, context: dict[str, Any]) 
         "levels": _levels(evaluation),
         "buckets": _by_bucket(entries, evaluation),
         "entries": entries,
-        "nodes": trace(entries, run_dirs.get("data")),
+        "nodes": trace(entries, data),
         "curves": sections.curves(manifests),
-        "sampled": sections.sampled(evaluation),
-        "observed": sections.observed(evaluation),
-        "data": sections.data_section(run_dirs.get("data")),
-        "review": review.kept(run_dirs.get("data")),
+        "methods": sections.list_methods(evaluation),
+        "measures": sections.list_measures(evaluation),
+        "data": sections.data_section(data),
+        "review": review.kept(data),
         "costs": sections.costs(manifests.values()),
         "provenance": sections.provenance(evaluation, manifests),
         "command": sections.command(evaluation, context),
@@ -135,8 +141,8 @@ def _as_json(values: dict[str, Any]) -> dict[str, Any]:
             | {"wrong": n.wrong, "asked": n.asked, "training_rows": n.training_rows}
             for n in values["nodes"].values()
         ],
-        "sampled": [asdict(row) for row in values["sampled"]],
-        "observed": [asdict(row) for row in values["observed"]],
+        "methods": [asdict(row) for row in values["methods"]],
+        "probes": evaluation.probes,
         "data": asdict(values["data"]) if values["data"] else None,
         "review": asdict(values["review"]) | {"sentence": values["review"].sentence} if values["review"] else None,
         "costs": [asdict(cost) for cost in values["costs"]],

@@ -7,7 +7,9 @@ from typing import Any
 
 from recipes.report import stats
 from recipes.report.answers import Answers
+from recipes.report.jsonfiles import read_json
 from recipes.report.load import load_evaluation
+from recipes.report.verdict import ALPHA
 
 
 def compare_models(dir_a: Path, dir_b: Path) -> list[dict[str, Any]]:
@@ -34,6 +36,12 @@ def compare_models(dir_a: Path, dir_b: Path) -> list[dict[str, Any]]:
     for row, p in zip(tests, stats.holm([row["p"] for row in tests]), strict=True):
         row["p"] = p
     return rows
+
+
+def find_alpha(artefact: Path) -> float:
+    """The error level of the report beside an evaluate artefact; the default where there is none."""
+    report = artefact.parent / "report" / "report.json"
+    return float(read_json(report)["verdict"]["alpha"]) if report.is_file() else ALPHA
 
 
 def _difference(a: Answers, b: Answers) -> str:

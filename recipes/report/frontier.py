@@ -58,16 +58,16 @@ def measure(evaluation: Evaluation) -> tuple[float, float] | None:
     base, final = evaluation.chain[0].name, evaluation.chain[-1].name
     scores = {
         kind: [(t.answers[final].mean, t.answers[base].mean) for t in evaluation.tasks if t.kind == kind and t.n]
-        for kind in ("domain", "general")
+        for kind in ("field", "general")
     }
     if base == final or not all(scores.values()) or not all(before for _, before in scores["general"]):
         return None
-    gain = sum(after - before for after, before in scores["domain"]) / len(scores["domain"])
+    gain = sum(after - before for after, before in scores["field"]) / len(scores["field"])
     return gain, sum(after / before for after, before in scores["general"]) / len(scores["general"])
 
 
 def _asked(evaluation: Evaluation) -> tuple[str, tuple[str, ...]]:
-    return evaluation.base_name, tuple(t.name for t in evaluation.tasks if t.kind in ("domain", "general") and t.n)
+    return evaluation.base_name, tuple(t.name for t in evaluation.tasks if t.kind in ("field", "general") and t.n)
 
 
 def _point(runs: list[Evaluation]) -> Point:

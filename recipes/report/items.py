@@ -88,7 +88,7 @@ def sort_items(evaluation: Evaluation) -> list[Entry]:
     base, final = evaluation.chain[0].name, evaluation.chain[-1].name
     entries = []
     for task in evaluation.tasks:
-        if task.kind not in ("domain", "general") or not {base, final} <= task.answers.keys():
+        if task.kind not in ("field", "general") or not {base, final} <= task.answers.keys():
             continue
         for place, item in enumerate(task.answers[final].items):
             said = {model: answers.items[place] for model, answers in task.answers.items()}

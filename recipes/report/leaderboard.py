@@ -87,10 +87,10 @@ def _board(recipe: str, evaluations: list[Evaluation], out: Path) -> Board:
                 label = evaluation.label(task.name)
                 columns.setdefault(key, Column(task.name, label, answers.identity, len(answers.items), task.kind))
                 scores[key] = score(task, answers)
-                if model.num_fewshot == 0 and wording.setdefault(key, answers.prompts) != answers.prompts:
+                if not model.method and wording.setdefault(key, answers.prompts) != answers.prompts:
                     others.add((evaluation.manifest.fingerprint, model.name, answers.identity))
             rows.append(Row(evaluation, model, scores, link))
-    order = {"domain": 0, "sampled": 1, "control": 2, "format": 3, "general": 4}
+    order = {"field": 0, "control": 1, "format": 2, "general": 3}
     ordered = sorted(columns.values(), key=lambda column: order[column.kind])
     return Board(recipe, ordered, rows, others)
 

@@ -13,7 +13,7 @@ from recipes.base.errors import RecipeError
 from recipes.report.answers import Answers, Model, load_answers, load_results, together
 from recipes.report.jsonfiles import read_json
 
-KINDS = ("domain", "general", "format", "sampled", "control")
+KINDS = ("field", "general", "format", "control")
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,17 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Task:
-    """One task with the answers of every model that was asked; `answers` is empty for a task without items."""
+    """One task with the answers of every model that was asked.
+
+    Attributes:
+        answers: by model, all to the same items with the same decoding; empty for a task without items.
+        others: by model, of ways to answer that differ from those in decoding or items.
+    """
 
     name: str
     kind: str
     answers: dict[str, Answers] = field(default_factory=dict)
+    others: dict[str, Answers] = field(default_factory=dict)
 
     @property
     def first(self) -> Answers | None:
@@ -76,7 +82,7 @@ class Evaluation:
     tasks: tuple[Task, ...]
     prompt: str
     decoding: str
-    observed: dict[str, Any]  # model -> drift from the base and routing, see recipes/methods/probe/observe.py
+    probes: dict[str, Any]  # label of a probe -> {"logs": {key: [title, unit]}, "values": {model: {key: value}}}
     versions: dict[str, str]
     date: float | None  # seconds since 1970
 
@@ -85,17 +91,27 @@ class Evaluation:
         return str(self.manifest.spec.get("model", {}).get("name", "?"))
 
     @property
-    def chain(self) -> list[Model]:
-        """The base and what each training stage made of it, in order, all without examples in the prompt."""
-        return [m for m in self.models if m.num_fewshot == 0 and m.stage != "rules"]
+    def columns(self) -> list[Model]:
+        """The models whose answers stand side by side in the tables: to all items, decoded alike."""
+        return [m for m in self.models if any(m.name in task.answers for task in self.tasks) or not m.method]
 
-    def setting(self, key: str, default: float) -> float:
-        """A number of the spec's [eval] table."""
-        return float(self.manifest.spec.get("eval", {}).get(key, default))
+    @property
+    def chain(self) -> list[Model]:
+        """The base and the models that lead to the last one, in order, all answering plainly."""
+        return line_of(self.models)
 
     def label(self, task: str) -> str:
         """A task's name for readers: without the recipe's prefix, in words."""
         return task.removeprefix(f"{self.manifest.recipe}_").replace("_", " ")
+
+
+def line_of(models: tuple[Model, ...]) -> list[Model]:
+    """The base and the models that lead to the last plainly answering one, by `parent`, oldest first."""
+    plain = {m.name: m for m in models if not m.method and m.stage != "rules"}
+    line = [next(reversed(plain.values()))] if plain else []
+    while line and line[0].parent in plain:
+        line.insert(0, plain[line[0].parent])
+    return line
 
 
 def load_manifest(artefact: Path) -> Manifest:
@@ -134,15 +150,23 @@ def load_evaluation(artefact: Path) -> Evaluation:
     manifest = load_manifest(artefact)
     index = read_json(artefact / "models.json")
     models = tuple(
-        Model(m["name"], m["stage"], int(m.get("num_fewshot", 0)), artefact / m["dir"]) for m in index["models"]
+        Model(m["name"], m["model"], int(m["num_fewshot"]), artefact / m["dir"], m["method"], m["from"])
+        for m in index["models"]
     )
     results = {model.name: load_results(model.folder) for model in models}
     tasks = []
     for name, about in index["tasks"].items():
         found = {m.name: [load_answers(m, part, results[m.name]) for part in about.get("of", [name])] for m in models}
         answers = {model: together(parts) for model, parts in found.items() if all(parts)}
-        _check_comparable(name, answers, artefact)
-        tasks.append(Task(name, _kind(name, about.get("kind"), artefact), answers))
+        reference = next(iter(answers.values()), None)
+        others = {
+            model: found
+            for model, found in answers.items()
+            if found.model.method and found.identity != reference.identity
+        }
+        same = {model: found for model, found in answers.items() if model not in others}
+        _check_comparable(name, same, artefact)
+        tasks.append(Task(name, _kind(name, about.get("kind"), artefact), same, others))
     first = next(iter(results.values()), {})
     return Evaluation(
         manifest=manifest,
@@ -150,14 +174,14 @@ def load_evaluation(artefact: Path) -> Evaluation:
         tasks=tuple(tasks),
         prompt=str(index.get("prompt", "")),
         decoding=str(index.get("decoding", "")),
-        observed=index.get("observed") or {},
+        probes=index.get("probes") or {},
         versions={"lm-eval": str(first["lm_eval_version"])} if first.get("lm_eval_version") else {},
         date=first.get("date"),
     )
 
 
 def _kind(task: str, declared: str | None, artefact: Path) -> str:
-    """The kind that the evaluation gave a task; sampled, format and control repeat items: not in the verdict."""
+    """The role that a task has; format and control stand beside the verdict."""
     if declared not in KINDS:
         raise RecipeError(
             "Unknown kind of task",
@@ -170,11 +194,11 @@ def _kind(task: str, declared: str | None, artefact: Path) -> str:
 
 
 def _check_comparable(task: str, answers: dict[str, Answers], artefact: Path) -> None:
-    """Every model against the first: same items and scoring; and same prompts at the same number of shots."""
+    """Every model against the first: same items and scoring; and same prompts where they answer in the same way."""
     reference = next(iter(answers.values()), None)
-    first_by_shots: dict[int, Answers] = {}
+    first_by_way: dict[tuple[str, int], Answers] = {}
     for name, current in answers.items():
-        peer = first_by_shots.setdefault(current.model.num_fewshot, current)
+        peer = first_by_way.setdefault((current.model.method, current.model.num_fewshot), current)
         if current.identity != reference.identity:
             differs, other = "items, gold answers, metric, task version or decoding", reference
         elif current.prompts != peer.prompts:

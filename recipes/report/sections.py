@@ -43,37 +43,36 @@ QUANTITIES = {  # key of training.jsonl -> title, note, is a share
 
 
 @dataclass(frozen=True)
-class SampledRow:
-    """Sampled against greedy answers of one model on the items that both tasks hold."""
+class MethodRow:
+    """A model answering in another way beside its own plain answers, on the items that both answered."""
 
     task: str
-    model: str
-    greedy: float
-    sampled: float
-    test: stats.Paired  # sampled - greedy
+    model: str  # "sft · self_consistency"
+    plain: float
+    score: float
+    test: stats.Paired  # this way - plain
 
 
 @dataclass(frozen=True)
-class Routing:
-    """Where the routers of a LoRAMoE model send the tokens of each kind of text."""
+class Measure:
+    """One quantity that a probe measured of the models.
 
-    kinds: list[str]
-    layers: dict[str, list[list[float]]]  # layer -> for each kind the mean weight of every expert
-    information: float  # I(expert; kind) in nats, mean over layers
+    Attributes:
+        labels: columns, such as kinds of text; [""] for a single number.
+        numbers: model -> its numbers, beside `labels`.
+        maps: model -> row -> for each label its numbers, for quantities that are tables themselves.
+    """
 
-    @property
-    def top(self) -> float:
-        """The largest weight, for the scale of shades."""
-        return max(weight for line in self.layers.values() for weights in line for weight in weights)
+    probe: str
+    title: str
+    unit: str
+    labels: list[str]
+    numbers: dict[str, list[float]]
+    maps: dict[str, dict[str, list[list[float]]]]
 
-
-@dataclass(frozen=True)
-class Observed:
-    """A tuned model beside its scores: its drift from the base by kind of text, and its routing if it has routers."""
-
-    model: str
-    drift: dict[str, float]  # kind of text -> mean KL(tuned, base) in nats over the tokens of gold replies
-    routing: Routing | None
+    def top(self, model: str) -> float:
+        """The largest number of a model's table, for the scale of shades."""
+        return max((value for line in self.maps[model].values() for cells in line for value in cells), default=1.0)
 
 
 @dataclass(frozen=True)
@@ -144,41 +143,58 @@ def quantities_of(logs: dict[str, list[str]]) -> dict[str, tuple[str, str, bool]
     return {key: (title, unit, unit.startswith("%")) for key, (title, unit) in logs.items() if key not in QUANTITIES}
 
 
-def observed(evaluation: Evaluation) -> list[Observed]:
-    """What the evaluation noted of every tuned model; empty for one that noted nothing."""
-    return [
-        Observed(model, {kind: about["kl"] for kind, about in found["drift"].items()}, _routing(found))
-        for model, found in evaluation.observed.items()
-    ]
-
-
-def _routing(found: dict[str, Any]) -> Routing | None:
-    if "routing" not in found:
-        return None
-    kinds = list(found["routing"]["tokens"])
-    layers = {
-        name.removeprefix("model.layers.").replace(".mlp.", " ").replace(".self_attn.", " "): [means[k] for k in kinds]
-        for name, means in found["routing"]["layers"].items()
+def list_titles(manifests: dict[str, Manifest]) -> dict[str, str]:
+    """{step: what it does, as a sentence says}; a step that is not called as its kind says its name too."""
+    return {
+        name: m.title[:1].lower() + m.title[1:] if name == m.kind else f"{m.title[:1].lower() + m.title[1:]} ({name})"
+        for name, m in manifests.items()
+        if m.title
     }
-    return Routing(kinds, layers, sum(found["information"].values()) / len(found["information"]))
 
 
-def sampled(evaluation: Evaluation) -> list[SampledRow]:
-    """Every task named X_sampled beside its greedy twin X."""
-    tasks = {task.name: task for task in evaluation.tasks}
+def list_measures(evaluation: Evaluation) -> list[Measure]:
+    """Everything that probes measured, with the titles and units that they declare; quantities without are left out."""
+    found = []
+    for probe, about in evaluation.probes.items():
+        for key, (title, unit) in about["logs"].items():
+            values = {model: value[key] for model, value in about["values"].items() if key in value}
+            if values:
+                found.append(_make_measure(probe, title, unit, values))
+    return found
+
+
+def _make_measure(probe: str, title: str, unit: str, values: dict[str, Any]) -> Measure:
+    """Numbers, numbers by label, or tables: row -> label -> numbers."""
+    first = next(iter(values.values()))
+    if not isinstance(first, dict):
+        return Measure(probe, title, unit, [""], {model: [float(value)] for model, value in values.items()}, {})
+    if not isinstance(next(iter(first.values()), None), dict):
+        numbers = {model: [float(value[label]) for label in first] for model, value in values.items()}
+        return Measure(probe, title, unit, list(first), numbers, {})
+    labels = list(next(iter(first.values())))
+    maps = {
+        model: {short_name(row): [cells[label] for label in labels] for row, cells in value.items()}
+        for model, value in values.items()
+    }
+    return Measure(probe, title, unit, labels, {}, maps)
+
+
+def short_name(layer: str) -> str:
+    """The name of a layer without what all of them have in common."""
+    return layer.removeprefix("model.layers.").replace(".mlp.", " ").replace(".self_attn.", " ")
+
+
+def list_methods(evaluation: Evaluation) -> list[MethodRow]:
+    """Every way to answer that differs from plain answers in decoding or items, beside those of the same model."""
+    plain = {m.stage: m.name for m in evaluation.models if not m.method}
     rows = []
-    for name, task in tasks.items():
-        twin = tasks.get(name.removesuffix("_sampled"))
-        if task.kind != "sampled" or twin is None or twin is task:
-            continue
-        for model in (m for m in task.answers if m in twin.answers):
-            greedy = {item.doc_hash: item for item in twin.answers[model].items}
-            both = [(item, greedy[item.doc_hash]) for item in task.answers[model].items if item.doc_hash in greedy]
-            if both:
-                drawn, fixed = [s.score for s, _ in both], [g.score for _, g in both]
-                test = stats.paired(drawn, fixed, [s.cluster for s, _ in both])
-                means = sum(fixed) / len(both), sum(drawn) / len(both)
-                rows.append(SampledRow(evaluation.label(twin.name), model, *means, test))
+    for task in evaluation.tasks:
+        for name, answers in task.others.items():
+            own = task.answers.get(plain.get(answers.model.stage, ""))
+            twin = own.restrict_to(answers) if own else None
+            if twin is not None:
+                test = stats.paired(answers.scores, twin.scores, answers.clusters)
+                rows.append(MethodRow(evaluation.label(task.name), name, twin.mean, answers.mean, test))
     return rows
 
 

@@ -34,7 +34,7 @@ class Pooled:
     after: float
     by_seed: tuple[float, ...]
     test: stats.Paired
-    p_holm: float  # over the tasks of this pair of models but the sampled repeats
+    p_holm: float  # over the tasks of this pair of models but controls
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _pool(runs: list[Evaluation]) -> tuple[Pooled, ...]:
     found = []
     for model, against in pairs(runs[0].models):
         rows = [row for task in runs[0].tasks if (row := _pool_task(runs, task.name, model, against))]
-        family = [row for row in rows if row["kind"] not in ("sampled", "control")]
+        family = [row for row in rows if row["kind"] != "control"]
         for row, p in zip(family, stats.holm([row["test"].p for row in family]), strict=True):
             row["p_holm"] = p
         found += [Pooled(**({"p_holm": row["test"].p} | row)) for row in rows]

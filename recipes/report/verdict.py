@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ from recipes.report.formats import plain_percent, points
 from recipes.report.load import Evaluation, Task
 
 BETTER, SAME, WORSE, OPEN = "better", "no worse", "worse", "cannot tell"
-STAGE_NAMES = {"cpt": "continued pre-training", "sft": "supervised tuning", "rl": "reinforcement"}  # as sentences say
+ALPHA, MARGIN = 0.05, 0.05  # of a report whose recipe is not at hand
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,20 @@ class Verdict:
         return [c for c in self.comparisons if (c.model, c.against, c.kind) == (model, against, kind)]
 
 
-def judge(evaluation: Evaluation) -> Verdict:
-    """Each stage is compared with the stage before it, with the base and with the base given examples."""
-    alpha, margin = evaluation.setting("alpha", 0.05), evaluation.setting("margin", 0.05)
+def judge(
+    evaluation: Evaluation,
+    alpha: float = ALPHA,
+    margin: float = MARGIN,
+    titles: Mapping[str, str] | None = None,
+) -> Verdict:
+    """Each model is compared with the one it was made from, with the base and with the base given examples.
+
+    Args:
+        alpha: error level of the tests, after Holm.
+        margin: of retention, a share of 1.
+        titles: {step: what it does, as sentences say}; of one that is not there the name.
+    """
+    titles = titles or {}
     scores = tuple(
         score(task, answers) for task in evaluation.tasks for answers in task.answers.values() if answers.items
     )
@@ -72,7 +84,7 @@ def judge(evaluation: Evaluation) -> Verdict:
     )
     chain = evaluation.chain
     verdict = Verdict(OPEN, False, "", alpha, margin, chain[-1].name if chain else "", scores, comparisons)
-    word, cost, sentence = _sentence(verdict, evaluation, chain)
+    word, cost, sentence = _sentence(verdict, evaluation, chain, titles)
     return Verdict(word, cost, sentence, alpha, margin, verdict.final, scores, comparisons)
 
 
@@ -83,24 +95,36 @@ def score(task: Task, answers: Answers) -> Score:
 
 
 def pairs(models: tuple[Model, ...]) -> list[tuple[str, str]]:
-    """Which model is compared with which: (model, against), each pair once; the last one also with the rules."""
-    rules = [m.name for m in models if m.stage == "rules"]
-    chain = [m.name for m in models if m.num_fewshot == 0 and m.name not in rules]
-    prompted = [m.name for m in models if m.num_fewshot > 0]
-    found = [(name, chain[0]) for name in prompted if chain]
-    for before, name in pairwise(chain):
-        found += [(name, other) for other in dict.fromkeys([before, chain[0], *prompted])]
-    return found + [(name, other) for other in rules for name in chain[-1:]]
+    """Which model is compared with which: (model, against), each pair once; the last one also with the rules.
+
+    A model that answers in another way is compared with its own plain answers; those of the base given examples are
+    what tuned models are compared with too.
+    """
+    plain = [m for m in models if not m.method and m.stage != "rules"]
+    by_stage = {m.stage: m.name for m in plain}
+    prompted = [m.name for m in models if is_prompted_base(m)]
+    found = []
+    for m in models:
+        if m.method and m.stage in by_stage:
+            found.append((m.name, by_stage[m.stage]))
+        elif m in plain[1:]:
+            found += [(m.name, other) for other in dict.fromkeys([m.parent or plain[0].name, plain[0].name, *prompted])]
+    return found + [(m.name, other.name) for other in models if other.stage == "rules" for m in plain[-1:]]
+
+
+def is_prompted_base(model: Model) -> bool:
+    """Whether this is the untuned base given examples in its prompt, which cost no training."""
+    return model.stage == "base" and model.num_fewshot > 0
 
 
 def compare(tasks: tuple[Task, ...], model: str, against: str, alpha: float, margin: float) -> list[Comparison]:
-    """Paired tests on every task that both models answered; Holm over all but sampled repeats and controls."""
+    """Paired tests on every task that both models answered; Holm over all but controls."""
     shared = [t for t in tasks if model in t.answers and against in t.answers and t.n]
     tests = {
         t.name: stats.paired(t.answers[model].scores, t.answers[against].scores, t.answers[model].clusters)
         for t in shared
     }
-    family = [t.name for t in shared if t.kind not in ("sampled", "control")]
+    family = [t.name for t in shared if t.kind != "control"]
     adjusted = dict(zip(family, stats.holm([tests[name].p for name in family]), strict=True))
     found = []
     for task in shared:
@@ -133,18 +157,25 @@ def judge_one(test: stats.Paired, p: float, kind: str, alpha: float, margin: flo
     return WORSE if significant else OPEN
 
 
-def _sentence(verdict: Verdict, evaluation: Evaluation, chain: list[Model]) -> tuple[str, bool, str]:
+def _sentence(
+    verdict: Verdict, evaluation: Evaluation, chain: list[Model], titles: Mapping[str, str]
+) -> tuple[str, bool, str]:
     if len(chain) < 2:
         return OPEN, False, "Cannot tell: only the base was evaluated, there is no tuned model to compare it with."
     base, final = chain[0], chain[-1]
-    domain = verdict.of(final.name, base.name, "domain")
+    domain = verdict.of(final.name, base.name, "field")
     retention = verdict.of(final.name, base.name, "general")
     word = _overall([c.judgement for c in domain])
     cost = any(c.judgement == WORSE for c in retention)
-    clauses = [_domain_clause(word, cost, domain, verdict, evaluation, chain)]
+    clauses = [_field_clause(word, cost, domain, verdict, evaluation, chain, titles)]
     for before, model in pairwise(chain[1:]):
-        clauses.append(_stage_clause(verdict.of(model.name, before.name, "domain"), model, before, evaluation))
-    clauses += [_prompt_clause(verdict, m, final, evaluation) for m in evaluation.models if m.num_fewshot > 0]
+        found = verdict.of(model.name, before.name, "field")
+        clauses.append(_stage_clause(found, _title(model, titles), _title(before, titles), evaluation))
+    for model in evaluation.models:
+        if model.parent and model not in chain:  # of another branch
+            found = verdict.of(model.name, base.name, "field")
+            clauses.append(_stage_clause(found, _title(model, titles), "the base", evaluation))
+    clauses += [_prompt_clause(verdict, m, final, evaluation) for m in evaluation.models if is_prompted_base(m)]
     clauses += [_rules_clause(verdict, m, final, evaluation) for m in evaluation.models if m.stage == "rules"]
     clauses.append(_retention_clause(retention, verdict.margin, evaluation))
     return word, cost, "; ".join(c for c in clauses if c) + "."
@@ -159,10 +190,20 @@ def _overall(judgements: list[str]) -> str:
     return SAME if judgements and set(judgements) == {SAME} else OPEN
 
 
-def _domain_clause(
-    word: str, cost: bool, domain: list[Comparison], verdict: Verdict, evaluation: Evaluation, chain: list[Model]
+def _title(model: Model, titles: Mapping[str, str]) -> str:
+    return titles.get(model.stage, model.stage)
+
+
+def _field_clause(
+    word: str,
+    cost: bool,
+    domain: list[Comparison],
+    verdict: Verdict,
+    evaluation: Evaluation,
+    chain: list[Model],
+    titles: Mapping[str, str],
 ) -> str:
-    how = _and([STAGE_NAMES.get(m.stage, m.stage) for m in chain[1:]])
+    how = _and([_title(m, titles) for m in chain[1:]])
     if not domain:
         return f"Cannot tell: no domain task has items on which the model after {how} and the base can be compared"
     values = {(s.task, s.model): s.value for s in verdict.scores}
@@ -190,9 +231,8 @@ def _domain_clause(
     return f"{opening}: after {how} the model is {_and(parts)}"
 
 
-def _stage_clause(domain: list[Comparison], model: Model, before: Model, evaluation: Evaluation) -> str:
-    """What a later stage added to the one before it; says so when it added nothing."""
-    name, earlier = (STAGE_NAMES.get(m.stage, m.stage) for m in (model, before))
+def _stage_clause(domain: list[Comparison], name: str, earlier: str, evaluation: Evaluation) -> str:
+    """What a step added to the one before it; says so when it added nothing."""
     gains = [_change(c, evaluation) for c in domain if c.judgement == BETTER]
     losses = [_change(c, evaluation) for c in domain if c.judgement == WORSE]
     if not domain:
@@ -206,7 +246,7 @@ def _stage_clause(domain: list[Comparison], model: Model, before: Model, evaluat
 
 def _prompt_clause(verdict: Verdict, prompted: Model, final: Model, evaluation: Evaluation) -> str:
     """Only where tuning does not beat examples in the prompt, which cost no training."""
-    rivals = [c for c in verdict.of(final.name, prompted.name, "domain") if c.judgement != BETTER]
+    rivals = [c for c in verdict.of(final.name, prompted.name, "field") if c.judgement != BETTER]
     if not rivals:
         return ""
     places = _and([evaluation.label(c.task) for c in rivals])
@@ -216,7 +256,7 @@ def _prompt_clause(verdict: Verdict, prompted: Model, final: Model, evaluation: 
 
 def _rules_clause(verdict: Verdict, rules: Model, final: Model, evaluation: Evaluation) -> str:
     """Only where tuning does not beat rules that need no language model at all."""
-    rivals = [c for c in verdict.of(final.name, rules.name, "domain") if c.judgement != BETTER]
+    rivals = [c for c in verdict.of(final.name, rules.name, "field") if c.judgement != BETTER]
     if not rivals:
         return ""
     ahead = [c for c in rivals if c.judgement == WORSE]

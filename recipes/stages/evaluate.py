@@ -1,35 +1,44 @@
-"""Score the base, the few-shot base and what each training stage left on identical prompts, with lm-eval as a library.
+"""Ask the base and what each step made of it the same items, plainly and in other ways; score the replies with lm-eval.
 
-test.jsonl ──► lm-eval tasks ──► one loaded model, adapters switched
-           ──► lm_eval/<model>/results_*.json samples_*.jsonl ──► models.json
+generate   tasks × models × ways to answer ──► replies, kept for all runs; a model is loaded when one is missing
+score      kept replies ──► lm_eval/<model>/results_*.json samples_*.jsonl ──► models.json
+compare    is the report's: statistics need no model
+
+What stands is not asked again, whatever else changes; see `recipes.models.replies`.
 """
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, SerializeAsAny
 
 from recipes.artifacts.forecasts import Work
-from recipes.artifacts.lineage import MODEL_FILES, list_models, start
+from recipes.artifacts.lineage import MODEL_FILES, list_models
 from recipes.base.errors import RecipeError
-from recipes.base.places import ROOT
+from recipes.base.hashing import Digests, fingerprint
+from recipes.base.jsonl import read_jsonl
+from recipes.base.places import GENERAL_TEST, GENERAL_TRAIN, ROOT
 from recipes.base.table import Table, runtime_field
 from recipes.config.conflicts import Conflict, Scope
-from recipes.config.request_counts import replies_to, tasks_of
-from recipes.config.schema import Names
-from recipes.config.slots import Method, many_of
+from recipes.config.request_counts import ROLES, files_of_tasks, given_of, replies_to, role_of, tasks_of
+from recipes.config.schema import Model, Names, model_folder
+from recipes.config.slots import Method, load, many_of, module_of, name_of, outside
 from recipes.config.validate import known_tasks, nearest
+from recipes.models.answering import Answering, AnsweringContext
 
-VERSION = 5
+VERSION = 6
 PLACE = 90
 TABLE = "eval"  # of the recipe
 LEAVES = "scores"
 ALWAYS = True  # part of every recipe
 TASKS = ROOT / "eval" / "tasks"
+PROBES = ("drift", "routing")  # of a recipe that names none
 REQUEST_TOKENS, SHOT_TOKENS = 200, 150  # prompt and reply, and an example, with padding: guesses until a run is known
 
 
@@ -38,7 +47,6 @@ class Config(Table):
 
     tasks: Names = Field(min_length=1, description="lm-eval tasks of the recipe's own field")
     general: Names = Field((), description="lm-eval tasks of general ability, for retention")
-    fewshot: int = Field(4, ge=0, description="examples for the few-shot base; 0 leaves that model out")
     batch_size: int = runtime_field(64, "prompts per generation call", ge=1)
     max_new_tokens: int = Field(160, ge=1, description="tokens")
     alpha: float = runtime_field(0.05, "error level of the tests, after Holm", gt=0, lt=1)
@@ -55,7 +63,7 @@ CONFLICTS = [
 
 
 def find_conflicts(own: Config, scope: Scope) -> Iterator[Conflict]:
-    """Tasks that there are, each once."""
+    """Tasks that there are, each once, of a known role; ways to answer for models and tasks that there are."""
     for key in ("tasks", "general"):
         names = getattr(own, key)
         for number, name in enumerate(names):
@@ -69,6 +77,17 @@ def find_conflicts(own: Config, scope: Scope) -> Iterator[Conflict]:
         if name in own.tasks:
             instead = "a task measures the recipe's field or retention, not both"
             yield scope.conflict("general", f"task {name!r} is in tasks too", instead, name)
+    for name, table in tasks_of(own.tasks).items():
+        if role_of(table) not in ROLES:
+            instead = ", ".join(ROLES)
+            yield scope.conflict("tasks", f"task {name!r} declares an unknown role", instead, role_of(table))
+    models = ["base", *(step.name for step in scope.before if getattr(step.module, "LEAVES", "") == "model")]
+    for label, method in own.infer.items():
+        for key, known in (("models", models), ("tasks", list(tasks_of(own.tasks)))):
+            for name in getattr(method, key):
+                if name not in known:
+                    reason = f"no {key.removesuffix('s')} {name!r} is evaluated"
+                    yield scope.conflict(f"infer.{label}.{key}", reason, ", ".join(known), name, nearest(name, known))
 
 
 def list_reads(spec: Any) -> dict[str, list[str]]:
@@ -76,24 +95,103 @@ def list_reads(spec: Any) -> dict[str, list[str]]:
     return {"rows": ["test.jsonl", "sft.jsonl", "rules.jsonl"], "models": MODEL_FILES, "reranker": ["reranker/*"]}
 
 
-def forecast(spec, counts: dict, runs: Path) -> Work:
-    """`counts["models"]` names the models that are asked. Replies by rule are no work, and not counted."""
+def find_inputs(spec: Any) -> dict[str, dict[str, Path] | str]:
+    """What else decides the scores: the YAML files of the tasks that are asked, and the declared versions of the
+    graders and benchmarks that they use; not the bytes of any code."""
+    from eval.versions import find_versions
+
+    names = (*spec.eval.tasks, *spec.eval.general)
+    tables = tasks_of(names)
+    versions = {name: number for table in tables.values() for name, number in find_versions(table).items()}
+    versions |= {f"probe {name_of(probe)}": module_of(probe).VERSION for probe in list_probes(spec.eval).values()}
+    found: dict[str, dict[str, Path] | str] = {
+        "tasks": files_of_tasks(names),
+        "graders": ", ".join(f"{name} {number}" for name, number in sorted(versions.items())),
+        "lm-eval": version("lm_eval"),
+    }
+    if any(given_of(table)["source"] == "general" for table in tables.values()):
+        found["general test"] = {GENERAL_TEST.name: GENERAL_TEST}
+    return found
+
+
+def list_probes(own: Config) -> dict[str, Method]:
+    """{label: table} of the probes of a recipe."""
+    return own.probe or {name: load("probe", name).Config(use=name) for name in PROBES}
+
+
+def forecast(spec: Any, counts: dict[str, Any], runs: Path) -> Work:
+    """`counts["models"]` names the models that are asked. Replies by rule are no work, and not counted; replies that
+    are kept from an earlier evaluation are."""
     asked, unknown = replies_to((*spec.eval.tasks, *spec.eval.general), counts)
-    own, models, shots = tasks_of(spec.eval.tasks), counts["models"], spec.eval.fewshot
-    sampled = sum(asked[task] for task in own if kind_of(task) == "sampled")
-    greedy = sum(asked[task] for task in own) - sampled
-    general = sum(asked[task] for task in tasks_of(spec.eval.general))
-    requests = (greedy + general) * (1 + len(models)) + sampled * len(models) + greedy * (shots > 0)
+    roles = {task: role_of(table) for task, table in tasks_of(spec.eval.tasks).items()}
+    general = tasks_of(spec.eval.general)
+    requests = sum(asked[task] for task in (*roles, *general)) * (1 + len(counts["models"]))
+    shots = 0
+    for own in spec.eval.infer.values():
+        answering = answer_roughly(own)
+        sizes = [asked[task] for task in chosen_tasks(own, roles)]
+        items = sum(min(size, own.items or size) for size in sizes) * len(own.models or counts["models"])
+        requests += items * answering.samples
+        shots += items * answering.shots
     return Work(
         rows=requests,
         steps=-(-requests // spec.eval.batch_size),
-        tokens=requests * REQUEST_TOKENS + greedy * shots * SHOT_TOKENS,
+        tokens=requests * REQUEST_TOKENS + shots * SHOT_TOKENS,
         notes=f"{requests} replies" + (f", without those to {len(unknown)} tasks of unknown size" if unknown else ""),
     )
 
 
-def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
-    """Evaluate every model there is; a model whose results are already in `out` is not asked again.
+def answer_roughly(own: Method) -> Answering:
+    """Samples and examples of a way to answer, by the keys of its table, before there is anything to answer with."""
+    return Answering(shots=getattr(own, "shots", 0), samples=getattr(own, "samples", 1))
+
+
+def chosen_tasks(own: Any, roles: dict[str, str]) -> list[str]:
+    """The tasks that are answered in a way: those that its table names, else those of the roles that it is for."""
+    wanted = getattr(module_of(own), "ROLES", ("field",))
+    return list(own.tasks) or [task for task, role in roles.items() if role in wanted]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model answering in one way.
+
+    Attributes:
+        name: "base", a step, or "MODEL · LABEL" with the label of a way to answer.
+        model: "base", "rules" or the step that left the model.
+        tasks: lm-eval's names.
+        label, own: of the way to answer; "" and None for plain answers.
+        items: of a task, evenly chosen, at most; 0: all.
+        replies: by rule, for the model "rules".
+    """
+
+    name: str
+    model: str
+    tasks: tuple[str, ...]
+    label: str = ""
+    own: Any = None
+    answering: Answering = field(default_factory=Answering)
+    items: int = 0
+    replies: dict[str, str] | None = None
+
+    @property
+    def folder(self) -> str:
+        """Of its results, below lm_eval/."""
+        return f"{self.model}.{self.label}" if self.label else self.model
+
+    @property
+    def method(self) -> Any:
+        """What the way to answer is, but for whom and what it is asked; None for plain answers."""
+        if self.own is None:
+            return None
+        settings = self.own.model_dump(mode="json", exclude={"models", "tasks", "items", "use"})
+        file = outside(self.own)
+        code = fingerprint(file.read_text(encoding="utf-8")) if file else ""
+        return [name_of(self.own), module_of(self.own).VERSION, settings, code]
+
+
+def run(spec: Any, inputs: Mapping[str, Path], out: Path, runtime: Any) -> dict[str, Any]:
+    """Evaluate every model there is.
 
     Raises:
         RecipeError: lm-eval could not write its files, or no task has rows.
@@ -101,78 +199,104 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     from lm_eval.tasks import TaskManager
 
     from recipes.models import vision
+    from recipes.models.model_set import BASE, ModelSet
+    from recipes.models.replies import ReplyStore
     from recipes.models.training import read_rows
 
-    rows = read_rows(inputs["data"] / "test.jsonl")
-    if spec.eval.fewshot and vision.shown(rows):
-        runtime.say("evaluate: few-shot left out, its examples would have no images")
-        spec = spec.model_copy(update={"eval": spec.eval.model_copy(update={"fewshot": 0})})
+    data = inputs["data"]
+    rows = read_rows(data / "test.jsonl")
     own = all(tasks_of((*spec.eval.tasks, *spec.eval.general)).values())
     # lm-eval's own tasks take ten seconds to index; they are looked at only where one is named.
-    manager = TaskManager(
-        include_path=str(TASKS), include_defaults=not own, metadata={"data": str(inputs["data"].resolve())}
-    )
-    domain = available(manager, spec.eval.tasks, runtime)
+    manager = TaskManager(include_path=str(TASKS), include_defaults=not own, metadata={"data": str(data.resolve())})
+    own_tasks = available(manager, spec.eval.tasks, runtime)
     general = available(manager, spec.eval.general, runtime)
-    if not any(kind_of(task) == "domain" for task in domain):
+    roles = {name: role_of(table) for name, table in tasks_of(spec.eval.tasks).items() if name in own_tasks}
+    if "field" not in roles.values():
         raise RecipeError(
             "there is nothing to evaluate",
             where="eval.tasks",
-            got=f"no row in {inputs['data'] / 'test.jsonl'} for {', '.join(spec.eval.tasks)}",
+            got=f"no row in {data / 'test.jsonl'} for {', '.join(spec.eval.tasks)}",
             allowed="at least one task that has rows",
             fix="name a task of the kinds that the builder makes, or ask the builder for more test items",
         )
-    if "sft" in inputs and (warning := too_short(spec, read_rows(inputs["data"] / "sft.jsonl"))):
+    learnt = read_rows(data / "sft.jsonl") if list_tuned(inputs) and (data / "sft.jsonl").is_file() else []
+    if warning := too_short(spec, learnt):
         runtime.say(f"evaluate: {warning}")
-    judge, asked = None, tuned(inputs)
-    if any(name.endswith("_rerank") for name in domain):
-        from recipes.models import loader, reranker
-
-        judge = reranker.load_reranker(spec.model, inputs)
-    variants = plan_variants(spec, inputs, manager, domain, general)
-    tokens = 0
-    for variant, scorer, base in loaded(spec, variants, inputs, out):
-        if variant["stage"] in asked:
-            watch(spec, variant, scorer, base, inputs["data"], out)
-        if judge is not None and "generate_until" not in vars(scorer):  # one scorer serves several variants
-            reranker.picking(scorer, judge, loader.load_tokenizer(spec.model))
-        tokens += evaluate_variant(spec, variant, scorer, manager, out, runtime)
+    home = runtime.runs or out
+    digests = Digests(home / ".digests.json")
+    models = ModelSet(spec.model, inputs, list_tuned(inputs), digests)
+    reader = vision.load_reader(spec.model, rows)
+    context = AnsweringContext(spec.model, inputs, spec.seed, lambda folder: fingerprint(digests.tree(folder)))
+    variants = plan_variants(spec, inputs, manager, own_tasks, general, context)
+    if vision.shown(rows) and any(variant.answering.shots for variant in variants):
+        runtime.say("evaluate: few-shot left out, its examples would have no images")
+        variants = [variant for variant in variants if not variant.answering.shots]
+    counts = {"tokens": 0, "asked": 0, "kept": 0}
+    for variant in variants:
+        if find_results(out, variant) is None:
+            store = None if variant.model == "rules" else ReplyStore(home, models.describe(variant.model))
+            lm = make_lm(spec, variant, models, store, reader, data)
+            evaluate_variant(spec, variant, lm, manager, out, runtime)
+            counts = {key: count + getattr(lm, key) for key, count in counts.items()}
+    texts = find_probe_texts(spec, data, rows, runtime)
+    measured = {name: measure_model(spec, name, models, home, reader, texts, runtime) for name in list_tuned(inputs)}
+    lines = getattr(inputs, "lines", {})
+    asked = [BASE, *list_tuned(inputs)]
     index = {
         "models": [
-            {key: v[key] for key in ("name", "stage", "num_fewshot")}
-            | {"dir": str(results_file(out, v).parent.relative_to(out))}
+            {
+                "name": v.name,
+                "model": v.model,
+                "method": v.label,
+                "num_fewshot": v.answering.shots,
+                "described": v.answering.described,
+                "from": find_parent(v.model, asked, lines),
+                "dir": find_results(out, v).parent.relative_to(out).as_posix(),
+            }
             for v in variants
         ],
-        "prompt": vision.load_reader(spec.model, rows).chat_template,  # so that the report shows how they were asked
-        "decoding": f"greedy, at most {spec.eval.max_new_tokens} new tokens; "
-        "tasks named _sampled, _vote, _rerank: temperature 1",
-        "tasks": {name: {"kind": kind_of(name), "of": parts} for name, parts in domain.items()}
+        "prompt": reader.chat_template,  # so that the report shows how they were asked
+        "decoding": describe_decoding(spec, variants),
+        "tasks": {name: {"kind": roles[name], "of": parts} for name, parts in own_tasks.items()}
         | {name: {"kind": "general", "of": parts} for name, parts in general.items()},
-        "observed": {
-            v["name"]: json.loads(observed_file(out, v).read_text(encoding="utf-8"))
-            for v in variants
-            if v["stage"] in asked
+        "probes": {
+            label: {
+                "logs": {key: list(about) for key, about in module_of(probe).LOGS.items()},
+                "values": {name: found[label] for name, found in measured.items() if found.get(label)},
+            }
+            for label, probe in list_probes(spec.eval).items()
         },
     }
     (out / "models.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
     scores = {
-        v["name"]: {
+        v.name: {
             task: round(result["acc,none"], 4)
-            for task, result in json.loads(results_file(out, v).read_text(encoding="utf-8"))["results"].items()
+            for task, result in json.loads(find_results(out, v).read_text(encoding="utf-8"))["results"].items()
             if "acc,none" in result
         }
         for v in variants
     }
-    return {"tokens": tokens, "models": len(variants), "scores": scores}
+    return {"tokens": counts["tokens"], "asked": counts["asked"], "kept": counts["kept"]} | {
+        "models": len(variants),
+        "scores": scores,
+    }
 
 
-def too_short(spec, learnt: list[dict]) -> str | None:
+def describe_decoding(spec: Any, variants: list[Variant]) -> str:
+    """How replies were made, in words."""
+    plain = f"greedy, at most {spec.eval.max_new_tokens} new tokens"
+    return "; ".join(dict.fromkeys([plain, *(f"{v.label}: {v.answering.described}" for v in variants if v.label)]))
+
+
+def too_short(spec: Any, learnt: list[dict[str, Any]]) -> str | None:
     """A warning where more than one in twenty of the replies that were learnt are longer than a reply may be: a model
     that learnt them is cut off before its answer."""
     from recipes.models import loader
 
     tokenizer, most = loader.load_tokenizer(spec.model), spec.eval.max_new_tokens
     replies = [row["completion"][-1]["content"] for row in learnt]
+    if not replies:
+        return None
     lengths = sorted(len(ids) for ids in tokenizer(replies, add_special_tokens=False)["input_ids"])
     longer = sum(length > most for length in lengths)
     if longer <= len(lengths) / 20:
@@ -184,7 +308,7 @@ def too_short(spec, learnt: list[dict]) -> str | None:
     )
 
 
-def available(manager, names, runtime) -> dict[str, list[str]]:
+def available(manager: Any, names: Iterable[str], runtime: Any) -> dict[str, list[str]]:
     """{task as the report shows it: lm-eval's tasks that make it}, for those that have rows.
 
     A group of ours is shown as its tasks, one of lm-eval's own (mmlu, with 57 subjects) as one. A task without rows (a
@@ -201,51 +325,61 @@ def available(manager, names, runtime) -> dict[str, list[str]]:
     return found
 
 
-def kind_of(task: str) -> str:
-    """How the report treats a task of the recipe's field.
-
-    Sampled, format and control scores stand beside the verdict, not in it; a vote is taken over sampled replies, and a
-    reranker picks from them.
-    """
-    if task.endswith(("_vote", "_rerank")):
-        return "sampled"
-    return next((kind for kind in ("sampled", "format", "control") if task.endswith(f"_{kind}")), "domain")
-
-
-def plan_variants(spec, inputs: dict[str, Path], manager, domain: dict, general: dict) -> list[dict]:
-    """Which models are asked what: base, few-shot base (own field only), then what each stage left (sampled too).
-
-    Where the builder left replies by rule, these are scored as one more model on the tasks that they answer whole.
-    """
-    greedy = [task for name, parts in domain.items() if kind_of(name) != "sampled" for task in parts]
-    own, others = ([task for parts in shown.values() for task in parts] for shown in (domain, general))
-    variants = [{"name": "base", "stage": "base", "num_fewshot": 0, "tasks": greedy + others}]
-    if spec.eval.fewshot:
-        variants.append({"name": "few-shot", "stage": "base", "num_fewshot": spec.eval.fewshot, "tasks": greedy})
-    variants += [{"name": stage, "stage": stage, "num_fewshot": 0, "tasks": own + others} for stage in tuned(inputs)]
-    if ruled := ruled_tasks(manager, greedy, rules(inputs["data"])):
-        variants.append({"name": "rules", "stage": "rules", "num_fewshot": 0, "tasks": ruled})
-    for variant in variants:
-        variant["model"] = f"{spec.model.name.strip('./~')}-{variant['name']}"
-    return variants
-
-
-def tuned(inputs: Mapping[str, Path]) -> list[str]:
+def list_tuned(inputs: Mapping[str, Path]) -> list[str]:
     """Names of the inputs that hold a model to be asked, in their order."""
     models = list_models(inputs)
     asked = getattr(inputs, "asked", ())
     return [name for name in models if not asked or name in asked]
 
 
-def rules(data: Path) -> dict[str, str]:
+def find_parent(name: str, asked: list[str], lines: Mapping[str, tuple[str, ...]]) -> str:
+    """The model that one was made from, among those that are asked; "" for the base and for rules."""
+    if name not in asked[1:]:
+        return ""
+    before = lines[name][:-1] if name in lines else tuple(asked[1 : asked.index(name)])
+    return next((one for one in reversed(before) if one in asked), asked[0])
+
+
+def plan_variants(
+    spec: Any,
+    inputs: Mapping[str, Path],
+    manager: Any,
+    own_tasks: dict[str, list[str]],
+    general: dict[str, list[str]],
+    context: AnsweringContext,
+) -> list[Variant]:
+    """Which models are asked what: all of them plainly, each in the ways that are meant for it; then rules.
+
+    Where the builder left replies by rule, these are scored as one more model on the tasks that they answer whole.
+
+    Args:
+        own_tasks, general: task as the report shows it -> lm-eval's tasks that make it.
+    """
+    roles = {name: role_of(table) for name, table in tasks_of(spec.eval.tasks).items() if name in own_tasks}
+    own, others = ([task for parts in shown.values() for task in parts] for shown in (own_tasks, general))
+    tuned = list_tuned(inputs)
+    ways = {label: module_of(way).answer(way, context) for label, way in spec.eval.infer.items()}
+    variants = []
+    for model in ("base", *tuned):
+        variants.append(Variant(model, model, (*own, *others)))
+        for label, way in spec.eval.infer.items():
+            shown = [name for name in chosen_tasks(way, roles) if name in own_tasks]
+            if model in (way.models or tuned) and shown:
+                parts = tuple(part for name in shown for part in own_tasks[name])
+                variants.append(Variant(f"{model} · {label}", model, parts, label, way, ways[label], way.items))
+    replies = read_rules(inputs["data"])
+    if ruled := find_ruled_tasks(manager, own, replies):
+        variants.append(Variant("rules", "rules", tuple(ruled), replies=replies))
+    return variants
+
+
+def read_rules(data: Path) -> dict[str, str]:
     """{id of a test row: reply} that the builder's rules gave without a language model; empty where it has none."""
-    from recipes.models.training import read_rows
-
     file = data / "rules.jsonl"
-    return {row["id"]: row["reply"] for row in read_rows(file)} if file.is_file() else {}
+    return {row["id"]: row["reply"] for row in read_jsonl(file)} if file.is_file() else {}
 
 
-def ruled_tasks(manager, names: list[str], replies: dict[str, str]) -> list[str]:
+def find_ruled_tasks(manager: Any, names: list[str], replies: dict[str, str]) -> list[str]:
     """The tasks of whose documents every one has a reply."""
     if not replies:
         return []
@@ -253,80 +387,58 @@ def ruled_tasks(manager, names: list[str], replies: dict[str, str]) -> list[str]
     return [name for name, task in tasks.items() if all(doc.get("id") in replies for doc in task.test_docs())]
 
 
-def observed_file(out: Path, variant: dict) -> Path:
-    return out / f"observed_{variant['name']}.json"
-
-
-def watch(spec, variant: dict, scorer, base, data: Path, out: Path) -> None:
-    """Write how far the model drifted from the base on the gold replies of the test and of this repository's general
-    test, and how its routers work where it has some."""
-    from recipes.base.places import GENERAL_TEST
-    from recipes.methods.probe.observe import observe
-    from recipes.models.training import read_rows
-
-    texts = {"domain": read_rows(data / "test.jsonl"), "general": read_rows(GENERAL_TEST)}
-    found = observe(scorer.model, getattr(scorer, "processor", scorer.tokenizer), texts, base)
-    observed_file(out, variant).write_text(json.dumps(found) + "\n", encoding="utf-8")
-
-
-def results_file(out: Path, variant: dict) -> Path | None:
-    found = sorted((out / "lm_eval" / variant["name"]).glob("*/results_*.json"))
+def find_results(out: Path, variant: Variant) -> Path | None:
+    """The results that lm-eval wrote for a variant."""
+    found = sorted((out / "lm_eval" / variant.folder).glob("*/results_*.json"))
     return found[-1] if found else None
 
 
-def loaded(spec, variants: list[dict], inputs: dict[str, Path], out: Path):
-    """(variant, lm-eval model ready to answer as that variant, the base beside it or None where it is the model with
-    its adapter off) for each variant that is still to be asked.
+def make_lm(spec: Any, variant: Variant, models: Any, store: Any, reader: Any, data: Path) -> Any:
+    """lm-eval's model that answers as a variant does."""
+    from contextlib import nullcontext
 
-    Adapters of the base sit on it and are switched; models whose every weight was trained are loaded one at a time.
-    """
-    from recipes.models import loader
-    from recipes.models.lm_eval_model import make_scorer
-    from recipes.models.training import read_rows
-    from recipes.models.vision import load_reader
+    from eval.versions import find_versions
+    from recipes.models.lm_eval_model import make_given, make_scorer, make_stored
 
-    todo = [v for v in variants if results_file(out, v) is None]
-    if not todo:
-        return
-    data = inputs["data"]
-    reader = load_reader(spec.model, read_rows(data / "test.jsonl"))
-    reached = {name: start(spec.model, inputs, name) for name in tuned(inputs)}
-    adapters = {stage: adapter for stage, (whole, adapter) in reached.items() if whole == spec.model}
-    base = loader.load_base(spec.model)
-    model = loader.load_adapters(base, adapters) if adapters else base
-    scorer = make_scorer(model.eval(), reader, spec.eval.batch_size, data)
-    for variant in todo:
-        if variant["stage"] in adapters:
-            model.set_adapter(variant["stage"])
-            yield variant, scorer, None
-        elif variant["stage"] == "rules":
-            yield variant, make_scorer(base, reader, spec.eval.batch_size, replies=rules(data)), None
-        elif variant["stage"] == "base":
-            with model.disable_adapter() if adapters else nullcontext():
-                yield variant, scorer, None
-        else:
-            trained = loader.load_reached(*reached[variant["stage"]])
-            yield variant, make_scorer(trained.eval(), reader, spec.eval.batch_size, data), base
+    if variant.replies is not None:
+        return make_given(reader, variant.replies)
+
+    @contextmanager
+    def open_scorer() -> Iterator[Any]:
+        around = variant.answering.around
+        with models.active(variant.model) as (model, _), around(model) if around else nullcontext():
+            yield make_scorer(model, reader, spec.eval.batch_size, data)
+
+    grades = {name: find_versions(table) for name, table in tasks_of(variant.tasks).items()}
+    return make_stored(
+        reader, store, open_scorer, variant.answering, variant.method, spec.seed, spec.eval.batch_size, grades
+    )
 
 
-def evaluate_variant(spec, variant: dict, scorer, manager, out: Path, runtime) -> int:
-    """Run lm-eval for one model and store its native files; tokens read and written."""
+def evaluate_variant(spec: Any, variant: Variant, lm: Any, manager: Any, out: Path, runtime: Any) -> None:
+    """Run lm-eval for one model and store its native files."""
     from lm_eval import simple_evaluate
     from lm_eval.loggers import EvaluationTracker
 
-    folder = out / "lm_eval" / variant["name"]
+    folder = out / "lm_eval" / variant.folder
     unfinished = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(unfinished, ignore_errors=True)
     tracker = EvaluationTracker(output_path=str(unfinished))
-    with runtime.bar(f"evaluate {variant['name']}", 0, "replies") as bar:
-        scorer.bar, scorer.tokens = bar, 0
+    tasks = manager.load(list(variant.tasks))["tasks"]
+    if variant.answering.rewrite is not None:
+        for task in tasks.values():
+            rewrite_prompts(task, variant.answering.rewrite)
+    chosen = choose_items({name: len(task.eval_docs) for name, task in tasks.items()}, variant.items)
+    with runtime.bar(f"evaluate {variant.name}", 0, "replies") as bar:
+        lm.bar = bar
         results = simple_evaluate(
-            model=scorer,
-            model_args={"pretrained": variant["model"]},
-            tasks=variant["tasks"],
-            num_fewshot=variant["num_fewshot"],
+            model=lm,
+            model_args={"pretrained": f"{spec.model.name.strip('./~')}-{variant.folder}"},
+            tasks=list(tasks.values()),
+            num_fewshot=variant.answering.shots,
             batch_size=spec.eval.batch_size,
-            gen_kwargs={"max_gen_toks": spec.eval.max_new_tokens},
+            gen_kwargs={"max_gen_toks": spec.eval.max_new_tokens} | variant.answering.generation,
+            samples=chosen,
             apply_chat_template=True,
             fewshot_as_multiturn=True,
             task_manager=manager,
@@ -354,10 +466,82 @@ def evaluate_variant(spec, variant: dict, scorer, manager, out: Path, runtime) -
             fix="free some disk space and run the same command; finished models are kept",
         )
     unfinished.rename(folder)
-    return scorer.tokens
 
 
-def pilot(spec, inputs: dict[str, Path], runtime) -> float:
+def rewrite_prompts(task: Any, rewrite: Any) -> None:
+    """Let a task ask what `rewrite` makes of its prompts."""
+    original = task.doc_to_text
+    task.doc_to_text = lambda doc, *args: rewrite(doc, original(doc, *args))
+
+
+def choose_items(sizes: dict[str, int], items: int) -> dict[str, list[int]] | None:
+    """{task: places of an even choice of at most so many items}; None for all."""
+    if not items:
+        return None
+    return {name: [n * size // min(size, items) for n in range(min(size, items))] for name, size in sizes.items()}
+
+
+def find_probe_texts(
+    spec: Any, data: Path, rows: list[dict[str, Any]], runtime: Any
+) -> dict[str, list[dict[str, Any]]]:
+    """{kind of text: rows with prompt and gold reply} on which models are measured.
+
+    "general" are rows that the base may be expected to know: of the embedded base this repository's general test, of
+    another the recipe's own general tasks where they are rows of its test. It is left out where neither is there.
+    """
+    kinds = {given_of(table).get("kind") for table in tasks_of(spec.eval.general).values() if is_own(table)}
+    if is_embedded(spec.model):
+        general = read_jsonl(GENERAL_TEST)
+    else:
+        general = [row for row in rows if row["kind"] in kinds]
+    if not general:
+        runtime.say("evaluate: drift on general text left out, no general task has its rows in this repository")
+    own = [row for row in rows if row["kind"] not in kinds]
+    return {"field": own, "general": general} if general else {"field": own}
+
+
+def is_own(table: dict[str, Any]) -> bool:
+    """Whether a task asks rows of the recipe's own test."""
+    return given_of(table)["source"] == "recipe"
+
+
+def is_embedded(model: Model) -> bool:
+    """Whether a base is the embedded one, or a folder that was built as it was: its general rows lie beside it."""
+    folder = model_folder(model.name)
+    return folder is not None and (folder / GENERAL_TRAIN.name).is_file()
+
+
+def measure_model(
+    spec: Any,
+    name: str,
+    models: Any,
+    home: Path,
+    reader: Any,
+    texts: dict[str, list[dict[str, Any]]],
+    runtime: Any,
+) -> dict[str, dict[str, Any]]:
+    """{label of a probe: what it measured} of one model; what was measured before is not measured again."""
+    from recipes.models.probe_context import ProbeContext
+    from recipes.models.replies import ReplyStore
+
+    store = ReplyStore(home, models.describe(name))
+    base = models.describe("base")
+    asked = fingerprint({kind: [[row["prompt"], row["reply"]] for row in rows] for kind, rows in texts.items()})
+    found = {}
+    for label, probe in list_probes(spec.eval).items():
+        file = outside(probe)
+        code = fingerprint(file.read_text(encoding="utf-8")) if file else ""
+        about = [module_of(probe).VERSION, probe.model_dump(mode="json", exclude={"use"}), code, base, asked]
+        _, values = store.find_measures(name_of(probe), about)
+        if values is None:
+            with models.active(name) as (model, frozen):
+                values = module_of(probe).measure(probe, ProbeContext(model, frozen, reader, texts, name))
+            store.keep_measures(name_of(probe), about, values)
+        found[label] = values
+    return found
+
+
+def pilot(spec: Any, inputs: Mapping[str, Path], runtime: Any) -> float:
     """Tokens per second read and written by the base model here, over one batch of the test's prompts."""
     import time
 

@@ -3,6 +3,7 @@
 rl.jsonl ──► sampled replies ──► grade(row, reply) ──► right or wrong ──► reranker/ (head and LoRA)
 """
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,12 @@ from typing import Any
 from pydantic import Field
 
 from recipes.artifacts.forecasts import Work
-from recipes.artifacts.lineage import MODEL_FILES, start
+from recipes.artifacts.lineage import MODEL_FILES, list_models, start
 from recipes.base.errors import RecipeError
 from recipes.base.table import Table, runtime_field
 from recipes.config.conflicts import Conflict, Scope
 
-VERSION = 3
+VERSION = 4
 PLACE = 70
 LEAVES = "reranker"
 TITLE = "Reranker"
@@ -114,7 +115,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             fix="raise rerank.prompts or rerank.samples, or drop the [rerank] table",
         )
     set_seed(spec.seed)
-    judge = reranker.trainable(reranker.judge_of(spec.model, inputs), table.rank, table.alpha)
+    judge = reranker.trainable(reranker.make_judge(spec.model, inputs), table.rank, table.alpha)
     dataset = Dataset.from_list(examples).map(
         lambda example: tokenizer(example["text"], add_special_tokens=False), remove_columns=["text"]
     )
@@ -137,6 +138,8 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         trainer.add_callback(training.Watch(bar, "rerank"))
         seconds = training.train(trainer, out)
     training.save_result(judge, out / "reranker")
+    judged = {"step": next(reversed(list_models(inputs)), None)}
+    (out / "reranker" / reranker.JUDGED).write_text(json.dumps(judged) + "\n", encoding="utf-8")
     history = training.write_history(trainer, out, {"loss": "loss", "learning_rate": "learning_rate"})
     training.forget_checkpoints(out)
     lengths = sum(map(len, dataset["input_ids"]))
@@ -165,7 +168,7 @@ def sampled(spec, inputs: dict[str, Path], tokenizer, rows: list[dict], out: Pat
             allowed="at least one",
             fix="drop the [rerank] table, or ask the builder for rl rows",
         )
-    policy = loader.load_reached(*start(spec.model, inputs, "sft"))
+    policy = loader.load_reached(*start(spec.model, inputs))
     with runtime.bar("replies", len(rows) * table.samples, "replies") as bar:
         return sample_replies(
             policy,

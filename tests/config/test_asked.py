@@ -10,8 +10,9 @@ from recipes import pipeline
 from recipes.artifacts.steps import prepare
 from recipes.base.places import ROOT
 from recipes.config.load import load
-from recipes.config.request_counts import SIZES, general_kinds, read, replies_to
+from recipes.config.request_counts import SIZES, general_kinds, read, replies_to, role_of, tasks_of
 from recipes.config.validate import known_tasks
+from recipes.methods.infer import self_consistency
 from recipes.stages import evaluate, rows, sft
 
 BUILT = {"test": 700, "test_knowledge": 300, "test_calculation": 350, "test_transfer": 50, "test_problem": 80}
@@ -23,18 +24,17 @@ def replies(name, counts):
     return sum(asked.values())
 
 
-def test_a_task_asks_for_the_items_of_its_own_kind_and_so_does_the_one_that_samples_them():
+def test_a_task_asks_for_the_items_of_its_own_kind():
     assert replies("analogseeker_transfer", BUILT) == 50
-    assert replies("analogseeker_calculation", BUILT) == replies("analogseeker_calculation_sampled", BUILT) == 350
+    assert replies("analogseeker_calculation", BUILT) == 350
     assert replies("analogseeker_format", BUILT) == 60, "an even choice of all kinds"
-    assert replies("reft_vote", BUILT) == 60 * 8
     assert replies("reft_gsm8k", BUILT) == 0, "no rows of that kind were built"
-    parts = ["knowledge", "calculation", "transfer", "format", "calculation_sampled"]
+    parts = ["knowledge", "calculation", "transfer", "format"]
     assert replies("analogseeker", BUILT) == sum(replies(f"analogseeker_{part}", BUILT) for part in parts)
 
 
 def test_before_the_data_are_built_every_kind_is_an_equal_part():
-    names = ["analogseeker_knowledge", "analogseeker_calculation", "analogseeker_calculation_sampled"]
+    names = ["analogseeker_knowledge", "analogseeker_calculation"]
     assert replies_to(names, {"test": 700}) == (dict.fromkeys(names, 350), [])
 
 
@@ -58,18 +58,20 @@ def test_every_task_file_can_be_read_and_a_size_is_of_a_task_that_there_is():
 @pytest.mark.parametrize("recipe", ["analogseeker", "reft", "scilitllm", "glan", "loramoe"])
 def test_every_model_that_a_run_leaves_is_counted(recipe):
     step = prepare(load(ROOT / "recipes.toml", recipe, here=False))[-1]
-    counts = {"test": 600, "models": step.asked}
-    trained = [name for name in step.asked if name in ("cpt", "sft", "rl")]
-    assert trained == list(step.asked) and "sft_general" not in trained
-    few = step.spec.model_copy(update={"eval": step.spec.eval.model_copy(update={"fewshot": 0, "general": ()})})
-    asked, _ = replies_to(step.spec.eval.tasks, counts)
-    greedy = sum(number for name, number in asked.items() if evaluate.kind_of(name) != "sampled")
-    sampled = sum(asked.values()) - greedy
-    assert evaluate.forecast(few, counts, None).rows == greedy * (1 + len(trained)) + sampled * len(trained)
-    whole = evaluate.forecast(step.spec, counts, None).rows
-    general = sum(replies_to(step.spec.eval.general, counts)[0].values())
-    shots = greedy if step.spec.eval.fewshot else 0
-    assert whole == evaluate.forecast(few, counts, None).rows + general * (1 + len(trained)) + shots
+    counts, own = {"test": 600, "models": step.asked}, step.spec.eval
+    asked, _ = replies_to((*own.tasks, *own.general), counts)
+    plain = own.model_copy(update={"infer": {}})
+    forecast = evaluate.forecast(step.spec.model_copy(update={"eval": plain}), counts, None)
+    assert forecast.rows == sum(asked.values()) * (1 + len(step.asked))
+    shots = sum(asked[task] for task in own.tasks)  # few-shot: the base, on every task of the field
+    drawn = len(step.asked) * sum(asked[task] for way in own.infer.values() for task in way.tasks)
+    assert evaluate.forecast(step.spec, counts, None).rows == forecast.rows + shots + drawn
+    vote = {"vote": self_consistency.Config(use="self_consistency", samples=8, items=10)}
+    voted = evaluate.forecast(
+        step.spec.model_copy(update={"eval": own.model_copy(update={"infer": vote})}), counts, None
+    )
+    fields = sum(role_of(table) == "field" for table in tasks_of(own.tasks).values())
+    assert voted.rows == forecast.rows + 8 * 10 * fields * len(step.asked)
 
 
 def test_the_plan_tells_an_evaluation_which_models_there_will_be(place):

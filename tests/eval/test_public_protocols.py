@@ -190,7 +190,7 @@ def test_a_group_is_evaluated_as_its_tasks_each_with_its_own_result(folder):
 
 
 def test_the_paper_profile_of_glan_measures_every_figure_that_it_names_as_a_target():
-    asked = load(ROOT / "recipes.toml", "glan", "paper", here=False).eval
+    asked = load(ROOT / "recipes.toml", "glan", "paper", here=False).settings("evaluate")
     measured = tasks_of((*asked.tasks, *asked.general)).keys()
     wanted = ("gsm8k", "math", "bbh", "arc_easy", "arc_challenge", "humaneval", "mbpp", "mmlu_stem", "mmlu_humanities")
     assert {*(f"glan_{name}" for name in wanted), "ifeval"} <= measured

@@ -20,7 +20,6 @@ RECIPE = {
     "analogseeker_calculation": 4,
     "analogseeker_transfer": 4,
     "analogseeker_format": 12,
-    "analogseeker_calculation_sampled": 4,
 }
 GENERAL = {"general_arithmetic": 2, "general_facts": 2, "general_instructions": 2}
 COUNTS = RECIPE | GENERAL | {"amsbench_tqa": 5}
@@ -157,7 +156,7 @@ def test_every_task_file_is_discovered(world):
     assert set(manager.all_groups) >= set(GROUPS)
     # lm-eval skips a file it cannot read without a word
     files = [file for folder in ("analogseeker", "general") for file in (TASKS / folder).glob("*.yaml")]
-    assert len(files) == len(COUNTS) + len(GROUPS) == 12
+    assert len(files) == len(COUNTS) + len(GROUPS) == 11
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -167,8 +166,7 @@ def test_task_loads_its_rows_and_decodes_as_it_says(world, name):
     assert task.VERSION == 1
     settings = task.config.generation_kwargs
     assert settings["until"] == [] and settings["max_gen_toks"] >= 256
-    assert settings["do_sample"] is (name == "analogseeker_calculation_sampled")
-    assert settings.get("temperature", 0.0) == (1.0 if settings["do_sample"] else 0.0)
+    assert settings["do_sample"] is False and "temperature" not in settings
 
 
 @pytest.mark.parametrize("group", ["analogseeker", "general"])
@@ -232,7 +230,7 @@ def test_generation_settings_of_the_run_override_the_length_only(world):
     assert model.sent[0][1] == {"until": [], "do_sample": False, "max_gen_toks": 96}
 
 
-REFT = {"reft_problems": 3, "reft_transfer": 3, "reft_problems_sampled": 3, "reft_gsm8k": 3, "reft_svamp": 3}
+REFT = {"reft_problems": 3, "reft_transfer": 3, "reft_gsm8k": 3, "reft_svamp": 3}
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +245,7 @@ def reft(tmp_path_factory):
 
 def test_every_task_of_reft_reads_its_kind_of_row_and_grades_it(world, reft):
     files = {file.stem for file in (TASKS / "reft").glob("*.yaml")}
-    assert files == {*REFT, "reft_vote", "reft_rerank", "reft"} and files <= {*world.manager().all_subtasks, "reft"}
+    assert files == {*REFT, "reft"} and files <= {*world.manager().all_subtasks, "reft"}
     results, model = world.evaluate(list(REFT), gold, more=reft, num_fewshot=1)
     assert {name: results["results"][name]["acc,none"] for name in REFT} == dict.fromkeys(REFT, 1.0)
     assert {name: count["effective"] for name, count in results["n-samples"].items()} == REFT
@@ -255,7 +253,7 @@ def test_every_task_of_reft_reads_its_kind_of_row_and_grades_it(world, reft):
     results, _ = world.evaluate(list(REFT), lambda doc: "<answer>5</answer>", more=reft)
     assert {results["results"][name]["acc,none"] for name in REFT} == {0.0}
     group = world.manager(**reft).load(["reft"])["group_map"]["reft"]
-    assert set(group) == {"reft_problems", "reft_transfer", "reft_problems_sampled", "reft_vote"}
+    assert set(group) == {"reft_problems", "reft_transfer"}
 
 
 SIGNALS = {
@@ -300,23 +298,20 @@ def test_every_task_of_vsllava_reads_its_kind_of_row_and_has_its_measures(world,
     assert scores["vsllava_parameter"]["error_median,none"] == scores["vsllava_parameter"]["missing,none"] == 1.0
 
 
-def test_a_vote_takes_the_most_frequent_of_eight_sampled_answers(world, reft):
-    asked = []
-
-    def say(doc):
-        asked.append(doc["id"])
-        turn = asked.count(doc["id"])
-        right = turn > 5 if doc["answer"] == "7" else turn > 4  # three of eight, or four of eight
-        wrong = f"so {turn} times: <answer>1</answer>" if doc["answer"] == "8" else f"<answer>{turn * 100}</answer>"
-        return f"{turn} <answer>{doc['answer']}.0</answer>" if right else wrong
-
-    results, model = world.evaluate(["reft_vote"], say, more=reft)
-    assert len(model.sent) == 8 * 12 and model.sent[0][1]["do_sample"] and model.sent[0][1]["temperature"] == 1.0
-    scores = {sample["doc"]["answer"]: sample["acc"] for sample in results["samples"]["reft_vote"]}
-    # 7: three alike against five that all differ; 8: four against four of one wrong answer given first; 9: four alike
-    assert scores == {"7": 1.0, "8": 0.0, "9": 1.0}
-    assert results["results"]["reft_vote"]["acc,none"] == pytest.approx(2 / 3)
-    assert len(results["samples"]["reft_vote"][0]["resps"][0]) == 8
+def test_gold_rows_are_graded_once_however_many_tasks_read_them(world, reft, monkeypatch):
+    graded = []
+    monkeypatch.setattr(hooks, "grade", lambda row, reply: graded.append(row["id"]) or 1.0)
+    rows = Path(reft["data"], "test.jsonl").read_text(encoding="utf-8")
+    again = Path(reft["data"]).with_name("reft again")
+    again.mkdir()
+    (again / "test.jsonl").write_text(rows, encoding="utf-8")
+    manager = world.manager(data=str(again))
+    for _ in range(2):
+        manager.load(["reft_problems", "reft_transfer"])
+    assert len(graded) == len(rows.splitlines())
+    (again / "test.jsonl").write_text(rows.splitlines(keepends=True)[0], encoding="utf-8")
+    manager.load(["reft_problems"])
+    assert len(graded) == len(rows.splitlines()) + 1, "another file is another test"
 
 
 @pytest.mark.parametrize(("task", "kind"), [("analogseeker_knowledge", "mcq"), ("analogseeker_calculation", "calc")])

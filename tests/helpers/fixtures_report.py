@@ -10,22 +10,20 @@ import json
 import random
 from pathlib import Path
 
-from recipes.stages.evaluate import kind_of
-
 FAMILIES = ["current mirrors", "differential pairs", "cascodes", "noise", "filters", "oscillators"]
 HOSTILE = "<script>alert(1)</script>"
 DATE = "2026-11-23T21-04-07.512345"
 # probability of a right answer: base, few-shot, sft, rl
 SKILL = {
-    "analogseeker_knowledge": ("domain", 300, (0.27, 0.31, 0.74, 0.73)),
-    "analogseeker_calculation": ("domain", 300, (0.02, 0.06, 0.66, 0.84)),
-    "analogseeker_transfer": ("domain", 100, (0.26, 0.30, 0.33, 0.34)),
-    "analogseeker_format": ("domain", 300, (0.0, 0.4, 0.99, 1.0)),
-    "analogseeker_calculation_sampled": ("domain", 150, (0.01, 0.05, 0.55, 0.81)),
+    "analogseeker_knowledge": ("field", 300, (0.27, 0.31, 0.74, 0.73)),
+    "analogseeker_calculation": ("field", 300, (0.02, 0.06, 0.66, 0.84)),
+    "analogseeker_transfer": ("field", 100, (0.26, 0.30, 0.33, 0.34)),
+    "analogseeker_format": ("format", 300, (0.0, 0.4, 0.99, 1.0)),
     "general_arithmetic": ("general", 200, (0.96, 0.95, 0.81, 0.80)),
     "general_knowledge": ("general", 200, (0.71, 0.71, 0.70, 0.70)),
 }
 MODELS = [("base", "base", 0), ("few-shot", "base", 3), ("sft", "sft", 0), ("rl", "rl", 0)]
+SAMPLED = {"sft": 0.55, "rl": 0.81}  # probability of a right answer to a calculation, sampled, on every second item
 
 
 def fabricate(root: Path, *, skill=SKILL, models=MODELS, logs=True, seed=7, prompt="plain", nodes=48, name="embedded"):
@@ -56,12 +54,14 @@ def _manifest(folder: Path, stage: str, seed: int, name: str, folders: dict[str,
             "recipe": "analogseeker",
             "profile": "embedded",
             "stage": stage,
+            "kind": stage,
+            "title": {"sft": "Supervised tuning", "rl": "Reinforcement"}.get(stage, ""),
             "version": 1,
             "fingerprint": _hash(stage + str(seed)),
             "spec": {
                 "seed": seed,
                 "model": {"name": name, "revision": None, "dtype": "float32"},
-                "eval": {"alpha": 0.05, "margin": 0.05, "fewshot": 3},
+                "eval": {"alpha": 0.05, "margin": 0.05},
             },
             "how": ["eval.batch_size"],
             "inputs": inputs | {"model": {"path": name, "digest": _hash(name), "files": {}}},
@@ -175,30 +175,63 @@ def _curve(stage: str, rng: random.Random) -> list[dict]:
     ]
 
 
-OBSERVED = {
-    "drift": {"domain": {"kl": 0.512, "tokens": 900}, "general": {"kl": 1.25, "tokens": 800}},
-    "information": {"model.layers.0.mlp.up_proj": 0.1, "model.layers.1.mlp.up_proj": 0.3},
+PROBES = {
+    "drift": {
+        "logs": {"kl": ["Distance from the base, KL(tuned ‖ base) on gold replies", "nats per token"]},
+        "values": {"kl": {"field": 0.512, "general": 1.25}, "tokens": {"field": 900, "general": 800}},
+    },
     "routing": {
-        "tokens": {"domain": 900, "general": 800},
-        "layers": {f"model.layers.{n}.mlp.up_proj": {"domain": [0.3, 0.7], "general": [0.75, 0.25]} for n in range(2)},
+        "logs": {
+            "information": ["Information of the routers on the kind of text", "nats, mean over layers"],
+            "layers": ["Share of a token's weight that each expert gets", "by layer and kind of text"],
+        },
+        "values": {
+            "information": 0.2,
+            "layers": {
+                f"model.layers.{n}.mlp.up_proj": {"field": [0.3, 0.7], "general": [0.75, 0.25]} for n in range(2)
+            },
+        },
     },
 }
 
 
 def _evaluate(folder: Path, skill: dict, models: list, rng: random.Random, prompt: str, nodes: int) -> None:
     order = {"base": 0, "few-shot": 1, "sft": 2, "rl": 3}
+    tuned = [m for m, stage, shots in models if stage != "base"]
+    sampled = [m for m in tuned if m in SAMPLED and "analogseeker_calculation" in skill]
+    parents = dict(zip(tuned, ["base", *tuned]))
+    plain = [
+        {"name": m, "model": s, "num_fewshot": shots, "method": "few_shot" if shots else ""}
+        | {"from": parents.get(m, ""), "dir": f"lm_eval/{m}"}
+        for m, s, shots in models
+    ]
+    others = [
+        {"name": f"{m} · sampled", "model": m, "num_fewshot": 0, "method": "sampled", "from": parents[m]}
+        | {"dir": f"lm_eval/{m}.sampled"}
+        for m in sampled
+    ]
     _json(
         folder / "models.json",
         {
-            "models": [{"name": m, "stage": s, "num_fewshot": shots, "dir": f"lm_eval/{m}"} for m, s, shots in models],
+            "models": plain + others,
             "prompt": "<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n",
             "decoding": "greedy, at most 128 new tokens",
-            "tasks": {
-                task: {"kind": kind_of(task) if kind == "domain" else kind} for task, (kind, _, _) in skill.items()
+            "tasks": {task: {"kind": kind} for task, (kind, _, _) in skill.items()},
+            "probes": {
+                label: {"logs": about["logs"], "values": dict.fromkeys(tuned, about["values"])}
+                for label, about in PROBES.items()
             },
-            "observed": {m: OBSERVED for m, stage, _ in models if stage != "base"},
         },
     )
+    for model in sampled:
+        n, home = skill["analogseeker_calculation"][1], folder / "lm_eval" / f"{model}.sampled"
+        home.mkdir(parents=True)
+        drawn = [
+            _sample("analogseeker_calculation", "field", i, model, 0, rng.random() < SAMPLED[model], prompt, nodes)
+            for i in range(0, n, 2)
+        ]
+        _lines(home / f"samples_analogseeker_calculation_{DATE}.jsonl", drawn)
+        _json(home / f"results_{DATE}.json", _results(skill, 0, {}, sampled=True))
     luck = {task: [rng.random() for _ in range(n)] for task, (_, n, _) in skill.items()}
     node_luck = [rng.gauss(0, 0.12) for _ in range(nodes)]
     for model, _, shots in models:
@@ -208,7 +241,7 @@ def _evaluate(folder: Path, skill: dict, models: list, rng: random.Random, promp
         for task, (kind, n, chances) in skill.items():
             samples = []
             for i in range(n):
-                shared = node_luck[i % nodes] if kind == "domain" else 0.0
+                shared = node_luck[i % nodes] if kind in ("field", "format") else 0.0
                 draw = 0.75 * luck[task][i] + 0.25 * rng.random()
                 right = draw < chances[order[model]] + (shared if 0.1 < chances[order[model]] < 0.9 else 0)
                 samples.append(_sample(task, kind, i, model, shots, right, prompt, nodes))
@@ -228,7 +261,7 @@ def _sample(task: str, kind: str, i: int, model: str, shots: int, right: bool, p
         gold, wrong = f"{6 * (i % 17) + 12} uA", f"{6 * (i % 17) + 11} uA"
         question = f"A mirror has Iref = {i % 17 + 2} uA and K = 6, and Vgs < Vdd & {HOSTILE}. Find the output current."
         doc = {
-            "id": _hash(f"{task.removesuffix('_sampled')} {i}")[:12],
+            "id": _hash(f"{task} {i}")[:12],
             "prompt": [{"role": "user", "content": question + "\nGive the final answer in <answer> tags."}],
             "answer": gold,
             "reply": f"<answer>{gold}</answer>",
@@ -258,10 +291,10 @@ def _sample(task: str, kind: str, i: int, model: str, shots: int, right: bool, p
     }
 
 
-def _results(skill: dict, shots: int, hashes: dict) -> dict:
+def _results(skill: dict, shots: int, hashes: dict, sampled: bool = False) -> dict:
     return {
         "results": {},
-        "configs": {t: {"task": t, "generation_kwargs": {"until": [], "do_sample": "sampled" in t}} for t in skill},
+        "configs": {t: {"task": t, "generation_kwargs": {"until": [], "do_sample": sampled}} for t in skill},
         "versions": dict.fromkeys(skill, 1),
         "n-shot": dict.fromkeys(skill, shots),
         "n-samples": {t: {"original": n, "effective": n} for t, (_, n, _) in skill.items()},

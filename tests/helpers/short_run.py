@@ -12,7 +12,7 @@ SHORT = [
     "sft.epochs=1",
     "sft.batch_tokens=2048",
     "sft.log_steps=1",
-    "eval.fewshot=0",
+    "eval.infer={}",
     "eval.max_new_tokens=48",
     'eval.general=["general_facts"]',
 ]

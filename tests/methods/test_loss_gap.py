@@ -6,7 +6,7 @@ from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
 from benchmarks.loss_gap import gap, interval, losses, mean, row_of
 from recipes.base.places import LAB_MODEL
-from recipes.methods.probe.observe import batches_of
+from recipes.models.gold_replies import batches_of
 
 WORDS = "river stone garden window paper silver morning letter candle bridge market winter".split()  # noqa: SIM905
 

@@ -1,7 +1,6 @@
 """The reranker: trained on graded replies of the supervised model, it picks one of several."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,13 +13,16 @@ from recipes.base.errors import ConfigErrors, RecipeError
 from recipes.base.places import ROOT
 from recipes.base.runtime import Runtime
 from recipes.config.load import load
-from recipes.config.schema import Rerank
+from recipes.methods.infer import rerank as infer_rerank
 from recipes.models import loader, reranker, sampling, training
+from recipes.models.answering import AnsweringContext
 from recipes.models.loramoe.config import LoraMoeConfig
 from recipes.stages import rerank
 from tests.helpers.tiny_text import tiny_model
 
-TABLE = Rerank(prompts=32, samples=4, epochs=12, learning_rate=1e-2, batch_rows=32, rank=8, alpha=16.0, log_steps=1)
+TABLE = rerank.Config(
+    prompts=32, samples=4, epochs=12, learning_rate=1e-2, batch_rows=32, rank=8, alpha=16.0, log_steps=1
+)
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +81,14 @@ def test_it_picks_right_replies_to_prompts_that_it_was_not_trained_on(trained):
 
 
 def test_what_is_written_picks_the_same(model, done, trained):
-    judge, tokenizer = reranker.load_reranker(model, done | {"rerank": trained[0]}), loader.load_tokenizer(model)
+    judge, tokenizer = reranker.load_reranker(model, done | {"rerank": trained[0]})
     prompt = [{"role": "user", "content": "Question 0: how many?"}]
     texts = [f"<answer>{value}</answer>" for value in (5, 3, 7, 7)]
     assert reranker.pick(judge, tokenizer, [prompt, prompt], [texts, texts[::-1]]) == [2, 0]
 
 
 def test_scores_do_not_depend_on_what_stands_in_the_batch(model, done, trained):
-    judge, tokenizer = reranker.load_reranker(model, done | {"rerank": trained[0]}), loader.load_tokenizer(model)
+    judge, tokenizer = reranker.load_reranker(model, done | {"rerank": trained[0]})
     short, long = "<answer>7</answer>", "so " * 60 + "<answer>3</answer>"
     alone = reranker.logits_of(judge, tokenizer, [short])
     assert reranker.logits_of(judge, tokenizer, [long, short])[1] == pytest.approx(alone[0], abs=1e-4)
@@ -125,7 +127,7 @@ def test_a_judge_stands_on_whatever_supervised_tuning_left_and_leaves_it_alone(k
     policy = loader.load_base(whole)
     policy = policy if adapter is None else loader.load_adapters(policy, {"default": adapter}).get_base_model()
     wanted = policy.model.eval()(ids).last_hidden_state
-    judge = reranker.judge_of(model, inputs).eval()
+    judge = reranker.make_judge(model, inputs).eval()
     assert torch.allclose(judge.model(ids).last_hidden_state, wanted, atol=1e-5)
     assert not torch.allclose(loader.load_base(model).model(ids).last_hidden_state, wanted, atol=1e-2)
 
@@ -133,11 +135,11 @@ def test_a_judge_stands_on_whatever_supervised_tuning_left_and_leaves_it_alone(k
         patch.setattr(sampling, "sample_replies", scripted([3, 7, 5, 3]))
         metrics = rerank.run(spec_of("rerank", model=model, rerank=TABLE, seed=1), inputs, tmp_path, Runtime())
     assert metrics["picked"] > metrics["one"]
-    learning = reranker.trainable(reranker.judge_of(model, inputs), 2, 4.0)
+    learning = reranker.trainable(reranker.make_judge(model, inputs), 2, 4.0)
     names = [name for name, weight in learning.named_parameters() if weight.requires_grad]
     assert all(".lora_" in name or ".score." in name for name in names) and len(names) == 2 * 14 + 1
-    judge = reranker.load_reranker(model, inputs | {"rerank": tmp_path})
-    written = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    judge, _ = reranker.load_reranker(model, inputs | {"rerank": tmp_path})
+    written = load_file(tmp_path / "reranker" / "adapter_model.safetensors")
     kept = {name.replace(".lora_A.default", ".lora_A"): weight for name, weight in judge.named_parameters()}
     down = [name for name in written if ".lora_A." in name]
     assert len(down) == 14 and all(torch.equal(kept[name], written[name]) for name in down)
@@ -153,18 +155,19 @@ def test_replies_that_are_all_wrong_teach_nothing_and_are_named(model, done, tmp
         rerank.run(spec_of("rerank", model=model, rerank=TABLE, seed=1), done, tmp_path, Runtime())
 
 
-def test_in_a_reranked_task_the_pick_stands_for_all_replies_and_others_are_left_alone(model, done, trained):
-    judge, tokenizer = reranker.load_reranker(model, done | {"rerank": trained[0]}), loader.load_tokenizer(model)
+def test_of_the_replies_to_an_item_the_one_that_the_reranker_picks_counts(model, done, trained):
+    inputs = done | {"rerank": trained[0]}
+    way = infer_rerank.answer(
+        infer_rerank.Config(samples=3), AnsweringContext(model, inputs, 1, lambda folder: folder.name)
+    )
     doc = {"prompt": [{"role": "user", "content": "Question 0: how many?"}]}
-    requests = [SimpleNamespace(task_name=task, doc_id=1, doc=doc) for task in ("a_rerank",) * 3 + ("a_vote",) * 3]
-    scorer = SimpleNamespace(generate_until=lambda asked, quiet: [f"<answer>{v}</answer>" for v in (3, 7, 5, 3, 7, 5)])
-    replies = reranker.picking(scorer, judge, tokenizer).generate_until(requests)
-    assert [reply[8] for reply in replies] == list("777375")
+    assert way.choose(doc, [f"<answer>{value}</answer>" for value in (3, 7, 5)]) == "<answer>7</answer>"
+    assert (way.samples, way.temperature, way.decided_by) == (3, 1.0, ("reranker",))
 
 
-def test_a_reranked_task_without_a_reranker_is_refused():
+def test_reranking_without_a_reranker_is_refused():
     with pytest.raises(ConfigErrors, match="needs a reranker"):
-        load(ROOT / "recipes.toml", "reft", sets=['eval.tasks=["reft_problems", "reft_rerank"]'])
+        load(ROOT / "recipes.toml", "reft", sets=["eval.infer.rerank.samples=4"])
 
 
 def test_training_goes_on_after_an_interruption_and_ends_with_the_same_judge(
@@ -185,5 +188,5 @@ def test_training_goes_on_after_an_interruption_and_ends_with_the_same_judge(
             rerank.run(spec, done, tmp_path, Runtime())
     assert list(tmp_path.glob("checkpoints/checkpoint-4"))
     rerank.run(spec, done, tmp_path, Runtime())
-    ended, alone = (load_file(folder / "adapter" / "adapter_model.safetensors") for folder in (tmp_path, trained[0]))
+    ended, alone = (load_file(folder / "reranker" / "adapter_model.safetensors") for folder in (tmp_path, trained[0]))
     assert all(torch.equal(ended[key], alone[key]) for key in alone)

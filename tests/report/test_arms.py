@@ -10,6 +10,7 @@ from benchmarks.reinforcement import METHODS, reinforced
 from recipes.artifacts.steps import spec_of
 from recipes.base.places import ROOT
 from recipes.config.load import load
+from recipes.models.answering import AnsweringContext
 from recipes.report.seeds import pooled
 from recipes.stages import evaluate
 from recipes.stages.rl import completions_of
@@ -49,10 +50,11 @@ def test_every_method_samples_the_same_number_of_replies_under_settings_that_it_
 
 def test_one_evaluation_asks_every_model_that_it_is_given(tmp_path):
     recipe = load(ROOT / "recipes.toml", "reft")
-    spec = spec_of("evaluate", model=recipe.model, eval=recipe.eval.model_copy(update={"fewshot": 0}), seed=1)
     inputs = dict.fromkeys(("data", "sft", "longer", "ppo"), tmp_path)
-    asked = evaluate.plan_variants(
-        spec, inputs, None, {name: [name] for name in ("reft_problems", "reft_problems_sampled")}, {}
-    )
-    assert [variant["name"] for variant in asked] == ["base", "sft", "longer", "ppo"]
-    assert all("reft_problems_sampled" in variant["tasks"] for variant in asked[1:])
+    (tmp_path / "adapter").mkdir()
+    spec = spec_of("evaluate", model=recipe.model, eval=recipe.settings("evaluate"), seed=1)
+    context = AnsweringContext(recipe.model, inputs, 1, str)
+    asked = evaluate.plan_variants(spec, inputs, None, {"reft_problems": ["reft_problems"]}, {}, context)
+    assert [variant.name for variant in asked if not variant.label] == ["base", "data", "sft", "longer", "ppo"]
+    ways = [variant.name for variant in asked if variant.label]
+    assert ways[0] == "base · few_shot" and "ppo · sampled" in ways and "base · sampled" not in ways

@@ -14,7 +14,7 @@ from recipes.report.build import write_report
 from recipes.report.compare import compare_models
 from recipes.report.frontier import frontiers
 from recipes.report.leaderboard import write_leaderboard
-from recipes.report.load import load_evaluation
+from recipes.report.load import Manifest, load_evaluation
 from recipes.report.seeds import as_text
 from recipes.report.verdict import judge
 from tests.helpers.fixtures_report import DATE, HOSTILE, MODELS, SKILL, fabricate
@@ -49,10 +49,12 @@ def test_the_fabricated_samples_have_the_fields_that_lm_eval_writes(run):
 
 def test_all_models_and_tasks_are_read(run):
     evaluation = load_evaluation(run[0]["evaluate"])
-    assert [m.name for m in evaluation.models] == ["base", "few-shot", "sft", "rl"]
+    assert [m.name for m in evaluation.columns] == ["base", "few-shot", "sft", "rl"]
+    assert [m.name for m in evaluation.models[4:]] == ["sft · sampled", "rl · sampled"]
     assert {t.name: t.n for t in evaluation.tasks} == {task: n for task, (_, n, _) in SKILL.items()}
     kinds = {t.name: t.kind for t in evaluation.tasks}
-    assert kinds["analogseeker_calculation_sampled"] == "sampled"
+    calculation = next(t for t in evaluation.tasks if t.name == "analogseeker_calculation")
+    assert list(calculation.others) == ["sft · sampled", "rl · sampled"]
     assert kinds["analogseeker_format"] == "format"
     assert [i.doc_id for i in evaluation.tasks[0].answers["sft"].items] == list(range(300))
 
@@ -186,7 +188,7 @@ def test_every_section_is_there(run):
     page = page_of(run[1])
     for needed in (
         "Laboratory result",
-        "Greedy and sampled",
+        "Other ways to answer",
         "Step by step",
         "Regressions",
         "Improvements",
@@ -224,9 +226,7 @@ def test_changes_are_sorted_by_base_against_final_model(run):
         before, after = item["scores"]["base"], item["scores"]["rl"]
         expected = {(0, 1): "improved", (1, 0): "regressed", (0, 0): "wrong", (1, 1): "right"}[before, after]
         assert item["change"] == expected
-    assert len(report["items"]) == sum(
-        n for task, (_, n, _) in SKILL.items() if not task.endswith(("_format", "_sampled"))
-    )
+    assert len(report["items"]) == sum(n for task, (_, n, _) in SKILL.items() if not task.endswith("_format"))
 
 
 def test_the_same_artefacts_give_the_same_bytes(run, tmp_path):
@@ -240,13 +240,13 @@ def test_a_base_from_elsewhere_is_no_laboratory_result(tmp_path):
     assert "Laboratory result" not in page_of(tmp_path / "report")
 
 
-def test_without_reinforcement_sampled_task_or_logs(tmp_path):
-    skill = {task: about for task, about in SMALL.items() if not task.endswith("sampled")}
+def test_without_reinforcement_other_ways_or_logs(tmp_path):
+    skill = {task: about for task, about in SMALL.items() if task != "analogseeker_calculation"}
     stages = fabricate(tmp_path / "runs", skill=skill, models=NO_RL, logs=False)
     sentence = write_report(stages, tmp_path / "report", {})
     page = page_of(tmp_path / "report")
     assert "reinforcement" not in sentence
-    assert "Greedy and sampled" not in page and 'id="training"' not in page
+    assert "Other ways to answer" not in page and 'id="training"' not in page
     assert "sft against few-shot" in page
 
 
@@ -258,7 +258,7 @@ def test_evaluation_alone_is_enough(tmp_path):
 
 
 def test_a_task_without_items_is_shown_as_such(tmp_path):
-    stages = fabricate(tmp_path / "runs", skill=SMALL | {"analogseeker_empty": ("domain", 0, (0, 0, 0, 0))})
+    stages = fabricate(tmp_path / "runs", skill=SMALL | {"analogseeker_empty": ("field", 0, (0, 0, 0, 0))})
     write_report(stages, tmp_path / "report", {})
     assert "no items" in page_of(tmp_path / "report")
 
@@ -364,7 +364,7 @@ def test_runs_of_one_setting_are_pooled_over_their_seeds(tmp_path):
     assert list(repetition.runs) == [7, 8, 9]
     rows = {(row.task, row.model, row.against): row for row in repetition.comparisons}
     row = rows["analogseeker_calculation", "rl", "sft"]
-    alone = [judge(run).of("rl", "sft", "domain") for run in repetition.runs.values()]
+    alone = [judge(run).of("rl", "sft", "field") for run in repetition.runs.values()]
     one = [next(c.test for c in found if c.task == "analogseeker_calculation") for found in alone]
     assert row.test.n == sum(test.n for test in one)
     assert (row.test.gained, row.test.lost) == (sum(t.gained for t in one), sum(t.lost for t in one))
@@ -410,7 +410,10 @@ def test_an_older_manifest_says_of_no_key_that_it_does_not_matter(tmp_path):
 
 def test_a_reranker_has_its_curves(tmp_path):
     (tmp_path / "training.jsonl").write_text('{"step": 1, "loss": 0.7}\n{"step": 2, "loss": 0.5}\n')
-    assert list(sections.curves({"rerank": tmp_path})) == ["Reranker"]
+    manifest = Manifest(
+        tmp_path, "demo", "embedded", "rerank", "ab", {}, {}, 1.0, 1, {}, {}, None, "rerank", "Reranker"
+    )
+    assert list(sections.curves({"rerank": manifest})) == ["Reranker"]
 
 
 def test_a_run_whose_earlier_artefacts_are_gone_is_not_pooled(tmp_path):
@@ -436,7 +439,7 @@ def test_a_run_compared_with_itself_shows_no_difference(run):
 
 def test_a_changed_model_is_found_and_changed_items_are_refused(tmp_path):
     before = fabricate(tmp_path / "a", skill=SMALL)["evaluate"]
-    weaker = SMALL | {"analogseeker_calculation": ("domain", 60, (0.02, 0.06, 0.1, 0.84))}
+    weaker = SMALL | {"analogseeker_calculation": ("field", 60, (0.02, 0.06, 0.1, 0.84))}
     after = fabricate(tmp_path / "b", skill=weaker)["evaluate"]
     rows = {(row["task"], row["model"]): row for row in compare_models(before, after)}
     changed = rows["analogseeker_calculation", "sft"]
@@ -452,16 +455,33 @@ def test_a_changed_model_is_found_and_changed_items_are_refused(tmp_path):
 def test_distance_from_the_base_and_routing_are_shown(run):
     folder = run[1]
     page, text, data = (folder / name for name in ("index.html", "report.md", "report.json"))
-    assert "| sft | 0.512 | 1.250 | 0.200 nats |" in text.read_text(encoding="utf-8")
-    found = json.loads(data.read_text(encoding="utf-8"))["observed"][0]
-    assert found["model"] == "sft" and found["routing"]["layers"]["0 up_proj"] == [[0.3, 0.7], [0.75, 0.25]]
+    written = text.read_text(encoding="utf-8")
+    assert "| sft | 0.512 | 1.250 |" in written and "| rl | 0.200 |" in written
+    found = json.loads(data.read_text(encoding="utf-8"))["probes"]["routing"]["values"]["sft"]
+    assert found["layers"]["model.layers.0.mlp.up_proj"] == {"field": [0.3, 0.7], "general": [0.75, 0.25]}
     html = page.read_text(encoding="utf-8")
-    assert 'title="1 up_proj, general, expert 1: 75.0 %"' in html and "0.200 nats" in html
+    assert 'title="1 up_proj, general, expert 1: 75.0 %"' in html and "0.200" in html
+
+
+def test_a_way_to_answer_is_compared_with_plain_answers_to_the_same_items(run):
+    rows = {row["model"]: row for row in json.loads((run[1] / "report.json").read_text())["methods"]}
+    (task,) = (t for t in load_evaluation(run[0]["evaluate"]).tasks if t.name == "analogseeker_calculation")
+    assert list(rows) == ["sft · sampled", "rl · sampled"]
+    plain = [item.score for item in task.answers["rl"].items][::2]
+    assert rows["rl · sampled"]["plain"] == pytest.approx(sum(plain) / len(plain))
+    assert rows["rl · sampled"]["test"]["n"] == len(plain) == 150
+    assert "rl · sampled" in page_of(run[1])
+
+
+def test_error_level_and_margin_are_the_recipes_and_not_those_that_the_evaluation_noted(run, tmp_path):
+    write_report(run[0], tmp_path, {"alpha": 0.01, "margin": 0.2})
+    verdict = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["verdict"]
+    assert (verdict["alpha"], verdict["margin"]) == (0.01, 0.2)
 
 
 def test_settings_that_were_asked_the_same_stand_on_one_frontier(tmp_path):
     skill = {
-        "demo_recall": ("domain", 40, (0.2, 0.2, 0.5, 0.6)),
+        "demo_recall": ("field", 40, (0.2, 0.2, 0.5, 0.6)),
         "general_facts": ("general", 50, (0.9, 0.9, 0.6, 0.5)),
     }
     for seed in (7, 8):

@@ -16,7 +16,7 @@ from recipes.pipeline import Job
 from tests.helpers import tiny_vision
 
 REFT = ["data.sft_rows=24", "data.rl_rows=8", "data.tests.problems=8", "data.tests.transfer=4"]
-SIGNALS = ["data.sft_rows=4", "data.rl_rows=4", 'data.view="image"', "eval.general=[]", "eval.fewshot=0"]
+SIGNALS = ["data.sft_rows=4", "data.rl_rows=4", 'data.view="image"', "eval.general=[]", "eval.infer={}"]
 SIGNALS += [f"data.tests.{kind}=2" for kind in ("type", "parameter", "explain", "pairs", "composition", "controls")]
 CPT = ["cpt.epochs=1", "cpt.max_length=32", "cpt.batch_tokens=64", "cpt.learning_rate=1e-3"]
 PAGES = [

@@ -24,7 +24,7 @@ def test_reft_reinforces_with_ppo_and_its_value_head_stays_out_of_the_answers(re
     assert not (made["rl"] / "adapter" / "ref").exists()
     assert json.loads((made["rl"] / "adapter" / "adapter_config.json").read_text())["modules_to_save"] == ["v_head"]
     report = json.loads((job.home / "report" / "report.json").read_text())
-    assert {row["model"] for row in report["observed"]} == {"sft", "rl"}
+    assert report["probes"]["drift"]["values"].keys() == {"sft", "rl"}
 
 
 def test_reft_exports_a_plain_model(reft, tmp_path, capsys):

@@ -38,14 +38,14 @@ SMALL = [
     "rl.micro_batch=8",
     "rl.save_steps=1",
     "rl.max_completion_length=48",
-    "eval.fewshot=2",
+    "eval.infer.few_shot.shots=2",
     "eval.max_new_tokens=64",
     'eval.general=["general_facts"]',
 ]
 QUICKLY_ASKED = [  # for runs in processes of their own, whose evaluation is else nearly all of their time
     'eval.tasks=["analogseeker_calculation"]',
     "eval.general=[]",
-    "eval.fewshot=0",
+    "eval.infer={}",
     "eval.max_new_tokens=32",
 ]
 
@@ -223,9 +223,11 @@ def test_the_base_under_a_switched_off_adapter_is_the_base(finished):
 def test_every_model_answered_the_same_items(finished):
     _, stages = finished
     index = json.loads((stages["evaluate"] / "models.json").read_text())
-    assert [m["name"] for m in index["models"]] == ["base", "few-shot", "sft", "rl"]
+    plain = [m["name"] for m in index["models"] if not m["method"]]
+    assert plain == ["base", "sft", "rl"]
+    assert [m["from"] for m in index["models"] if not m["method"]] == ["", "base", "sft"]
     asked = {}
-    for model in index["models"]:
+    for model in [m for m in index["models"] if m["method"] != "sampled"]:
         for file in (stages["evaluate"] / model["dir"]).glob("samples_analogseeker_*.jsonl"):
             task = re.match(r"samples_(.+?)_\d{4}-", file.name)[1]
             docs = [json.loads(line)["doc"]["id"] for line in file.read_text().splitlines()]
@@ -251,19 +253,18 @@ def test_evaluation_warns_where_the_model_learnt_longer_replies_than_it_may_give
 
 def test_evaluation_goes_on_with_the_models_that_are_left(finished, tmp_path):
     whole, stages = finished
-    step = next(s for s in prepare(whole.recipe) if s.name == "evaluate")
-    module = evaluate
+    step = prepare(whole.recipe)[-1]
     folder = tmp_path / "lm_eval"
     folder.mkdir()
-    for name in ("base", "few-shot", "sft"):
+    for name in ("base", "base.few_shot", "sft"):
         (folder / name).symlink_to(stages["evaluate"] / "lm_eval" / name)
-    (tmp_path / "observed_sft.json").symlink_to(stages["evaluate"] / "observed_sft.json")
     (folder / "rl.partial").mkdir()
     (folder / "rl.partial" / "half written").write_text("{")
-    module.run(step.spec, {n: stages[n] for n in ("data", "sft", "rl")}, tmp_path, whole.runtime)
+    step.step.module.run(step.spec, step.inputs(stages), tmp_path, whole.runtime)
     manifest = json.loads((stages["evaluate"] / "manifest.json").read_text())
     again = json.loads((tmp_path / "models.json").read_text())
-    assert [m["name"] for m in again["models"]] == ["base", "few-shot", "sft", "rl"]
+    names = [m["name"] for m in again["models"]]
+    assert names == ["base", "base · few_shot", "sft", "sft · sampled", "rl", "rl · sampled"]
     redone = next((tmp_path / "lm_eval" / "rl").glob("*/results_*.json"))
     accuracy = json.loads(redone.read_text())["results"]["analogseeker_calculation"]["acc,none"]
     assert accuracy == pytest.approx(manifest["metrics"]["scores"]["rl"]["analogseeker_calculation"], abs=1e-4)
@@ -437,7 +438,7 @@ def test_another_architecture_runs_by_configuration_alone(tmp_path):
     llama = job(
         tmp_path / "runs",
         f"model.name={tmp_path / 'llama'}",
-        "eval.fewshot=0",
+        "eval.infer={}",
         "eval.max_new_tokens=16",
         "rl.max_completion_length=16",
         "rl.steps=1",

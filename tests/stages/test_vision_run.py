@@ -33,7 +33,7 @@ SMALL = [
     "eval.max_new_tokens=6",
     'eval.tasks=["vsllava_type", "vsllava_none_control", "vsllava_shuffled_control"]',
     "eval.general=[]",
-    "eval.fewshot=1",
+    "eval.infer.few_shot.shots=1",
 ]
 
 
