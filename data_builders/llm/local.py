@@ -72,7 +72,7 @@ class Local(Gathering):
         try:
             import llguidance
             import llguidance.hf
-            import llguidance.numpy
+            import llguidance.numpy  # noqa: F401  used as llguidance.numpy
             import transformers
         except ImportError as error:
             raise RecipeError(

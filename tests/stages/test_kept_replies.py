@@ -174,7 +174,7 @@ def test_after_a_stop_only_the_chunks_that_are_missing_are_asked(place, monkeypa
     with pytest.raises(KeyboardInterrupt):
         place.run()
     (file,) = place.folder.glob("runs/replies/*/analogseeker_knowledge-*.jsonl")
-    with open(file, "a") as stream:
+    with open(file, "a", encoding="utf-8") as stream:
         stream.write('{"start":4,"repl')  # what a kill cut off
     place.stop_after = None
     asked, out = place.run()
