@@ -41,6 +41,7 @@ sft.epochs = 2
 rl.steps = 20
 eval.tasks = ["analogseeker_knowledge"]
 """
+LONGEST = 240  # signs of a cell
 HEAD = "<!-- Written by `python -m recipes methods --write docs`; a test compares. -->"
 
 
@@ -176,9 +177,14 @@ def refusals_page() -> str:
                 problem = find_problem(settings.split(), key)
                 together = "<br>".join(f"`{cell(part)}`" for part in settings.split())
                 why = problem.what.partition(": ")[2]
-                instead = "; ".join(str(part) for part in (problem.allowed, problem.fix) if part)
+                instead = shortened("; ".join(str(part) for part in (problem.allowed, problem.fix) if part))
                 lines.append(f"| {name} | {together} | `{key}` | {cell(why)} | {cell(instead)} |")
     return "\n".join(lines) + "\n"
+
+
+def shortened(text: str) -> str:
+    """A text of at most LONGEST signs; a longer one, such as a list of every task, is cut at a word."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST].rpartition(' ')[0]} …"
 
 
 def find_problem(settings: list[str], key: str) -> RecipeError:

@@ -67,12 +67,18 @@ class Scope:
     def adapter_before(self) -> Step | None:
         """The last step before that leaves an adapter on which this one goes on; None where a whole model stands last.
 
-        A step leaves an adapter where its table has one that is not "full", and does not merge it.
+        A step leaves an adapter where its table has one that is not "full", and does not merge it. A step without a
+        table of an adapter (rl, dpo, edit) leaves what it starts from, unless its method says `leaves_whole(own)`.
         """
         for step in reversed(self.before):
             if getattr(step.module, "LEAVES", "") != "model":
                 continue
-            adapter = getattr(step.settings, "adapter", None)
+            adapter, method = getattr(step.settings, "adapter", None), getattr(step.settings, "method", None)
+            if adapter is None and not getattr(step.module, "MERGES", False):
+                leaves_whole = getattr(module_of(method), "leaves_whole", None) if method is not None else None
+                if leaves_whole is not None and leaves_whole(method):
+                    return None
+                continue
             whole = getattr(step.module, "MERGES", False) or adapter is None or name_of(adapter) == "full"
             return None if whole else step
         return None

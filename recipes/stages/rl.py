@@ -81,6 +81,7 @@ CONFLICTS = [
     ("model.quantization=nf4 rl.use_vllm=true", "rl.use_vllm"),
     ("sft.adapter.use=loramoe rl.use_vllm=true", "rl.use_vllm"),
     ("sft=false rl.steps=10 model.quantization=nf4", "model.quantization"),
+    ("sft.adapter.use=loramoe dpo.epochs=1 rl.use_vllm=true", "rl.use_vllm"),
     ("rl.group_size=1", "rl.group_size"),
     ("rl.env.calculator.digits=4 rl.method.use=ppo", "rl.env"),
     ("rl.env.calculator.digits=4 rl.env.second.use=calculator", "rl.env"),

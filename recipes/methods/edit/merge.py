@@ -76,6 +76,11 @@ def find_conflicts(own: Config, scope: Scope) -> Iterator[Conflict]:
         yield scope.conflict("rule", reason, '"linear" with nf4', own.rule, fix)
 
 
+def leaves_whole(own: Config) -> bool:
+    """Whether what is left is a whole model and no adapter, as far as the table tells."""
+    return own.rule != "linear" and not own.rank
+
+
 def edit(own: Config, context: EditContext) -> dict[str, Any]:
     """Leave the merged adapter or model.
 
