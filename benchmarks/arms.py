@@ -1,5 +1,9 @@
 """Models that were trained in different ways, compared on the items of several seeds with the report's statistics."""
 
+from dataclasses import replace
+from typing import Any
+
+from recipes.config.schema import Recipe
 from recipes.report import stats
 from recipes.report.answers import Answers
 from recipes.report.seeds import pooled
@@ -32,3 +36,14 @@ def compare(task: str, answers: dict[str, list[Answers]], against: str) -> list[
             f"({low:+.1f} to {high:+.1f}), p {p:.2g}; by seed {' '.join(f'{seed:+.1f}' for seed in seeds)}"
         )
     return lines
+
+
+def use_settings(recipe: Recipe, kind: str, settings: Any) -> Recipe:
+    """The recipe with other settings of the first step of a kind; without that step where they are None."""
+    (step, *_) = [step for step in recipe.steps if step.kind == kind]
+    if settings is not None:
+        return replace(recipe, steps=tuple(replace(s, settings=settings) if s is step else s for s in recipe.steps))
+    rest = [
+        replace(s, inputs=tuple(name for name in s.inputs if name != step.name)) for s in recipe.steps if s is not step
+    ]
+    return replace(recipe, steps=tuple(rest))

@@ -11,29 +11,35 @@ all experts: 0.5 says nothing), and the entropy of an expert's mean weight; mean
 
 import argparse
 import math
-from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
 from recipes.base.places import GENERAL_TEST, ROOT
 from recipes.config.load import load
-from recipes.config.schema import Balance, Recipe
+from recipes.config.schema import Recipe
+from recipes.methods.adapters.loramoe import expert_types
 from recipes.methods.probe import routing
 from recipes.models.loader import load_adapters, load_base, load_tokenizer
 from recipes.models.probe_context import ProbeContext
 from recipes.models.routing import entropy
 from recipes.models.training import read_rows
 from recipes.pipeline import Job, run
-from recipes.stages.sft import expert_types
 
 ROWS = 2
 ARMS = {
-    "none": Balance(),
-    "type_cv2, micro": Balance(weight=0.1, delta=0.3, form="type_cv2", scope="micro"),
-    "type_cv2, buffer": Balance(weight=0.1, delta=0.3, form="type_cv2", scope="buffer"),
-    "lbl, micro": Balance(weight=0.1, form="lbl", scope="micro"),
-    "lbl, buffer": Balance(weight=0.1, form="lbl", scope="buffer"),
+    "none": {},
+    "type_cv2, micro": {"weight": 0.1, "delta": 0.3, "form": "type_cv2", "scope": "micro"},
+    "type_cv2, buffer": {"weight": 0.1, "delta": 0.3, "form": "type_cv2", "scope": "buffer"},
+    "lbl, micro": {"weight": 0.1, "delta": 0.1, "form": "lbl", "scope": "micro"},
+    "lbl, buffer": {"weight": 0.1, "delta": 0.1, "form": "lbl", "scope": "buffer"},
 }
+
+
+def use_arm(seed: int, epochs: float, arm: str) -> Recipe:
+    """The recipe loramoe with the balancing of an arm."""
+    about = [f"sft.losses.expert_balance.{key}={value}" for key, value in ARMS[arm].items()]
+    sets = [f"seed={seed}", f"sft.epochs={epochs}", f"sft.micro_batch={ROWS}"]
+    return load(ROOT / "recipes.toml", "loramoe", None, [*sets, *(about or ["sft.losses.expert_balance=false"])])
 
 
 def routed(recipe: Recipe, runs: Path) -> dict[str, float]:
@@ -44,7 +50,7 @@ def routed(recipe: Recipe, runs: Path) -> dict[str, float]:
     texts = {"field": read_rows(done["data"] / "test.jsonl"), "general": read_rows(GENERAL_TEST)}
     context = ProbeContext(model.eval(), None, tokenizer, texts, "sft")
     found = routing.measure(routing.Config(), context)
-    types = expert_types(recipe.sft.experts)
+    types = expert_types(recipe.settings("sft").adapter)
     layers = found["layers"].values()
 
     def own(kind: str, type_: int) -> float:
@@ -68,14 +74,13 @@ def main() -> None:
     args = parser.parse_args()
     found = {arm: [] for arm in args.arms}
     for seed in args.seeds:
-        recipe = load(ROOT / "recipes.toml", "loramoe", None, [f"seed={seed}", f"sft.epochs={args.epochs}"])
         for arm in args.arms:
-            sft = recipe.sft.model_copy(update={"balance": ARMS[arm], "micro_batch": ROWS})
-            found[arm].append(routed(replace(recipe, sft=sft), args.runs))
-    experts = recipe.sft.experts
+            recipe = use_arm(seed, args.epochs, arm)
+            found[arm].append(routed(recipe, args.runs))
+    experts = recipe.settings("sft").adapter.experts
     print(
-        f"\nnats; information at most {math.log(2):.2f} (two kinds), entropy at most {math.log(experts.count):.2f} "
-        f"({experts.count} experts); seeds {', '.join(map(str, args.seeds))}"
+        f"\nnats; information at most {math.log(2):.2f} (two kinds), entropy at most {math.log(experts):.2f} "
+        f"({experts} experts); seeds {', '.join(map(str, args.seeds))}"
     )
     for name in found[args.arms[0]][0]:
         print(name)

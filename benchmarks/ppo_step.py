@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from recipes.methods.rl.method.trainer import PPOConfig, PPOTrainer
 from trl import GRPOConfig, GRPOTrainer
 
 from recipes.config.schema import Model
+from recipes.methods.rl.ppo.trainer import PPOConfig, PPOTrainer
 from recipes.models import loader, training
 from recipes.models.loader import causal_lm
 from tests.helpers.tables import rl_table

@@ -66,11 +66,11 @@ def held_out_loss(model, examples, pad_id: int) -> float:
     return total / count
 
 
-def adapter(table: Sft) -> LoraConfig:
+def adapter(table: sft.Config) -> LoraConfig:
     return LoraConfig(
-        r=table.rank,
-        lora_alpha=table.alpha,
-        lora_dropout=table.dropout,
+        r=table.adapter.rank,
+        lora_alpha=table.adapter.alpha,
+        lora_dropout=table.adapter.dropout,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )

@@ -25,11 +25,12 @@ from recipes.base.hashing import Digests, fingerprint
 from recipes.base.jsonl import read_jsonl
 from recipes.base.places import GENERAL_TEST, GENERAL_TRAIN, ROOT
 from recipes.base.table import Table, runtime_field
+from recipes.config import validate
 from recipes.config.conflicts import Conflict, Scope
 from recipes.config.request_counts import ROLES, files_of_tasks, given_of, replies_to, role_of, tasks_of
 from recipes.config.schema import Model, Names, model_folder
 from recipes.config.slots import Method, load, many_of, module_of, name_of, outside
-from recipes.config.validate import known_tasks, nearest
+from recipes.config.validate import nearest
 from recipes.models.answering import Answering, AnsweringContext
 
 VERSION = 6
@@ -67,9 +68,9 @@ def find_conflicts(own: Config, scope: Scope) -> Iterator[Conflict]:
     for key in ("tasks", "general"):
         names = getattr(own, key)
         for number, name in enumerate(names):
-            if name not in known_tasks():
-                allowed = ", ".join(sorted(known_tasks()))
-                fix = nearest(name, known_tasks())
+            if name not in validate.known_tasks():
+                allowed = ", ".join(sorted(validate.known_tasks()))
+                fix = nearest(name, validate.known_tasks())
                 yield scope.conflict(key, f"no task {name!r} under eval/tasks", allowed, name, fix)
             if name in names[:number]:
                 yield scope.conflict(key, f"task {name!r} is listed twice", "each task once", name)

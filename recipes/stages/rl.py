@@ -424,7 +424,7 @@ def make_trainer(
     rl, iterations = spec.rl, count_iterations(spec.rl)
     batch = rl.prompts_per_step * rl.group_size
     micro = next(n for n in range(min(rl.micro_batch, batch), 0, -1) if batch % n == 0)
-    if rl.order != "random":
+    if rl.order != "random" and "order" not in getattr(module_of(rl.method), "UNREAD", ()):
         rows = drawn(rows, rl.order, count_completions(rl) // rl.group_size, spec.seed)
 
     def make_dataset(some: list[dict[str, Any]]) -> Dataset:

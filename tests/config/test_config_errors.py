@@ -227,7 +227,7 @@ BROKEN = {
     ),
     "alpha is one": (None, ["eval.alpha=1.0"], ["eval.alpha: wrong value", "> 0 and < 1"]),
     "margin is zero": (None, ["eval.margin=0"], ["eval.margin: wrong value", "> 0 and < 1"]),
-    "fewshot is negative": (None, ["eval.fewshot=-1"], ["eval.fewshot: wrong value", ">= 0"]),
+    "batch is negative too": (None, ["eval.batch_size=-1"], ["eval.batch_size: wrong value", ">= 1"]),
     "eval batch is zero": (None, ["eval.batch_size=0"], ["eval.batch_size: wrong value", ">= 1"]),
     "corpus is missing": (
         None,

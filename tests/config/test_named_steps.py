@@ -171,6 +171,6 @@ def test_a_table_that_no_step_reads_is_refused(write):
 def test_all_errors_of_named_steps_come_at_once(write):
     steps = STEPS.replace("epochs = 1.0", "epochs = 0").replace('adapter.use = "full"', 'adapter.use = "ful"')
     with pytest.raises(ConfigErrors) as error:
-        load(write(steps), "demo", None, ["seed=false", "steps.evaluate.fewshot=-1"])
+        load(write(steps), "demo", None, ["seed=false", "steps.evaluate.batch_size=-1"])
     found = [problem.what.split(":")[0] for problem in error.value.problems]
-    assert sorted(found) == ["seed", "steps.beside.adapter.use", "steps.evaluate.fewshot", "steps.second.epochs"]
+    assert sorted(found) == ["seed", "steps.beside.adapter.use", "steps.evaluate.batch_size", "steps.second.epochs"]

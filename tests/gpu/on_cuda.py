@@ -100,7 +100,7 @@ def test_reinforcement_trains_the_adapter_on(name, tmp_path):
 
 
 def test_a_whole_recipe_ends_in_a_report(tmp_path):
-    settings = ["data.sft_rows=300", "sft.epochs=1", "rl.steps=2", "eval.max_new_tokens=24", "eval.fewshot=0"]
+    settings = ["data.sft_rows=300", "sft.epochs=1", "rl.steps=2", "eval.max_new_tokens=24", "eval.infer={}"]
     settings += ['eval.tasks=["reft_problems"]', "eval.general=[]"]
     options = [part for setting in settings for part in ("--set", setting)]
     assert main(["run", "reft", "--runs", str(tmp_path / "runs"), *options]) == 0

@@ -25,7 +25,7 @@ FILES = {
         sft = { epochs = 1, batch_tokens = 512, log_steps = 1, adapter = { use = "ia3" }, losses = { confident = {} } }
         mine.steps = 3
         edit.method = { use = "halve" }
-        eval = { tasks = ["analogseeker_knowledge"], fewshot = 0, max_new_tokens = 8 }
+        eval = { tasks = ["analogseeker_knowledge"], max_new_tokens = 8 }
     """,
     "methods/select/longest.py": '''
         """Longest rows: those with the longest replies are kept."""

@@ -32,6 +32,7 @@ TURNS = {
     "prompt": [{"role": "user", "content": "Compute 2 + 1."}],
     "completion": [{"role": "assistant", "content": "<answer>3</answer>"}],
 }
+ABOUT = {"id": "r", "difficulty": 0, "reply": "<answer>3</answer>"}
 GRADED = {"grader": "numeric", "answer": "3", "options": None, "unit": None, "tolerance": 0.01}
 KINDS = [*SUPERVISED, "second stage", *SAMPLED, "cpt"]
 
@@ -68,14 +69,15 @@ def made(kind, base, folder):
     if kind in SAMPLED:
         short = {"steps": 2, "prompts_per_step": 4, "group_size": 4, "max_completion_length": 4, "learning_rate": RATE}
         spec = spec_of("rl", model=model, rl=rl_table(**short | SAMPLED[kind]), seed=1)
-        policy, rows = rl.load_policy(spec, {"sft": tuned}), [TURNS | GRADED | {"id": "r", "difficulty": 0}] * 8
+        policy, rows = rl.load_policy(spec, {"sft": tuned}), [TURNS | GRADED | ABOUT] * 8
         trainer, _ = rl.make_trainer(spec, policy, tokenizer, rows, folder, Runtime())
         return trainer
     if kind == "cpt":
-        spec = spec_of(
-            "cpt", model=model, cpt=cpt_table(method="lora", max_length=32, batch_tokens=64, learning_rate=RATE), seed=1
+        table = cpt_table(method="lora", max_length=32, batch_tokens=64, learning_rate=RATE)
+        spec = spec_of("cpt", model=model, cpt=table, seed=1)
+        return cpt.make_trainer(
+            spec, cpt.load_start(spec, {}, training=True), [list(range(8, 40))] * 8, tokenizer, folder
         )
-        return cpt.make_trainer(spec, [list(range(8, 40))] * 8, tokenizer, folder)
     table = sft_table(epochs=1, batch_tokens=128, max_length=64, learning_rate=RATE, **SUPERVISED.get(kind, {}))
     spec = spec_of("sft", model=model, sft=table, seed=1)
     start = sft.load_start(spec, {"sft_general": tuned} if kind == "second stage" else {})

@@ -14,7 +14,7 @@ from trl import SFTTrainer
 from recipes.base.errors import RecipeError
 from recipes.base.places import ROOT
 from recipes.config.schema import Model
-from recipes.methods.rl import grpo
+from recipes.methods.rl.grpo import trainer as grpo
 from recipes.methods.rl.grpo.trainer import teaching
 from recipes.models import loader, training
 from tests.helpers.tables import rl_table, sft_table

@@ -3,17 +3,17 @@
 from types import SimpleNamespace
 
 import pytest
-from recipes.config.combinations import check_combinations, check_unread
 
-from benchmarks.arms import compare
+from benchmarks.arms import compare, use_settings
 from benchmarks.reinforcement import METHODS, reinforced
 from recipes.artifacts.steps import spec_of
 from recipes.base.places import ROOT
+from recipes.config.conflicts import find_conflicts
 from recipes.config.load import load
 from recipes.models.answering import AnsweringContext
 from recipes.report.seeds import pooled
 from recipes.stages import evaluate
-from recipes.stages.rl import completions_of
+from recipes.stages.rl import count_completions
 
 
 def answers(scores, clusters):
@@ -37,24 +37,24 @@ def test_an_arm_is_compared_item_by_item_with_the_one_named():
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_samples_the_same_number_of_replies_under_settings_that_it_reads(method):
     arm = reinforced(load(ROOT / "recipes.toml", "reft"), method, rollouts=5)
-    problems = []
+    assert count_completions(arm.settings("rl")) == 5 * 64
+    assert list(find_conflicts(arm.steps, arm.model)) == []
 
-    def problem(*words, **_):
-        problems.append(words)
 
-    check_unread(arm.rl, problem)
-    tables = dict.fromkeys(("data", "mix", "cpt", "sft_general", "rerank"))
-    check_combinations(tables | {"model": arm.model, "sft": arm.sft, "rl": arm.rl}, problem)
-    assert completions_of(arm.rl) == 5 * 64 and problems == []
+def test_an_arm_without_a_step_starts_the_next_from_the_one_before():
+    recipe = load(ROOT / "recipes.toml", "reft")
+    alone = use_settings(recipe, "rl", None)
+    assert [step.name for step in alone.steps] == ["data", "sft", "evaluate"] and alone.step("rl") is None
+    assert alone.steps[-1].inputs == ("data", "sft") and recipe.step("rl") is not None
 
 
 def test_one_evaluation_asks_every_model_that_it_is_given(tmp_path):
     recipe = load(ROOT / "recipes.toml", "reft")
-    inputs = dict.fromkeys(("data", "sft", "longer", "ppo"), tmp_path)
-    (tmp_path / "adapter").mkdir()
+    inputs = {"data": tmp_path} | dict.fromkeys(("sft", "longer", "ppo"), tmp_path / "arm")
+    (tmp_path / "arm" / "adapter").mkdir(parents=True)
     spec = spec_of("evaluate", model=recipe.model, eval=recipe.settings("evaluate"), seed=1)
     context = AnsweringContext(recipe.model, inputs, 1, str)
     asked = evaluate.plan_variants(spec, inputs, None, {"reft_problems": ["reft_problems"]}, {}, context)
-    assert [variant.name for variant in asked if not variant.label] == ["base", "data", "sft", "longer", "ppo"]
+    assert [variant.name for variant in asked if not variant.label] == ["base", "sft", "longer", "ppo"]
     ways = [variant.name for variant in asked if variant.label]
     assert ways[0] == "base · few_shot" and "ppo · sampled" in ways and "base · sampled" not in ways

@@ -130,7 +130,7 @@ def test_what_a_run_has_come_to_is_loaded_whole_with_its_adapter_on_it(model, ch
 
 
 def test_evaluation_scores_each_stage_on_its_own_weights_and_the_rules_beside_them(model, chain, tmp_path):
-    table = evaluate.Config(tasks=("reft_problems",), fewshot=0, batch_size=4, max_new_tokens=4)
+    table = evaluate.Config(tasks=("reft_problems",), batch_size=4, max_new_tokens=4)
     inputs = Inputs(chain, asked=("cpt", "sft"))
     evaluate.run(spec_of("evaluate", model=model, eval=table, seed=1), inputs, tmp_path, Runtime())
     index = json.loads((tmp_path / "models.json").read_text())
