@@ -56,8 +56,8 @@ class Config(Training):
 
 CONFLICTS = [
     ("sft.max_length=8192", "sft.batch_tokens"),
-    ("steps.first.use=sft steps.sft.use=sft steps.first.adapter.init=pissa", "sft.adapter"),
-    ("steps.first.use=sft steps.sft.use=sft steps.first.adapter.rank=4", "sft.adapter"),
+    ("steps.data.use=data steps.first.use=sft steps.sft.use=sft steps.first.adapter.init=pissa", "sft.adapter"),
+    ("steps.data.use=data steps.first.use=sft steps.sft.use=sft steps.first.adapter.rank=4", "sft.adapter"),
 ]
 
 

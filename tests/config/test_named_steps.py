@@ -55,7 +55,7 @@ def refused(file, *sets, profile=None):
 def test_the_default_steps_follow_from_the_tables_each_from_the_model_before(file):
     sets = ["rows.mix.replay.share=0.1", "cpt.epochs=1", "rerank.prompts=16"]
     sets += [f"rows.mix.replay.general={file.parent}/general.jsonl", "cpt.max_length=64"]
-    (file.parent / "general.jsonl").write_text("{}\n")
+    (file.parent / "general.jsonl").write_text('{"prompt": "What is it?", "completion": "A row."}\n')
     recipe = load(file, "demo", None, sets)
     assert [(step.name, step.inputs) for step in recipe.steps] == [
         ("data", ()),

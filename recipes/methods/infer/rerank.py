@@ -1,5 +1,4 @@
-"""Reranking: of several sampled replies the one that a trained reranker finds likeliest to be right (ReFT, arXiv
-2401.08967, section 4.3)."""
+"""Reranking: of several sampled replies the one that a reranker finds likeliest right (ReFT, arXiv 2401.08967)."""
 
 from collections.abc import Iterator
 from functools import cache

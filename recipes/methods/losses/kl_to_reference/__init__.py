@@ -19,7 +19,7 @@ HISTORY = {"kl/mean": "kl"}
 CONFLICTS = [
     ("sft.losses.kl_to_reference.weight=0.1 sft.adapter.init=pissa", "sft.losses.kl_to_reference"),
     (
-        "steps.first.use=sft steps.sft.use=sft sft.losses.kl_to_reference.weight=0.1",
+        "steps.data.use=data steps.first.use=sft steps.sft.use=sft sft.losses.kl_to_reference.weight=0.1",
         "sft.losses.kl_to_reference",
     ),
 ]
