@@ -3,8 +3,8 @@
 import pytest
 
 from recipes.base.errors import ConfigErrors, RecipeError
-from recipes.config import validate
 from recipes.config.load import load
+from recipes.stages import evaluate
 
 GOOD = """
 [demo]
@@ -264,7 +264,7 @@ BROKEN = {
 @pytest.fixture(autouse=True)
 def tasks(monkeypatch):
     names = dict.fromkeys(["demo_knowledge", "demo_calculation", "general_facts"])
-    monkeypatch.setattr(validate, "known_tasks", lambda: names)
+    monkeypatch.setattr(evaluate, "known_tasks", lambda: names)
 
 
 def model_folder(tmp_path):

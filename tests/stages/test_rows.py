@@ -46,7 +46,7 @@ def source(folder, sft, test, rl=(), **more):
 def question(start):
     """A question of its own, long enough to be told from others."""
     words = ["amber", "basalt", "cedar", "delta", "ember", "fjord", "glacier", "harbour", "island", "jungle"]
-    said = " ".join(words[(start * 3 + k * (start + 1)) % len(words)] + str(start * 7 + k) for k in range(12))
+    said = " ".join(f"{words[(start + k) % 10]} {words[(start * 3 + 2 * k) % 10]}s" for k in range(8))
     return f"A keeper counts {said} and then asks how many there are in all?"
 
 
@@ -124,14 +124,9 @@ def test_a_folder_of_documents_takes_the_place_of_the_texts_to_learn(two, tmp_pa
     folder.mkdir()
     text = "Slate is a fine-grained rock that splits into thin plates, and roofs were made of it for a long time."
     (folder / "page.md").write_text(f"# Rocks\n\n{text}\n")
-    (folder / "leak.md").write_text(
-        f"# Questions\n\nSomebody asked: {question(3)}\nThen {asked('', '', '3')['reply']}\n"
-    )
     metrics = make({"one": two["one"], "corpus": folder}, tmp_path / "out", corpus=str(folder))
     assert [row["text"] for row in read_jsonl(tmp_path / "out" / "cpt.jsonl")] == [text]
     assert metrics["cpt_tokens"] > 10
-    dropped = [r for r in read_jsonl(tmp_path / "out" / "rows_ledger.jsonl") if r["step"] == "pre-training"]
-    assert any("test" in row.get("reason", "") for row in dropped)
     note = json.loads((tmp_path / "out" / "card.json").read_text())["methods"]["corpus"]
     assert note == {"folder": str(folder), "texts": 1}
 
