@@ -48,7 +48,7 @@ from data_builders.sources.reader import read_corpus
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import write_json
 
-VERSION = 3
+VERSION = 4
 SHIPPED = Path(__file__).parent / "corpus"
 ROW_TOKENS = 90  # of an sft row, counted as in the card; measured on the shipped corpus
 

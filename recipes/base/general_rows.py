@@ -340,6 +340,7 @@ def _lines(file: Path, line: str, stream: TextIO, number: int, most: int | None)
 
 
 def _table(file: Path, stream: TextIO, most: int | None) -> Iterator[tuple[str, Any]]:
+    csv.field_size_limit(LINE)  # by default a field may have 131,072 characters
     head = stream.readline(LINE)
     separator = max(",;\t", key=head.count)
     names = next(csv.reader([head], delimiter=separator), [])

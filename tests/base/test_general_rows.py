@@ -7,7 +7,7 @@ import pytest
 
 from data_builders.core.benchmarks import outside
 from recipes.base.errors import ConfigErrors, RecipeError
-from recipes.base.general_rows import check_general_rows, iterate_records, read_general_rows
+from recipes.base.general_rows import LINE, check_general_rows, iterate_records, read_general_rows
 from recipes.base.places import GENERAL_TRAIN, ROOT
 from recipes.config.load import load
 
@@ -76,6 +76,12 @@ def test_a_table_has_the_names_of_its_head_line(separator, tmp_path):
     rows, counts = read_general_rows(tmp_path / "rows.csv", texts=False)
     assert [row["prompt"][0]["content"] for row in rows] == ["Say\r\ntwo"]
     assert rows[0]["completion"][0]["content"] == "2" and counts.forms == {"question and answer": 1}
+
+
+def test_a_long_field_of_a_table_is_read_whole(tmp_path):
+    (tmp_path / "rows.csv").write_text(f"question,answer\nSay x,{'x' * 200_000}\n", encoding="utf-8")
+    (row,), _ = read_general_rows(tmp_path / "rows.csv", texts=False)
+    assert len(row["completion"][0]["content"]) == 200_000
 
 
 def test_the_input_of_alpaca_stands_below_the_instruction_and_a_system_text_before_both(tmp_path):
@@ -148,7 +154,9 @@ def test_other_forms_are_refused_by_the_keys_found(record, said, tmp_path):
         (gzip.compress(b'{"question": "a", "answer": "b"}\n' * 99)[:30], "EOFError"),
         (b'{"question": "a", "answer": "b"}\n{"question": ', "line 2"),
         (b"[" * 100_000, "not valid JSON|nested too deep"),
+        (gzip.compress(b'"' + b"x" * (LINE + 10), 1), "a line of more than"),
     ],
+    ids=["Parquet", "ZIP", "latin-1", "cut gzip", "broken line", "deep list", "endless line"],
 )
 def test_files_of_another_kind_are_refused_by_name(content, said, tmp_path):
     (tmp_path / "f.jsonl").write_bytes(content)

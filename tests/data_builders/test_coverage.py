@@ -8,6 +8,7 @@ import pytest
 
 from data_builders.analogseeker import builder
 from data_builders.analogseeker.agent_plan import title_of
+from data_builders.analogseeker.coverage import describe_coverage, measure_quantities
 from data_builders.analogseeker.extractive import mine_facts, topic
 from data_builders.analogseeker.spec import Spec
 from data_builders.core.gates import BOOK
@@ -16,6 +17,7 @@ from data_builders.core.ledger import Ledger
 from data_builders.core.quantities import find_quantities, scale_wrong
 from data_builders.core.schema import Node
 from data_builders.core.sentences import standalone
+from recipes.base.jsonl import write_jsonl
 from recipes.base.places import ROOT
 
 PLANTED = """The clamping force of the bench vise is 450 N at full handle torque.
@@ -172,6 +174,20 @@ def test_a_cap_and_a_sentence_that_leans_on_others_are_counted_with_their_reason
 def test_a_planted_fact_that_no_row_shows_is_missing_in_the_coverage(tmp_path):
     _, card, _ = build(write_book(tmp_path / "book", "atx"), tmp_path / "out", sft_rows=10, rl_rows=0)
     assert card["coverage"]["reached"] <= 12 and card["coverage"]["left_out"]["more than asked for"] >= 35
+
+
+def test_of_a_models_rows_the_quantities_of_their_section_count(tmp_path):
+    shown = {"prompt": [{"role": "user", "content": "How strong?"}], "node_id": "a", "answer": "450 N"}
+    for name, rows in (("sft", []), ("rl", []), ("test", [shown])):
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    texts = {"a": "It clamps with 450 N at 6 bar.", "b": "The press needs 450 N.", "c": "It is 3 kg."}
+    nodes = [
+        Node(name, "book", "f", "", ("T",), text, 9, "s", ("short",) * (name == "c")) for name, text in texts.items()
+    ]
+    coverage = measure_quantities(tmp_path, nodes)
+    assert coverage["left_out"] == {"in no row of its section": 2, "in a section that is too short": 1}
+    assert (coverage["found"], coverage["reached"], coverage["share"]) == (4, 1, 0.25)
+    assert describe_coverage(coverage).startswith("coverage: 1 of 4 facts of the source reach a row; the others: 2 in")
 
 
 @pytest.mark.parametrize(
