@@ -156,29 +156,39 @@ class Asker:
     async def ask(self, chat: Chat) -> Answer:
         """The `Answer` to a question, from the store where it is there. Raises RecipeError where the run must end."""
         chat = self._widened(chat)
-        root, agent, model = chat.key, chat.agent, chat.model
-        kind = raw = dropped = None
+        root, agent = chat.key, chat.agent
         async with AsyncExitStack() as places:
             if not (self.table.batch or self.scanning):
                 await places.enter_async_context(self.watch.place(agent))
-            for attempt in range(1 + MENDS):
-                if attempt == 1 and self.table.batch and not self.scanning:  # a batch costs what is in it
-                    await places.enter_async_context(self.watch.place(agent))
-                try:
-                    raw = await self._reply(chat, root)
-                    value = chat.value(raw)
-                except Unusable as error:
-                    self.unusable[chat.key] = kind = error.kind
-                    chat = self._widened(chat.mend(raw, error))
-                    dropped = f"{agent}: {kind}, asked {1 + MENDS} times"
-                except Rejected as error:
-                    self._rejected(error)
-                    kind, raw, dropped = "rejected", Raw(str(error)), f"{agent}: {str(error).splitlines()[0][:80]}"
-                    break
-                else:
-                    self._watch(root, agent)
-                    return Answer(root, value)
-        self._watch(root, agent, kind, raw.content or raw.thinking or raw.body, model)
+            number = self.watch.begin(agent)
+            try:
+                return await self._answer(chat, root, number, places)
+            finally:
+                if root not in self.watched:
+                    self.watch.drop(agent, number)
+
+    async def _answer(self, chat: Chat, root: str, number: int, places: AsyncExitStack) -> Answer:
+        """The `Answer` to the question that `Watch` knows by the number, with its second chances."""
+        kind = raw = dropped = None
+        agent, model = chat.agent, chat.model
+        for attempt in range(1 + MENDS):
+            if attempt == 1 and self.table.batch and not self.scanning:  # a batch costs what is in it
+                await places.enter_async_context(self.watch.place(agent))
+            try:
+                raw = await self._reply(chat, root)
+                value = chat.value(raw)
+            except Unusable as error:
+                self.unusable[chat.key] = kind = error.kind
+                chat = self._widened(chat.mend(raw, error))
+                dropped = f"{agent}: {kind}, asked {1 + MENDS} times"
+            except Rejected as error:
+                self._rejected(error)
+                kind, raw, dropped = "rejected", Raw(str(error)), f"{agent}: {str(error).splitlines()[0][:80]}"
+                break
+            else:
+                self._watch(root, agent, number)
+                return Answer(root, value)
+        self._watch(root, agent, number, kind, raw.content or raw.thinking or raw.body, model)
         return Answer(root, None, dropped)
 
     def _widened(self, chat: Chat) -> Chat:
@@ -196,16 +206,19 @@ class Asker:
 
         Records that all have the same fault end the run as unusable replies do. Raises RecipeError.
         """
-        self._watch(f"record {key}", "record", fault, reply, self.model)
+        self._watch(f"record {key}", "record", self.watch.begin("record"), fault, reply, self.model)
 
-    def _watch(self, root: str, agent: str, kind: str | None = None, reply: str = "", model: str = "") -> None:
+    def _watch(
+        self, root: str, agent: str, number: int, kind: str | None = None, reply: str = "", model: str = ""
+    ) -> None:
         """Count what came of a question, once. Raises RecipeError where the agent fails too often."""
         if root in self.watched:
+            self.watch.drop(agent, number)
             return
         self.watched.add(root)
         if kind is None:
-            self.watch.succeed(agent)
-        elif error := self.watch.fail(agent, kind, reply, model, self.spent()):
+            self.watch.succeed(agent, number)
+        elif error := self.watch.fail(agent, number, kind, reply, model, self.spent()):
             self.ended = self.ended or error
             raise self.ended
 

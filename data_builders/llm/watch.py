@@ -32,22 +32,42 @@ ADVICE = {
 }
 
 
+PENDING, USABLE, VOID = "pending", "usable", "void"  # what may have come of a question beside a kind of failure
+
+
 @dataclass
 class Record:
-    """What came of an agent's questions so far; `first` holds the first unusable reply of each kind."""
+    """What came of an agent's questions, in the order in which they began: replies that fail may well be the faster
+    ones, or the slower. `first` holds the first unusable reply of each kind; `out` questions of the `begun` ones that
+    took a place are not over.
+    """
 
-    usable: int = 0
-    failed: Counter = field(default_factory=Counter)
-    kind: str = ""
-    row: int = 0
+    outcomes: list[str] = field(default_factory=list)
+    counts: Counter = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
     out: int = 0
+    begun: int = 0
     waiting: deque = field(default_factory=deque)
 
-    def usual(self) -> float:
-        """The share of the questions before the present row that failed; 0.0 where none was answered."""
-        before = self.failed.total() - self.row
-        return (before + 1) / (before + self.usable + 2) if self.usable else 0.0
+    @property
+    def failed(self) -> Counter:
+        """{kind: questions that were given up for it}"""
+        return Counter({kind: count for kind, count in self.counts.items() if kind != USABLE})
+
+    def row(self, number: int) -> int:
+        """How many questions beside one another failed in the same way as that one."""
+        kind, length = self.outcomes[number], 1
+        for places in (range(number - 1, -1, -1), range(number + 1, len(self.outcomes))):
+            for place in places:
+                if self.outcomes[place] not in (kind, VOID):
+                    break
+                length += self.outcomes[place] == kind
+        return length
+
+    def usual(self, row: int) -> float:
+        """The share of the other questions that failed; 0.0 where none of them was answered."""
+        others, usable = self.failed.total() - row, self.counts[USABLE]
+        return (others + 1) / (others + usable + 2) if usable else 0.0
 
 
 class Watch:
@@ -64,54 +84,72 @@ class Watch:
 
     @asynccontextmanager
     async def place(self, agent: str) -> AsyncIterator[None]:
-        """Wait until a question of an agent may go out: until one is answered, `stop_after` are out at most."""
+        """Wait until a question of an agent may go out: until one is answered, `stop_after` go, and the next so many
+        when all of these are over.
+        """
         record = self.record(agent)
-        while self.most and not record.usable and record.out >= self.most:
+        while self.most and not record.counts[USABLE] and record.begun >= self.most:
             turn = asyncio.get_running_loop().create_future()
             record.waiting.append(turn)
             await turn
         record.out += 1
+        record.begun += 1
         try:
             yield
         finally:
             record.out -= 1
+            record.begun = record.begun if record.out else 0
             self._wake(record)
 
     def _wake(self, record: Record) -> None:
-        free = len(record.waiting) if record.usable else self.most - record.out
+        free = len(record.waiting) if record.counts[USABLE] else self.most - record.begun
         while record.waiting and free > 0:
             turn = record.waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
                 free -= 1
 
-    def succeed(self, agent: str) -> None:
-        """A question of the agent brought something that can be used."""
+    def begin(self, agent: str) -> int:
+        """The number of a question that begins now."""
+        outcomes = self.record(agent).outcomes
+        outcomes.append(PENDING)
+        return len(outcomes) - 1
+
+    def drop(self, agent: str, number: int) -> None:
+        """The question counts for nothing: it was not asked, or it was counted before."""
+        outcomes = self.record(agent).outcomes
+        outcomes[number] = VOID
+        while outcomes and outcomes[-1] == VOID:
+            outcomes.pop()
+
+    def succeed(self, agent: str, number: int) -> None:
+        """The question brought something that can be used."""
         record = self.record(agent)
-        record.usable, record.row, record.kind = record.usable + 1, 0, ""
+        record.outcomes[number] = USABLE
+        record.counts[USABLE] += 1
         self._wake(record)
 
-    def fail(self, agent: str, kind: str, reply: str, model: str, spent: str) -> RecipeError | None:
-        """A question of the agent was given up; the error that is to end the run, or None.
+    def fail(self, agent: str, number: int, kind: str, reply: str, model: str, spent: str) -> RecipeError | None:
+        """The question was given up; the error that is to end the run, or None.
 
         `reply` is the last one, `spent` what all replies have cost.
         """
         record = self.record(agent)
-        record.row = record.row + 1 if kind == record.kind else 1
-        record.kind = kind
-        record.failed[kind] += 1
+        record.outcomes[number] = kind
+        record.counts[kind] += 1
         record.first.setdefault(kind, reply)
         if not self.most:
             return None
-        usual, count = record.usual(), record.failed.total()
-        most = max(self.most, math.ceil(math.log(CHANCE) / math.log(usual))) if usual else self.most
-        if record.row >= most:
-            return self._error(agent, kind, f"{record.row} questions in a row of agent {agent!r} failed", model, spent)
-        if count + record.usable <= FIRST * self.most and count >= SHARE * FIRST * self.most:
-            often = record.failed.most_common(1)[0][0]
-            reasons = ", ".join(f"{number} {name}" for name, number in record.failed.most_common())
-            what = f"{count} of the first {count + record.usable} questions of agent {agent!r} failed ({reasons})"
-            return self._error(agent, often, what, model, spent)
+        row = record.row(number)
+        usual = record.usual(row)
+        if row >= (max(self.most, math.ceil(math.log(CHANCE) / math.log(usual))) if usual else self.most):
+            return self._error(agent, kind, f"{row} questions in a row of agent {agent!r} failed", model, spent)
+        begun = Counter(record.outcomes[: FIRST * self.most])
+        failed = Counter({kind: count for kind, count in begun.items() if kind not in (PENDING, USABLE, VOID)})
+        if failed.total() >= SHARE * FIRST * self.most:
+            reasons = ", ".join(f"{count} {kind}" for kind, count in failed.most_common())
+            what = f"{failed.total()} of the first {begun.total()} questions of agent {agent!r} failed ({reasons})"
+            return self._error(agent, failed.most_common(1)[0][0], what, model, spent)
         return None
 
     def _error(self, agent: str, kind: str, what: str, model: str, spent: str) -> RecipeError:

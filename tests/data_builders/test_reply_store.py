@@ -79,7 +79,7 @@ def test_two_processes_at_once_share_every_question(path):
 import sys; sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from tests.helpers.served import ask, chat
-answers, asker = ask(sys.argv[1], Path({str(path)!r}), [chat(n) for n in range(60)])
+answers, asker = ask(sys.argv[1], Path({str(path)!r}), [chat(n) for n in range(60)], timeout=30.0)
 assert all(answer.value for answer in answers)
 print(asker.counts["asked"], asker.counts["stored"])
 """
