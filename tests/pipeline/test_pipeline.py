@@ -236,7 +236,7 @@ def test_the_report_is_written_again_only_when_its_inputs_changed(place, monkeyp
 def test_manifests_hold_no_secrets(place, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "abc-very-private-9")
     place.stages.metrics = {"tokens": 1, "note": "key abc-very-private-9 was used", "api_key": "plain"}
-    place.run(until="data", argv=("run", "demo", "--set", "data.api_key=hush", "hf_abcdefghijkl"))
+    place.run(until="data", argv=("run", "demo", "--set", "data.api_key=hush", "hf_abcdefghijkl0123456789"))
     text = json.dumps(place.manifest("data"))
     assert "private" not in text and "hush" not in text and "abcdefghijkl" not in text and "plain" not in text
     assert place.manifest("data")["metrics"]["note"] == "key *** was used"
