@@ -23,7 +23,8 @@ from recipes.base.errors import RecipeError
 from recipes.base.hashing import Digests, fingerprint
 from recipes.base.memory import PeakMemory
 from recipes.base.places import ROOT
-from recipes.base.runtime import Runtime, duration
+from recipes.base.runtime import Runtime
+from recipes.base.units import format_duration
 from recipes.config.load import as_toml
 from recipes.config.schema import Recipe
 from recipes.config.stage_list import STAGES
@@ -146,7 +147,7 @@ def make(job, step, done, fresh, steps):
         }
         store.write_json(out / store.MANIFEST, manifest)
         store.publish(out, final)
-    job.say(step.name, f"done in {duration(seconds)} {key.fingerprint[:8]}")
+    job.say(step.name, f"done in {format_duration(seconds)} {key.fingerprint[:8]}")
     return final
 
 

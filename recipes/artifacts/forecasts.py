@@ -7,7 +7,7 @@ from statistics import median
 from recipes.artifacts.provenance import device
 from recipes.artifacts.store import manifests
 from recipes.base.errors import RecipeError
-from recipes.base.runtime import duration
+from recipes.base.units import format_duration, format_size
 
 
 @dataclass(frozen=True)
@@ -123,15 +123,16 @@ def table(forecasts):
                 count(work.rows),
                 count(work.steps),
                 count(work.tokens),
-                duration(f.seconds) if f.seconds is not None else "-",
-                size(f.memory_bytes) + (f", GPU {size(f.gpu_bytes)}" if f.gpu_bytes else ""),
+                format_duration(f.seconds) if f.seconds is not None else "-",
+                (format_size(f.memory_bytes) if f.memory_bytes else "-")
+                + (f", GPU {format_size(f.gpu_bytes)}" if f.gpu_bytes else ""),
                 f"${work.cost:.2f}" if work.cost else "-",
                 f.state + (f" ({f.source})" if f.source else "") + (f" · {work.notes}" if work.notes else ""),
             )
         )
     known = [f.seconds for f in forecasts if f.seconds is not None]
     open_ = [f.stage for f in forecasts if f.work and f.seconds is None]
-    total = duration(sum(known)) if known or not open_ else "-"
+    total = format_duration(sum(known)) if known or not open_ else "-"
     bill = sum(f.work.cost for f in forecasts if f.work)
     rows.append(
         (
@@ -156,8 +157,3 @@ def table(forecasts):
 def count(number):
     """A count with thousands separators; `-` for none."""
     return f"{number:,}" if number else "-"
-
-
-def size(number):
-    """Bytes in GB with one decimal; `-` where not known."""
-    return f"{number / 1e9:.1f} GB" if number else "-"

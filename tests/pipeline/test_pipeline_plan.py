@@ -98,7 +98,7 @@ def test_the_table_lists_every_stage_with_its_figures_and_a_total():
             forecasts.Forecast("sft", "cached ab12cd34"),
         ]
     )
-    assert "1,200" in lines[1] and "45,000" in lines[1] and "1 min 30 s" in lines[1] and "2.0 GB" in lines[1]
+    assert "1,200" in lines[1] and "45,000" in lines[1] and "1 min 30 s" in lines[1] and "2.00 GB" in lines[1]
     assert "$1.50" in lines[1] and "new (pilot) · openai teacher" in lines[1]
     assert "cached ab12cd34" in lines[2] and lines[-1].startswith("total") and "1 min 30 s" in lines[-1]
 
@@ -154,7 +154,7 @@ def test_peak_memory_of_a_gpu_is_kept_by_stage_foreseen_and_shown(place, monkeyp
     kept = [place.manifest(stage).get("peak_gpu_bytes") for stage in ("data", "sft", "rl", "evaluate")]
     assert kept == [None, 30 * 10**9, None, 20 * 10**9]
     lines = pipeline.survey(place.job("sft.rank=4"))
-    assert lines[1].predicted["gpu_bytes"] == 30 * 10**9 and ", GPU 30.0 GB" in forecasts.table(lines)[2]
+    assert lines[1].predicted["gpu_bytes"] == 30 * 10**9 and ", GPU 30.00 GB" in forecasts.table(lines)[2]
     (cost,) = costs([load_manifest(next(place.home.glob("sft-*")))])
     assert cost.gpu == 30 * 10**9 and cost.predicted_gpu is None
 
