@@ -21,6 +21,7 @@ from recipes.artifacts.stage_specs import DataStage, spec_of
 from recipes.artifacts.steps import Step, base_model, general, key_of, source, tasks, tests_outside
 from recipes.base.errors import RecipeError
 from recipes.base.hashing import Digests, fingerprint
+from recipes.base.imports import find_code
 from recipes.base.memory import PeakMemory
 from recipes.base.places import ROOT
 from recipes.base.runtime import Runtime
@@ -264,7 +265,7 @@ def report(job, done, always=False):
     out = job.home / "report"
     context = {"summary": job.recipe.summary, "command": job.command}
     manifests = {stage: (folder / store.MANIFEST).read_text(encoding="utf-8") for stage, folder in done.items()}
-    code = job.digests.tree(ROOT / "recipes" / "report")
+    code = {name: job.digests.of(file) for name, file in find_code(ROOT / "recipes" / "report").items()}
     reviewed = {path.parent.name: job.digests.of(path) for path in job.home.glob("review-*/answers.json")}
     made_of = fingerprint([context, as_toml(job.recipe), manifests, code, reviewed])
     mark = out / ".made_of"

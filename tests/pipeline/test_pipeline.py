@@ -2,16 +2,26 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from recipes import pipeline
 from recipes.artifacts import store
 from recipes.base.errors import RecipeError
+from recipes.base.hashing import Digests
+from recipes.base.places import ROOT
 from recipes.report import build
 from tests.helpers.fake_pipeline import Place
 
 ALL = ["data", "sft", "rl", "evaluate"]
+REPORT_CODE = (  # in the report's own folder, and what that imports
+    "recipes/report/stats.py",
+    "recipes/report/index.html.jinja",
+    "recipes/base/units.py",
+    "recipes/config/stage_list.py",
+    "data_builders/core/ledger.py",
+)
 
 
 @pytest.fixture
@@ -231,6 +241,21 @@ def test_the_report_is_written_again_only_when_its_inputs_changed(place, monkeyp
     assert len(written) == 1 and "unchanged" in place.said
     place.run("sft.rank=4", until="report")
     assert len(written) == 2
+    real, changed = Digests.of, []
+
+    def digest(digests, file):
+        return real(digests, file) + ("changed" if Path(file) in changed else "")
+
+    monkeypatch.setattr(Digests, "of", digest)
+    for name in REPORT_CODE:
+        changed.append(ROOT / name)
+        written.clear()
+        place.run("sft.rank=4", until="report")
+        assert len(written) == 1, f"a change of {name} went unnoticed"
+    for name in ("recipes/stages/sft.py", "recipes/cli.py", "data_builders/core/finish.py"):
+        changed.append(ROOT / name)
+    place.run("sft.rank=4", until="report")
+    assert len(written) == 1 and "unchanged" in place.said
 
 
 def test_manifests_hold_no_secrets(place, monkeypatch):
