@@ -6,8 +6,9 @@ rl.jsonl ──► sampled replies ──► reward = grade(row, reply) + format
 
 import math
 from pathlib import Path
+from statistics import median
 
-from recipes.artifacts.forecasts import Work
+from recipes.artifacts.forecasts import Work, earlier_runs
 from recipes.artifacts.lineage import reads_models, start
 from recipes.base.errors import RecipeError
 from recipes.config.combinations import SEEING
@@ -38,12 +39,15 @@ KEYS = {
 
 
 def forecast(spec, counts: dict, runs: Path) -> Work:
+    """The work; a sampled reply is taken to have as many tokens as those of earlier runs."""
     rl = spec.rl
-    completions = completions_of(rl)
+    completions = completions_of(rl, counts["rl"])
+    known = [m["metrics"] for m in earlier_runs(runs, "rl", spec) if m["metrics"].get("completions")]
+    tokens = [metrics["tokens"] / metrics["completions"] for metrics in known if metrics.get("tokens")]
     return Work(
         rows=min(counts["rl"], completions // rl.group_size),
         steps=rl.steps,
-        tokens=completions * (PROMPT_TOKENS + REPLY_TOKENS),
+        tokens=round(completions * median(tokens)) if tokens else tokens_of(completions, REPLY_TOKENS),
         notes=f"{completions} sampled replies",
     )
 
@@ -53,9 +57,16 @@ def iterations_of(rl) -> int:
     return rl.ppo.iterations if rl.algorithm == "ppo" else 1
 
 
-def completions_of(rl) -> int:
-    """Replies that a run samples."""
+def completions_of(rl, rows: int) -> int:
+    """Replies that a run on so many rows samples. Offline self-training samples to no row twice."""
+    if rl.algorithm == "offline_self_training":
+        return min(rows, rl.steps * rl.prompts_per_step) * rl.group_size
     return math.ceil(rl.steps / iterations_of(rl)) * rl.prompts_per_step * rl.group_size
+
+
+def tokens_of(completions: int, mean_reply: float) -> int:
+    """Tokens that forecast, pilot and metrics count: each sampled reply of `mean_reply` tokens, and a prompt for it."""
+    return round(completions * (PROMPT_TOKENS + mean_reply))
 
 
 def text_of(completion) -> str:
@@ -110,6 +121,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     from recipes.models.value_head import forget_reference
 
     rows = training.read_rows(inputs["data"] / "rl.jsonl")
+    completions = completions_of(spec.rl, len(rows))
     if not rows:
         raise RecipeError(
             "there is nothing to reinforce",
@@ -124,7 +136,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     if spec.rl.algorithm == "offline_self_training":
         from recipes.methods.rl.offline_self_training import self_trained
 
-        rows, found = self_trained(spec, policy, reader, rows, out, runtime)
+        rows, found, mean_reply = self_trained(spec, policy, reader, rows, out, runtime)
     with runtime.bar("rl", spec.rl.steps, "steps") as bar:
         trainer = make_trainer(spec, policy, reader, rows, out)
         trainer.add_callback(training.Watch(bar, "rl"))
@@ -135,24 +147,22 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     training.save_result(trainer.model, target)
     if target.name == "model":
         reader.save_pretrained(str(target))
-    completions = completions_of(spec.rl)
-    if found:
-        training.write_history(trainer, out, {"loss": "loss", **KEYS})
-        training.forget_checkpoints(out)
-        done = {"steps": trainer.state.global_step, "completions": completions, "train_seconds": round(seconds, 1)}
-        return {"rows": len(rows), **done, **found}
-    history = training.write_history(trainer, out, KEYS)
-    tokens = round(completions * (PROMPT_TOKENS + sum(h["completion_length"] for h in history) / max(1, len(history))))
-    last = history[-10:]
+    history = training.write_history(trainer, out, {"loss": "loss", **KEYS} if found else KEYS)
+    if not found:
+        last = history[-10:]
+        mean_reply = sum(h["completion_length"] for h in history) / max(1, len(history))
+        found = {
+            "first_accuracy": history[0]["accuracy"],
+            "last_accuracy": sum(h["accuracy"] for h in last) / len(last),
+        }
     training.forget_checkpoints(out)
     return {
         "rows": len(rows),
         "steps": trainer.state.global_step,
         "completions": completions,
-        "tokens": tokens,
+        "tokens": tokens_of(completions, mean_reply),
         "train_seconds": round(seconds, 1),
-        "first_accuracy": history[0]["accuracy"],
-        "last_accuracy": sum(h["accuracy"] for h in last) / len(last),
+        **found,
     }
 
 
@@ -192,16 +202,22 @@ def load_policy(spec, done: dict[str, Path]):
     return loader.load_reached(whole, adapter, trainable=True)
 
 
-def untrained(model):
-    """The base, with a small new adapter where its weights are 4-bit ones, which cannot learn themselves."""
+def untrained_policy(spec):
+    """The base, with a small new adapter where its weights are 4-bit ones, which cannot learn themselves; for PPO with
+    a value head."""
     from peft import LoraConfig, get_peft_model
 
     from recipes.models import loader
+    from recipes.models.value_head import attach_value_head, with_head_saved
 
-    base = loader.load_base(model)
-    if model.quantization == "none":
+    base = loader.load_base(spec.model)
+    if spec.model.quantization == "none":
         return base
-    return get_peft_model(base, LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM"))
+    adapter = LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM")
+    if spec.rl.algorithm == "ppo":
+        attach_value_head(base)
+        adapter = with_head_saved(adapter)
+    return get_peft_model(base, adapter)
 
 
 def make_trainer(spec, policy, reader, rows: list[dict], out: Path):
@@ -229,7 +245,7 @@ def make_trainer(spec, policy, reader, rows: list[dict], out: Path):
 
         return offline_trainer(spec, policy, reader, rows, out, micro, batch // micro)
     if rl.order != "random":
-        rows = drawn(rows, rl.order, completions_of(rl) // rl.group_size, spec.seed)
+        rows = drawn(rows, rl.order, completions_of(rl, len(rows)) // rl.group_size, spec.seed)
     kept = [{key: row.get(key) for key in ("prompt", *ROW_KEYS)} for row in rows]
     dataset = Dataset.from_list(vision.with_images(kept, rows))
     rewards = [(accuracy_reward, 1.0), (format_reward, rl.format_weight)]
@@ -291,7 +307,7 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
         training.read_rows(inputs["data"] / "rl.jsonl")[: 4 * spec.rl.prompts_per_step] if "data" in inputs else made_up
     )
     reader = load_reader(spec, rows)
-    policy = load_policy(spec, inputs) if "sft" in inputs else untrained(spec.model)
+    policy = load_policy(spec, inputs) if "sft" in inputs else untrained_policy(spec)
     steps = 2 * iterations_of(spec.rl)
     changes = {"steps": steps, "order": "random"}
     if spec.rl.algorithm == "offline_self_training":
@@ -304,4 +320,4 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
         trainer.train()
         seconds = time.monotonic() - began
     lengths = [h[MEAN_LENGTH] for h in trainer.state.log_history if MEAN_LENGTH in h] or [REPLY_TOKENS]
-    return completions_of(short.rl) * (PROMPT_TOKENS + sum(lengths) / len(lengths)) / seconds
+    return tokens_of(completions_of(short.rl, len(rows)), sum(lengths) / len(lengths)) / seconds

@@ -10,7 +10,9 @@ from peft import get_peft_model
 from transformers import Qwen3Config, Qwen3ForCausalLM
 from trl import GRPOConfig
 
+from recipes.artifacts.provenance import device
 from recipes.artifacts.stage_specs import RlStage
+from recipes.artifacts.store import Key, write_json
 from recipes.base.errors import RecipeError
 from recipes.base.places import ROOT
 from recipes.base.runtime import Runtime
@@ -62,7 +64,8 @@ def inputs(tmp_path_factory):
 
 def spec_of(inputs, name, **more):
     short = SHORT if name == "ppo" else SHORT | {"prompts_per_step": 2}
-    return RlStage(model=inputs[0], rl=TABLES[name].model_copy(update=short | more), seed=3)
+    table = TABLES.get(name) or Rl(algorithm=name, group_size=4)
+    return RlStage(model=inputs[0], rl=table.model_copy(update=short | more), seed=3)
 
 
 def weights(folder):
@@ -85,7 +88,7 @@ def lively():
 def test_each_algorithm_leaves_an_adapter_that_learnt_and_loads_on_the_base(name, inputs, tmp_path):
     spec = spec_of(inputs, name)
     metrics = stage.run(spec, inputs[1], tmp_path, Runtime())
-    assert metrics["completions"] == stage.completions_of(spec.rl) == {"ppo": 16}.get(name, 32)
+    assert metrics["completions"] == stage.completions_of(spec.rl, 12) == {"ppo": 16}.get(name, 32)
     assert stage.forecast(spec, {"rl": 12}, tmp_path).notes.startswith(f"{metrics['completions']} ")
     loaded = loader.load_adapters(loader.load_base(inputs[0]), {"sft": inputs[1]["sft"] / "adapter"})
     loaded.load_adapter(str(tmp_path / "adapter"), adapter_name="rl")
@@ -103,15 +106,14 @@ def test_each_algorithm_leaves_an_adapter_that_learnt_and_loads_on_the_base(name
 
 
 def test_offline_self_training_samples_once_and_learns_from_gold_and_right_replies(inputs, tmp_path, monkeypatch):
-    rl = Rl(algorithm="offline_self_training", group_size=4).model_copy(update=SHORT | {"prompts_per_step": 2})
-    spec = RlStage(model=inputs[0], rl=rl, seed=3)
+    spec = spec_of(inputs, "offline_self_training")
     for name in ("whole", "again"):
         (tmp_path / name).mkdir()
     # every second reply counts as right, whatever it says
     monkeypatch.setattr("recipes.methods.rl.offline_self_training.grade", lambda row, reply: float(len(reply) % 2))
     metrics = stage.run(spec, inputs[1], tmp_path / "whole", Runtime())
     replies = [json.loads(line) for line in (tmp_path / "whole" / "replies.jsonl").read_text().splitlines()]
-    assert metrics["completions"] == len(replies) == stage.completions_of(rl) == 32
+    assert metrics["completions"] == len(replies) == stage.completions_of(spec.rl, 12) == 32
     right = {(entry["id"], entry["reply"].strip()) for entry in replies if len(entry["reply"].strip()) % 2}
     assert 0 < metrics["own_replies"] <= len(right) and metrics["rows"] == 12 + metrics["own_replies"]
     history = [json.loads(line) for line in (tmp_path / "whole" / "training.jsonl").read_text().splitlines()]
@@ -159,14 +161,37 @@ def test_ppo_goes_on_after_an_interruption_and_ends_with_the_same_weights(
     assert weights(tmp_path) == weights(whole_ppo)
 
 
-def test_the_pilot_measures_ppo_too(inputs):
-    assert stage.pilot(spec_of(inputs, "ppo"), inputs[1], Runtime()) > 0
+@pytest.mark.parametrize("trained", ["before there is an adapter", "on the supervised adapter"])
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+@pytest.mark.parametrize("name", [*TABLES, "offline_self_training"])
+def test_the_pilot_measures_every_algorithm_and_kind_of_weights(name, quantization, trained, inputs):
+    spec = spec_of(inputs, name)
+    spec = spec.model_copy(update={"model": inputs[0].model_copy(update={"quantization": quantization})})
+    given = inputs[1] if "supervised" in trained else {"data": inputs[1]["data"]}
+    assert stage.pilot(spec, given, Runtime()) > 0
 
 
-def test_the_pilot_measures_four_bit_weights_before_there_is_an_adapter(inputs):
-    spec = spec_of(inputs, "grpo")
-    four_bits = spec.model_copy(update={"model": inputs[0].model_copy(update={"quantization": "nf4"})})
-    assert stage.pilot(four_bits, {"data": inputs[1]["data"]}, Runtime()) > 0
+@pytest.mark.parametrize("prompts", [2, 4])
+@pytest.mark.parametrize("name", [*TABLES, "offline_self_training"])
+def test_a_run_counts_the_tokens_that_it_foresaw(name, prompts, inputs, tmp_path):
+    """Replies of known length; of 16 prompts that four steps ask for, offline self-training finds twelve."""
+    spec = spec_of(inputs, name, prompts_per_step=prompts if name != "ppo" else 2 * prompts)
+    expected = stage.forecast(spec, {"rl": 12}, tmp_path / "runs")
+    metrics = stage.run(spec, inputs[1], tmp_path, Runtime())
+    assert expected.notes == f"{metrics['completions']} sampled replies"
+    mean = metrics["tokens"] / metrics["completions"] - stage.PROMPT_TOKENS
+    assert 1 <= mean <= spec.rl.max_completion_length + 1
+    assert expected.tokens == stage.tokens_of(metrics["completions"], stage.REPLY_TOKENS)
+    key = Key("rl", stage.VERSION, spec.model_dump(mode="json"), {})
+    home = tmp_path / "runs" / "demo" / "embedded" / key.folder
+    home.mkdir(parents=True)
+    ran = {"outputs": {}, "metrics": metrics, "provenance": {"device": device()}, "seconds": 8.0}
+    write_json(home / "manifest.json", key.described() | ran)
+    again = stage.forecast(spec, {"rl": 12}, tmp_path / "runs")
+    assert again.tokens == metrics["tokens"]
+    longer = stage.forecast(spec_of(inputs, name, steps=8, prompts_per_step=1), {"rl": 12}, tmp_path / "runs")
+    replies = int(longer.notes.split()[0])
+    assert longer.tokens == pytest.approx(replies * metrics["tokens"] / metrics["completions"], abs=1)
 
 
 def test_a_fully_trained_model_goes_through_ppo(inputs, tmp_path):
@@ -272,7 +297,7 @@ def prompts_met(spec, inputs, out, monkeypatch, until=None):
 def test_the_steps_meet_the_sorted_rows_in_order_also_over_a_resume(inputs, tmp_path, monkeypatch):
     spec = spec_of(inputs, "ppo", prompts_per_step=2)
     rows = training.read_rows(inputs[1]["data"] / "rl.jsonl")
-    prompts = stage.completions_of(spec.rl) // spec.rl.group_size
+    prompts = stage.completions_of(spec.rl, len(rows)) // spec.rl.group_size
     expected = [r["prompt"][0]["content"] for r in drawn(rows, "difficulty", prompts, spec.seed)]
     whole = prompts_met(spec, inputs[1], tmp_path / "whole", monkeypatch)
     assert [p for step in whole for p in step] == expected

@@ -12,11 +12,12 @@ from recipes.models.curriculum import drawn
 from recipes.models.sampling import sample_replies, self_training_rows
 
 
-def self_trained(spec, policy, tokenizer, rows: list[dict], out: Path, runtime) -> tuple[list[dict], dict]:
-    """(supervised rows: the gold replies and the policy's own distinct right ones, metrics of the sampling).
+def self_trained(spec, policy, tokenizer, rows: list[dict], out: Path, runtime) -> tuple[list[dict], dict, float]:
+    """(supervised rows: the gold replies and the policy's own distinct right ones, metrics of the sampling, mean tokens
+    of a sampled reply).
 
-    As many replies are sampled as the other algorithms would sample, `group_size` for a prompt; they stay in
-    replies.jsonl, from which a stage that was killed goes on.
+    As many replies are sampled as the other algorithms would sample, `group_size` for a prompt, but to no row twice;
+    they stay in replies.jsonl, from which a stage that was killed goes on.
     """
     rl = spec.rl
     asked = drawn(rows, "random", min(len(rows), rl.steps * rl.prompts_per_step), spec.seed)
@@ -38,10 +39,9 @@ def self_trained(spec, policy, tokenizer, rows: list[dict], out: Path, runtime) 
     learnt = self_training_rows(rows, replies, gold, grade)
     by_id = {row["id"]: row for row in rows}
     right = sum(grade(by_id[entry["id"]], entry["reply"]) for entry in replies) / len(replies)
-    written = tokenizer([entry["reply"] for entry in replies] + [row["prompt"][0]["content"] for row in asked])
-    tokens = sum(len(ids) for ids in written["input_ids"])
-    found = {"first_accuracy": right, "own_replies": len(learnt) - len(gold)}
-    return learnt, found | {"tokens": tokens}
+    written = tokenizer([entry["reply"] for entry in replies], add_special_tokens=False)["input_ids"]
+    mean_reply = sum(len(ids) + 1 for ids in written) / len(written)  # the end token is not in the text
+    return learnt, {"first_accuracy": right, "own_replies": len(learnt) - len(gold)}, mean_reply
 
 
 def offline_trainer(spec, policy, tokenizer, rows: list[dict], out: Path, micro: int, accumulation: int):
