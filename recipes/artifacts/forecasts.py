@@ -1,6 +1,6 @@
 """What a stage will cost, before it is spent: from earlier runs of the same kind, else from a short pilot."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -12,7 +12,10 @@ from recipes.base.units import format_duration, format_size
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage says it will do. `tokens` is what its metrics will count, `cost` the teacher's bill in dollars."""
+    """What a stage says it will do. `tokens` is what its metrics will count, `cost` the teacher's bill in dollars.
+
+    Tokens of rows and replies that are not there yet are a guess, which the counts of earlier runs correct.
+    """
 
     rows: int = 0
     steps: int = 0
@@ -36,22 +39,25 @@ class Forecast:
     memory_bytes: int | None = None
     source: str = ""
     gpu_bytes: int | None = None
+    guessed_tokens: int = 0  # of the stage's own forecast
 
     @property
-    def predicted(self):
+    def predicted(self) -> dict[str, float | None] | None:
         """What the manifest keeps, to be set beside the actual figures; None where nothing could be said."""
-        if self.seconds is None:
+        if self.seconds is None and not self.guessed_tokens:
             return None
         gpu = {"gpu_bytes": self.gpu_bytes} if self.gpu_bytes else {}
-        return {"seconds": self.seconds, "memory_bytes": self.memory_bytes, **gpu}
+        tokens = {"guessed_tokens": self.guessed_tokens} if self.guessed_tokens else {}
+        return {"seconds": self.seconds, "memory_bytes": self.memory_bytes, **gpu, **tokens}
 
 
 def forecast(module, stage, spec, counts, inputs, state, runs, runtime):
     """The `Forecast` of a stage that has to run; `runs` is the folder of all results.
 
     `counts` are the row counts known so far, and under `reads` the names of the stages before; the stage's own forecast
-    may add to them. The rate (tokens per second) is
-    the median of earlier uninterrupted runs of this stage with this model on this hardware, else the stage's pilot.
+    may add to them. The rate (tokens per second) is the median of earlier uninterrupted runs of this stage with this
+    model on this hardware, else the stage's pilot. The stage's own count of tokens is corrected by how far it was off
+    in those runs, so that the same run again is foreseen to take the time that it took.
     """
     work = module.forecast(spec, counts, Path(runs))
     earlier = earlier_runs(Path(runs), stage, spec)
@@ -63,8 +69,16 @@ def forecast(module, stage, spec, counts, inputs, state, runs, runtime):
     memory, gpu = (
         max((m[key] for m in earlier if m.get(key)), default=None) for key in ("peak_memory_bytes", "peak_gpu_bytes")
     )
+    guessed = work.tokens
+    if off := [counted / foreseen for foreseen, counted in map(read_tokens, earlier) if foreseen and counted]:
+        work = replace(work, tokens=round(guessed * median(off)))
     seconds = work.tokens / rate if rate else None
-    return Forecast(stage, state, work, seconds, memory or work.memory_bytes or None, source, gpu)
+    return Forecast(stage, state, work, seconds, memory or work.memory_bytes or None, source, gpu, guessed)
+
+
+def read_tokens(manifest: dict) -> tuple[int | None, int | None]:
+    """(tokens that the stage's own forecast had for a run, tokens that its metrics counted)."""
+    return (manifest.get("predicted") or {}).get("guessed_tokens"), manifest["metrics"].get("tokens")
 
 
 def earlier_runs(runs, stage, spec):

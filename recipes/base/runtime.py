@@ -35,7 +35,7 @@ class Bar:
 
 
 class Runtime:
-    """Where a stage runs. `predicted` is the stage's forecast ({"seconds", "memory_bytes"}) or None.
+    """Where a stage runs. `predicted` is the `Forecast.predicted` of the stage.
 
     `runs` is the folder of all results, where recipes share what a teacher was paid for, or None.
 

@@ -6,9 +6,8 @@ rl.jsonl ──► sampled replies ──► reward = grade(row, reply) + format
 
 import math
 from pathlib import Path
-from statistics import median
 
-from recipes.artifacts.forecasts import Work, earlier_runs
+from recipes.artifacts.forecasts import Work
 from recipes.artifacts.lineage import reads_models, start
 from recipes.base.errors import RecipeError
 from recipes.config.combinations import SEEING
@@ -39,15 +38,12 @@ KEYS = {
 
 
 def forecast(spec, counts: dict, runs: Path) -> Work:
-    """The work; a sampled reply is taken to have as many tokens as those of earlier runs."""
     rl = spec.rl
     completions = completions_of(rl, counts["rl"])
-    known = [m["metrics"] for m in earlier_runs(runs, "rl", spec) if m["metrics"].get("completions")]
-    tokens = [metrics["tokens"] / metrics["completions"] for metrics in known if metrics.get("tokens")]
     return Work(
         rows=min(counts["rl"], completions // rl.group_size),
         steps=rl.steps,
-        tokens=round(completions * median(tokens)) if tokens else tokens_of(completions, REPLY_TOKENS),
+        tokens=tokens_of(completions, REPLY_TOKENS),
         notes=f"{completions} sampled replies",
     )
 

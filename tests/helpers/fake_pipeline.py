@@ -49,6 +49,7 @@ class Stages:
         self.versions = dict.fromkeys(("data", "sft", "rl", "evaluate"), 1)
         self.trouble = {}  # stage -> what to call at half of its steps
         self.metrics = {}
+        self.foreseen = 2000  # tokens
 
     def __call__(self, name):
         reads = {
@@ -66,7 +67,7 @@ class Stages:
         def forecast(spec, counts, runs):
             if name == "data":
                 counts |= {"sft": 2, "rl": 2, "test": 2}
-            return Work(rows=counts["sft"], steps=self.steps, tokens=2000, memory_bytes=10**9)
+            return Work(rows=counts["sft"], steps=self.steps, tokens=self.foreseen, memory_bytes=10**9)
 
         def pilot(spec, inputs, runtime):
             self.pilots.append(name)

@@ -54,7 +54,8 @@ def test_a_manifest_tells_what_the_result_is_and_where_it_came_from(place):
         manifest["metrics"] == {"tokens": 1000} and manifest["seconds"] >= 0 and manifest["peak_memory_bytes"] > 10**6
     )
     assert 0 <= manifest["cpu_seconds"] <= 2 * manifest["seconds"] + 1
-    assert manifest["predicted"] == {"seconds": 20.0, "memory_bytes": 10**9}  # 2,000 tokens at the pilot's 100 a second
+    foreseen = {"seconds": 20.0, "memory_bytes": 10**9, "guessed_tokens": 2000}  # at the pilot's 100 tokens a second
+    assert manifest["predicted"] == foreseen
     provenance = manifest["provenance"]
     assert provenance["argv"] == ["python", "-m", "recipes", "run", "demo"] and "torch" in provenance["versions"]
     assert provenance["started"] < provenance["finished"] and provenance["device"]
