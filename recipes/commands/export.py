@@ -1,10 +1,15 @@
 """`export`: the newest result as a standard transformers folder, with proof that it answers like its adapter.
 
 An adapter that cannot be merged (LoRAMoE) is written as it is, with its base in `base/` where that is a folder.
+
+An adapter that was trained on 4-bit weights, which cannot take it up, is merged into the unquantised ones. The folder
+then has to answer like the adapter on the unquantised base, and how often that is the reply of the 4-bit model, which
+was trained and evaluated, is said.
 """
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from recipes.artifacts.lineage import start
@@ -37,8 +42,14 @@ The report of the run has intervals and paired tests.
 
 ## Parity
 
-This folder and the model that was trained gave the same reply to {same} of {asked} test prompts when it was written.
+{parity}
 {loading}"""
+PARITY = "This folder and {trained} gave the same reply to {same} of {asked} test prompts when it was written."
+UNQUANTIZED = """
+
+The scores above are those of the 4-bit model that was trained and evaluated. This folder holds the unquantised \
+weights with the adapter merged into them, and gave the reply of the 4-bit model to {alike} of the {asked} test \
+prompts."""
 LOADING = """
 ## How to load it
 
@@ -48,9 +59,10 @@ loads it once this package is imported:
 ```python
 import recipes.models.loramoe
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), "{folder}")
+base = AutoModelForCausalLM.from_pretrained("{base}", dtype="{dtype}", quantization_config={quantization})
+model = PeftModel.from_pretrained(base, "{folder}")
 ```
 """
 
@@ -80,9 +92,15 @@ def run(job, *, model=None, to, least=0.0):
     from recipes.models import loader
 
     loaded, reader = checkpoints.load(recipe, done, rows)
-    before = answers(loaded, reader, rows, recipe.eval)
+    expected = before = answers(loaded, reader, rows, recipe.eval)
+    trained = "the model that was trained"
     if least:
         drop_experts(loaded, job.home, stage, least)
+    if unquantized := recipe.model.quantization != "none" and loader.mergeable(loaded):
+        del loaded  # both may not fit in memory
+        loaded, _ = checkpoints.load(without_quantization(recipe), done, rows)
+        expected = answers(loaded, reader, rows, recipe.eval)
+        trained = "the adapter on the unquantised base" if stage != "base" else "the unquantised base"
     unfinished = to.with_name(to.name + ".partial")
     shutil.rmtree(unfinished, ignore_errors=True)
     base = None if loader.mergeable(loaded) else base_beside(whole, unfinished, to)
@@ -97,12 +115,12 @@ def run(job, *, model=None, to, least=0.0):
         training.save_result(loaded, unfinished)
     reader.save_pretrained(unfinished)
     after = reread(recipe, unfinished, reader, rows)
-    same = sum(a == b for a, b in zip(before, after, strict=True))
-    print(f"parity: the folder gives the reply of the trained model to {same} of {len(rows)} test prompts")
+    same, alike = (sum(a == b for a, b in zip(replies, after, strict=True)) for replies in (expected, before))
+    print(f"parity: the folder gives the reply of {trained} to {same} of {len(rows)} test prompts")
     if same < len(rows) and not least:
-        first = next(i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b)
+        first = next(i for i, (a, b) in enumerate(zip(expected, after, strict=True)) if a != b)
         raise RecipeError(
-            "the written folder answers otherwise than the trained model",
+            f"the written folder answers otherwise than {trained}",
             where=str(unfinished),
             got=(
                 f"{len(rows) - same} of {len(rows)} replies differ; "
@@ -114,14 +132,43 @@ def run(job, *, model=None, to, least=0.0):
                 "the folder is kept for a look"
             ),
         )
-    loading = "" if base is None else LOADING.format(base=base, folder=to)
-    write_card(recipe, runs, stage, done.get(stage), unfinished, same, len(rows), loading)
+    if unquantized:
+        print(
+            f"4-bit weights: it gives the reply of the 4-bit model, whose scores are known, to {alike} of {len(rows)}"
+        )
+    parity = PARITY + UNQUANTIZED if unquantized else PARITY
+    parity = parity.format(trained=trained, same=same, alike=alike, asked=len(rows))
+    loading = "" if base is None else loading_text(recipe.model, base, to)
+    write_card(recipe, runs, stage, done.get(stage), unfinished, parity, loading)
     unfinished.rename(to)
     print(f"written: {to}")
     if any(row.get("images") for row in rows):
         print("lm_eval by itself shows a model no images of these tasks; the recipe's own evaluation does")
     else:
         print(f"score it:  {score_command(recipe, runs, to, base)}")
+        if recipe.model.quantization != "none":
+            print("lm_eval does so on unquantised weights; the scores of the report are those of 4-bit weights")
+
+
+def without_quantization(recipe):
+    """The recipe with its base in the weights that it was published with."""
+    return replace(recipe, model=recipe.model.model_copy(update={"quantization": "none"}))
+
+
+def loading_text(model, base: str, folder: Path) -> str:
+    """The card's section on how the adapter in `folder` is loaded on `base`, in 4 bits where it learnt on those."""
+    from recipes.models import loader
+
+    settings = ", ".join(f"{key}={value!r}" for key, value in loader.four_bits().items())
+    quantization = "None" if model.quantization == "none" else f"BitsAndBytesConfig({settings})"
+    return LOADING.format(base=base, folder=folder, dtype=dtype_name(model), quantization=quantization)
+
+
+def dtype_name(model) -> str:
+    """The dtype in which the recipe's base was loaded here, which may be another than that of its files."""
+    from recipes.models import loader
+
+    return str(loader.choose_dtype(model)).removeprefix("torch.")
 
 
 def drop_experts(model, home: Path, stage: str, least: float) -> None:
@@ -200,33 +247,37 @@ def reread(recipe, folder: Path, reader, rows) -> list[str]:
 
     adapter = (folder / "adapter_config.json").is_file()
     where = folder / "base" if adapter else folder
-    plain = recipe.model
+    whole = recipe.model if adapter else without_quantization(recipe).model
     if where.is_dir():
-        plain = plain.model_copy(update={"name": str(where.resolve()), "revision": "main"})
-    if not adapter:
-        plain = plain.model_copy(update={"quantization": "none"})
-    model = loader.load_reached(plain, folder if adapter else None)
+        whole = whole.model_copy(update={"name": str(where.resolve()), "revision": "main"})
+    model = loader.load_reached(whole, folder if adapter else None)
     return answers(model.eval(), reader, rows, recipe.eval)
 
 
 def score_command(recipe, runs: Path, to: Path, base: str | None) -> str:
-    """The stock lm_eval command that gives the report's scores again; with LoRAMoE made known to peft before it, where
-    the adapter lies beside its `base`."""
+    """The stock lm_eval command that scores the folder `to`; with LoRAMoE made known to peft before it, where the
+    adapter lies beside its `base`.
+
+    On a machine like this one it gives the report's scores again, but for a base that was evaluated in 4 bits, which
+    lm-eval 0.4.13 cannot load so.
+    """
     from recipes.artifacts import store
 
     data = store.latest(runs / recipe.name / recipe.profile)["data"]
     tasks = ",".join([*recipe.eval.tasks, *recipe.eval.general])
     program = "lm_eval" if base is None else "python -m recipes.models.loramoe run"
-    weights = f"pretrained={to}" if base is None else f"pretrained={base},peft={to},tokenizer={to}"
+    weights = f"pretrained={to},dtype=auto"
+    if base is not None:
+        weights = f"pretrained={base},peft={to},tokenizer={to},dtype={dtype_name(recipe.model)}"
     return (
-        f"{program} --model hf --model_args {weights},dtype=auto --include_path eval/tasks --tasks {tasks} "
+        f"{program} --model hf --model_args {weights} --include_path eval/tasks --tasks {tasks} "
         f"--metadata '{json.dumps({'data': str(data)})}' "
         f"--apply_chat_template --gen_kwargs max_gen_toks={recipe.eval.max_new_tokens} "
         f"--batch_size {recipe.eval.batch_size} --seed {recipe.seed} --log_samples --output_path {to}/lm_eval"
     )
 
 
-def write_card(recipe, runs, stage, folder, out, same, asked, loading):
+def write_card(recipe, runs, stage, folder, out, parity, loading):
     from recipes.artifacts import store
 
     done = store.latest(runs / recipe.name / recipe.profile)
@@ -255,8 +306,7 @@ def write_card(recipe, runs, stage, folder, out, same, asked, loading):
             tasks=" | ".join(tasks),
             rule="---|" * len(tasks),
             scores=table,
-            same=same,
-            asked=asked,
+            parity=parity,
             loading=loading,
         ),
         encoding="utf-8",
