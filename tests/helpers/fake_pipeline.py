@@ -1,6 +1,8 @@
 """A whole pipeline whose stages only write small files: for tests, and as a program that a test can kill.
 
-python -m tests.helpers.fake_pipeline FOLDER SECONDS_PER_STEP WORDS_OF_THE_COMMAND_LINE...
+python -m tests.helpers.fake_pipeline FOLDER STAGE WORDS_OF_THE_COMMAND_LINE...
+
+The program says HALFWAY in the middle of the stage and waits there until a signal ends it.
 """
 
 import hashlib
@@ -17,6 +19,7 @@ from recipes.base.runtime import Runtime
 from recipes.config.load import load
 from recipes.pipeline import Job
 
+HALFWAY = "in the middle of a stage"
 TABLE = """
 [demo]
 summary = "a demonstration"
@@ -42,10 +45,10 @@ def set_up(folder):
 
 
 class Stages:
-    """Finds the fake stage modules; `calls` and `pilots` list what ran. Training takes `steps` of `pause` seconds."""
+    """Finds the fake stage modules; `calls` and `pilots` list what ran. Training takes `steps` steps."""
 
-    def __init__(self, pause=0.0, steps=6):
-        self.pause, self.steps, self.calls, self.pilots = pause, steps, [], []
+    def __init__(self, steps=6):
+        self.steps, self.calls, self.pilots = steps, [], []
         self.versions = dict.fromkeys(("data", "sft", "rl", "evaluate"), 1)
         self.trouble = {}  # stage -> what to call at half of its steps
         self.metrics = {}
@@ -90,7 +93,6 @@ class Stages:
         done = len(checkpoint.read_text()) if checkpoint.exists() else 0
         with runtime.bar(name, self.steps, "steps") as bar, open(checkpoint, "a") as stream:
             for step in range(done, self.steps):
-                time.sleep(self.pause)
                 stream.write("x")
                 stream.flush()
                 bar.advance()
@@ -141,8 +143,15 @@ class Place:
         return json.loads(file.read_text())
 
 
-def main(folder, pause, *words):
-    stages = Stages(float(pause))
+def wait_for_a_signal():
+    print(HALFWAY, flush=True)
+    while True:
+        time.sleep(0.05)  # short ones, for a signal just before a long one would be served after it
+
+
+def main(folder, stage, *words):
+    stages = Stages()
+    stages.trouble[stage] = wait_for_a_signal
     if not Path(folder).exists():
         set_up(Path(folder))
     cli.job_of = lambda options: Job(cli.recipe_of(options), options.runs, argv=tuple(options.argv), stages=stages)
