@@ -13,7 +13,7 @@ from recipes.config.load import load
 from recipes.models.answering import AnsweringContext
 from recipes.report.seeds import pooled
 from recipes.stages import evaluate
-from recipes.stages.rl import completions_of
+from recipes.stages.rl import count_completions
 
 
 def answers(scores, clusters):
@@ -45,7 +45,7 @@ def test_every_method_samples_the_same_number_of_replies_under_settings_that_it_
     check_unread(arm.rl, problem)
     tables = dict.fromkeys(("data", "mix", "cpt", "sft_general", "rerank"))
     check_combinations(tables | {"model": arm.model, "sft": arm.sft, "rl": arm.rl}, problem)
-    assert completions_of(arm.rl) == 5 * 64 and problems == []
+    assert count_completions(arm.rl, 2_000) == 5 * 64 and problems == []
 
 
 def test_one_evaluation_asks_every_model_that_it_is_given(tmp_path):
