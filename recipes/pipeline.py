@@ -17,11 +17,13 @@ from typing import Any
 
 from recipes.artifacts import forecasts, provenance, store
 from recipes.artifacts.steps import Prepared, key_of, leaves, prepare
+from recipes.base.durations import format_duration
 from recipes.base.errors import RecipeError
 from recipes.base.hashing import Digests, fingerprint
+from recipes.base.imports import find_code
 from recipes.base.memory import PeakMemory
 from recipes.base.places import ROOT
-from recipes.base.runtime import Runtime, duration
+from recipes.base.runtime import Runtime
 from recipes.config.conflicts import list_logs, list_outside
 from recipes.config.load import as_toml
 from recipes.config.schema import Recipe
@@ -138,7 +140,7 @@ def make(job: Job, step: Prepared, done: dict[str, Path], fresh: bool, steps: li
         }
         store.write_json(out / store.MANIFEST, manifest)
         store.publish(out, final)
-    job.say(step.name, f"done in {duration(seconds)} {key.fingerprint[:8]}")
+    job.say(step.name, f"done in {format_duration(seconds)} {key.fingerprint[:8]}")
     return final
 
 
@@ -293,7 +295,7 @@ def report(job, done, always=False):
     if (scoring := job.recipe.settings("evaluate")) is not None:
         context |= {"alpha": scoring.alpha, "margin": scoring.margin}
     manifests = {stage: (folder / store.MANIFEST).read_text(encoding="utf-8") for stage, folder in done.items()}
-    code = job.digests.tree(ROOT / "recipes" / "report")
+    code = {name: job.digests.of(file) for name, file in find_code(ROOT / "recipes" / "report").items()}
     reviewed = {path.parent.name: job.digests.of(path) for path in job.home.glob("review-*/answers.json")}
     made_of = fingerprint([context, as_toml(job.recipe), manifests, code, reviewed])
     mark = out / ".made_of"

@@ -1,7 +1,7 @@
 """What a stage will cost, before it is spent: from earlier runs of the same kind, else from a short pilot."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from types import ModuleType
@@ -9,13 +9,16 @@ from typing import Any
 
 from recipes.artifacts.provenance import device
 from recipes.artifacts.store import manifests
+from recipes.base.durations import format_duration, format_size
 from recipes.base.errors import RecipeError
-from recipes.base.runtime import duration
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage says it will do. `tokens` is what its metrics will count, `cost` the teacher's bill in dollars."""
+    """What a stage says it will do. `tokens` is what its metrics will count, `cost` the teacher's bill in dollars.
+
+    Tokens of rows and replies that are not there yet are a guess, which the counts of earlier runs correct.
+    """
 
     rows: int = 0
     steps: int = 0
@@ -39,14 +42,16 @@ class Forecast:
     memory_bytes: int | None = None
     source: str = ""
     gpu_bytes: int | None = None
+    guessed_tokens: int = 0  # of the stage's own forecast
 
     @property
-    def predicted(self):
+    def predicted(self) -> dict[str, float | None] | None:
         """What the manifest keeps, to be set beside the actual figures; None where nothing could be said."""
-        if self.seconds is None:
+        if self.seconds is None and not self.guessed_tokens:
             return None
         gpu = {"gpu_bytes": self.gpu_bytes} if self.gpu_bytes else {}
-        return {"seconds": self.seconds, "memory_bytes": self.memory_bytes, **gpu}
+        tokens = {"guessed_tokens": self.guessed_tokens} if self.guessed_tokens else {}
+        return {"seconds": self.seconds, "memory_bytes": self.memory_bytes, **gpu, **tokens}
 
 
 def forecast(
@@ -63,6 +68,8 @@ def forecast(
     `counts` are the row counts known so far, and under `models` the names of the models that it gets; the stage's own
     forecast may add to them. The rate (tokens per second) is the median of earlier uninterrupted runs of this stage
     with this model on this hardware; else, where `runtime` is given, that of the stage's pilot, which loads the model.
+    The stage's own count of tokens is corrected by how far it was off in those runs, so that the same run again is
+    foreseen to take the time that it took.
     """
     work = module.forecast(step.spec, counts, Path(runs))
     earlier = earlier_runs(Path(runs), step.step.kind, step.spec)
@@ -76,8 +83,16 @@ def forecast(
     memory, gpu = (
         max((m[key] for m in earlier if m.get(key)), default=None) for key in ("peak_memory_bytes", "peak_gpu_bytes")
     )
+    guessed = work.tokens
+    if off := [counted / foreseen for foreseen, counted in map(read_tokens, earlier) if foreseen and counted]:
+        work = replace(work, tokens=round(guessed * median(off)))
     seconds = work.tokens / rate if rate else None
-    return Forecast(step.name, state, work, seconds, memory or work.memory_bytes or None, source, gpu)
+    return Forecast(step.name, state, work, seconds, memory or work.memory_bytes or None, source, gpu, guessed)
+
+
+def read_tokens(manifest: dict[str, Any]) -> tuple[int | None, int | None]:
+    """(tokens that the stage's own forecast had for a run, tokens that its metrics counted)."""
+    return (manifest.get("predicted") or {}).get("guessed_tokens"), manifest["metrics"].get("tokens")
 
 
 def earlier_runs(runs: Path, kind: str, spec: Any) -> list[dict[str, Any]]:
@@ -145,15 +160,16 @@ def table(forecasts):
                 count(work.rows),
                 count(work.steps),
                 count(work.tokens),
-                duration(f.seconds) if f.seconds is not None else "-",
-                size(f.memory_bytes) + (f", GPU {size(f.gpu_bytes)}" if f.gpu_bytes else ""),
+                format_duration(f.seconds) if f.seconds is not None else "-",
+                (format_size(f.memory_bytes) if f.memory_bytes else "-")
+                + (f", GPU {format_size(f.gpu_bytes)}" if f.gpu_bytes else ""),
                 f"${work.cost:.2f}" if work.cost else "-",
                 f.state + (f" ({f.source})" if f.source else "") + (f" · {work.notes}" if work.notes else ""),
             )
         )
     known = [f.seconds for f in forecasts if f.seconds is not None]
     open_ = [f.stage for f in forecasts if f.work and f.seconds is None]
-    total = duration(sum(known)) if known or not open_ else "-"
+    total = format_duration(sum(known)) if known or not open_ else "-"
     bill = sum(f.work.cost for f in forecasts if f.work)
     rows.append(
         (
@@ -178,8 +194,3 @@ def table(forecasts):
 def count(number):
     """A count with thousands separators; `-` for none."""
     return f"{number:,}" if number else "-"
-
-
-def size(number):
-    """Bytes in GB with one decimal; `-` where not known."""
-    return f"{number / 1e9:.1f} GB" if number else "-"

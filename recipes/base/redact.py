@@ -2,19 +2,26 @@
 
 import os
 import re
+from collections.abc import Iterable
+from typing import Any
 
 MASK = "***"
 NAMES = re.compile(
     r"(?i)(^|[._-])((api|access|secret)[_-]?key|secret|token|auth|authorization|password|passwd|credentials?)$"
 )
+# Names of packages and files begin like keys too (sk-learn, hf_multimodal): behind such a beginning a key is told by an
+# unbroken run of letters and digits, 20 of them, or 12 with both kinds.
+RUN = r"[A-Za-z0-9]{20}|(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{12}"
 VALUES = re.compile(
-    r"\b(sk|pk|rk)-[\w-]{8,}|\b(hf|ghp|gho|ghs|glpat|xox[abp])[_-]\w{8,}|\bgithub_pat_\w{8,}"
-    r"|\bAKIA[A-Z0-9]{12,}|\bAIza[\w-]{20,}"
-    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|(?<=[Bb]earer )\S{8,}|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"
+    rf"\b((sk|pk|rk)[_-]|(hf|gh[opsur])_)(?=[\w-]*?({RUN}))[\w-]+"
+    r"|\bglpat-[\w-]{20,}|\bxox[abeprs]-[\w-]{16,}|\bgithub_pat_\w{20,}|\bAKIA[A-Z0-9]{12,}|\bAIza[\w-]{20,}"
+    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
+    r"|(?<=[Bb]earer )(?=\S*\d|\S{20})\S{8,}"  # a word may follow "bearer" too
+    r"|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"
 )
 
 
-def mask(value, key=""):
+def mask(value: Any, key: str = "") -> Any:
     """`value` (any JSON shape) with secrets replaced.
 
     These are: everything under a key named like one (`key` is the dotted key of `value` itself), the value in texts
@@ -38,7 +45,7 @@ def mask(value, key=""):
     return VALUES.sub(MASK, value)
 
 
-def mask_argv(argv):
+def mask_argv(argv: Iterable[str]) -> list[str]:
     """A command line without secrets; also those given as the word after `--token`, say."""
     words, secret = [], False
     for word in argv:

@@ -4,18 +4,10 @@ import sys
 import time
 from contextlib import contextmanager
 
+from recipes.base.durations import format_duration
 from recipes.base.redact import mask
 
 PLAIN_SECONDS = 10.0  # a log line at most this often where the output is not a terminal
-
-
-def duration(seconds):
-    """Seconds in words of at most two parts: `4.2 s`, `3 min 05 s`, `2 h 10 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    if seconds < 3600:
-        return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
-    return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60:02d} min"
 
 
 class Bar:
@@ -38,12 +30,12 @@ class Bar:
         parts = [f"{self.title}: {self.done:,}{f'/{self.total:,}' if self.total else ''} {self.unit}"]
         parts.append(f"{rate:,.0f} {self.unit}/s" if rate >= 100 else f"{rate:.2g} {self.unit}/s")
         if self.total and 0 < self.done < self.total:
-            parts.append(f"{duration((self.total - self.done) / rate)} left")
+            parts.append(f"{format_duration((self.total - self.done) / rate)} left")
         return " · ".join(parts + ([self.note] if self.note else []))
 
 
 class Runtime:
-    """Where a stage runs. `predicted` is the stage's forecast ({"seconds", "memory_bytes"}) or None.
+    """Where a stage runs. `predicted` is the `Forecast.predicted` of the stage.
 
     `runs` is the folder of all results, where recipes share what a teacher was paid for, or None.
 
@@ -85,7 +77,7 @@ class Runtime:
         bar = Bar(title, total, unit, show)
         yield bar
         if bar.done:
-            self.say(f"{bar.line()} · took {duration(time.monotonic() - bar.started)}")
+            self.say(f"{bar.line()} · took {format_duration(time.monotonic() - bar.started)}")
 
     def _live_bar(self, title, total, unit):
         from rich.console import Console
@@ -112,4 +104,4 @@ class Runtime:
                 live.stop()
                 self._live = None
         if bar.done:
-            self.say(f"{bar.line()} · took {duration(time.monotonic() - bar.started)}")
+            self.say(f"{bar.line()} · took {format_duration(time.monotonic() - bar.started)}")

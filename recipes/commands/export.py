@@ -1,16 +1,21 @@
 """`export`: the newest result as a standard transformers folder, with proof that it answers like its adapter.
 
 An adapter that cannot be merged is written as it is, with its base in `base/` where that is a folder.
+
+An adapter that was trained on 4-bit weights, which cannot take it up, is merged into the unquantised ones. The folder
+then has to answer like the adapter on the unquantised base, and how often that is the reply of the 4-bit model, which
+was trained and evaluated, is said.
 """
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from recipes.artifacts.lineage import start
 from recipes.base.errors import RecipeError
-from recipes.config.schema import model_folder
+from recipes.config.schema import Model, Recipe, model_folder
 from recipes.models import checkpoints
 
 PARITY_PROMPTS = 64  # test prompts on which adapter and merged model have to give the same answers
@@ -38,8 +43,14 @@ The report of the run has intervals and paired tests.
 
 ## Parity
 
-This folder and the model that was trained gave the same reply to {same} of {asked} test prompts when it was written.
+{parity}
 {loading}"""
+PARITY = "This folder and {trained} gave the same reply to {same} of {asked} test prompts when it was written."
+UNQUANTIZED = """
+
+The scores above are those of the 4-bit model that was trained and evaluated. This folder holds the unquantised \
+weights with the adapter merged into them, and gave the reply of the 4-bit model to {alike} of the {asked} test \
+prompts."""
 LOADING = """
 ## How to load it
 
@@ -49,9 +60,10 @@ method is known:
 ```python
 {known}
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), "{folder}")
+base = AutoModelForCausalLM.from_pretrained("{base}", dtype="{dtype}", quantization_config={quantization})
+model = PeftModel.from_pretrained(base, "{folder}")
 ```
 """
 
@@ -77,7 +89,14 @@ def run(job: Any, *, model: str | None = None, to: Path) -> None:
     from recipes.models import loader
 
     loaded, reader = checkpoints.load(recipe, done, rows)
-    before = answers(loaded, reader, rows, recipe.settings("evaluate"))
+    table = recipe.settings("evaluate")
+    expected = before = answers(loaded, reader, rows, table)
+    trained = "the model that was trained"
+    if unquantized := recipe.model.quantization != "none" and loader.mergeable(loaded):
+        del loaded  # both may not fit in memory
+        loaded, _ = checkpoints.load(without_quantization(recipe), done, rows)
+        expected = answers(loaded, reader, rows, table)
+        trained = "the adapter on the unquantised base" if stage != "base" else "the unquantised base"
     unfinished = to.with_name(to.name + ".partial")
     shutil.rmtree(unfinished, ignore_errors=True)
     base = None if loader.mergeable(loaded) else base_beside(whole, unfinished, to)
@@ -92,12 +111,12 @@ def run(job: Any, *, model: str | None = None, to: Path) -> None:
         training.save_result(loaded, unfinished)
     reader.save_pretrained(unfinished)
     after = reread(recipe, unfinished, reader, rows)
-    same = sum(a == b for a, b in zip(before, after, strict=True))
-    print(f"parity: the folder gives the reply of the trained model to {same} of {len(rows)} test prompts")
+    same, alike = (sum(a == b for a, b in zip(replies, after, strict=True)) for replies in (expected, before))
+    print(f"parity: the folder gives the reply of {trained} to {same} of {len(rows)} test prompts")
     if same < len(rows):
-        first = next(i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b)
+        first = next(i for i, (a, b) in enumerate(zip(expected, after, strict=True)) if a != b)
         raise RecipeError(
-            "the written folder answers otherwise than the trained model",
+            f"the written folder answers otherwise than {trained}",
             where=str(unfinished),
             got=(
                 f"{len(rows) - same} of {len(rows)} replies differ; "
@@ -109,16 +128,46 @@ def run(job: Any, *, model: str | None = None, to: Path) -> None:
                 "the folder is kept for a look"
             ),
         )
+    if unquantized:
+        print(
+            f"4-bit weights: it gives the reply of the 4-bit model, whose scores are known, to {alike} of {len(rows)}"
+        )
+    parity = PARITY + UNQUANTIZED if unquantized else PARITY
+    parity = parity.format(trained=trained, same=same, alike=alike, asked=len(rows))
     package = None if base is None else package_of(loaded)
-    known = f"import {package}" if package else "# import the file of the method, and call its register()"
-    loading = "" if base is None else LOADING.format(base=base, folder=to, known=known)
-    write_card(recipe, runs, stage, done.get(stage), unfinished, same, len(rows), loading)
+    loading = "" if base is None else loading_text(recipe.model, base, to, package)
+    write_card(recipe, runs, stage, done.get(stage), unfinished, parity, loading)
     unfinished.rename(to)
     print(f"written: {to}")
     if any(row.get("images") for row in rows):
         print("lm_eval by itself shows a model no images of these tasks; the recipe's own evaluation does")
     else:
         print(f"score it:  {score_command(recipe, runs, to, base, package)}")
+        if recipe.model.quantization != "none":
+            print("lm_eval does so on unquantised weights; the scores of the report are those of 4-bit weights")
+
+
+def without_quantization(recipe: Recipe) -> Recipe:
+    """The recipe with its base in the weights that it was published with."""
+    return replace(recipe, model=recipe.model.model_copy(update={"quantization": "none"}))
+
+
+def loading_text(model: Model, base: str, folder: Path, package: str | None) -> str:
+    """The card's section on how the adapter in `folder` is loaded on `base`, in 4 bits where it learnt on those, once
+    `package` has made its method known to peft."""
+    from recipes.models import loader
+
+    known = f"import {package}" if package else "# import the file of the method, and call its register()"
+    settings = ", ".join(f"{key}={value!r}" for key, value in loader.four_bits().items())
+    quantization = "None" if model.quantization == "none" else f"BitsAndBytesConfig({settings})"
+    return LOADING.format(base=base, folder=folder, dtype=dtype_name(model), quantization=quantization, known=known)
+
+
+def dtype_name(model: Model) -> str:
+    """The dtype in which the recipe's base was loaded here, which may be another than that of its files."""
+    from recipes.models import loader
+
+    return str(loader.choose_dtype(model)).removeprefix("torch.")
 
 
 def write_merged(model, folder: Path) -> None:
@@ -173,12 +222,10 @@ def reread(recipe, folder: Path, reader, rows) -> list[str]:
 
     adapter = (folder / "adapter_config.json").is_file()
     where = folder / "base" if adapter else folder
-    plain = recipe.model
+    whole = recipe.model if adapter else without_quantization(recipe).model
     if where.is_dir():
-        plain = plain.model_copy(update={"name": str(where.resolve()), "revision": "main"})
-    if not adapter:
-        plain = plain.model_copy(update={"quantization": "none"})
-    model = loader.load_reached(plain, folder if adapter else None)
+        whole = whole.model_copy(update={"name": str(where.resolve()), "revision": "main"})
+    model = loader.load_reached(whole, folder if adapter else None)
     return answers(model.eval(), reader, rows, recipe.settings("evaluate"))
 
 
@@ -190,24 +237,30 @@ def package_of(model: Any) -> str | None:
 
 
 def score_command(recipe: Any, runs: Path, to: Path, base: str | None, package: str | None = None) -> str:
-    """The lm_eval command that gives the report's scores again; run by the `package` that makes the adapter's method
-    known to peft, where the adapter lies beside its `base`."""
+    """The lm_eval command that scores the folder `to`; run by the `package` that makes the adapter's method known to
+    peft, where the adapter lies beside its `base`.
+
+    On a machine like this one it gives the report's scores again, but for a base that was evaluated in 4 bits, which
+    lm-eval 0.4.13 cannot load so.
+    """
     from recipes.artifacts import store
 
     data = store.latest(runs / recipe.name / recipe.profile)["data"]
     table = recipe.settings("evaluate")
     tasks = ",".join([*table.tasks, *table.general])
     program = f"python -m {package} run" if package else "lm_eval"
-    weights = f"pretrained={to}" if base is None else f"pretrained={base},peft={to},tokenizer={to}"
+    weights = f"pretrained={to},dtype=auto"
+    if base is not None:
+        weights = f"pretrained={base},peft={to},tokenizer={to},dtype={dtype_name(recipe.model)}"
     return (
-        f"{program} --model hf --model_args {weights},dtype=auto --include_path eval/tasks --tasks {tasks} "
+        f"{program} --model hf --model_args {weights} --include_path eval/tasks --tasks {tasks} "
         f"--metadata '{json.dumps({'data': str(data)})}' "
         f"--apply_chat_template --gen_kwargs max_gen_toks={table.max_new_tokens} "
         f"--batch_size {table.batch_size} --seed {recipe.seed} --log_samples --output_path {to}/lm_eval"
     )
 
 
-def write_card(recipe, runs, stage, folder, out, same, asked, loading):
+def write_card(recipe, runs, stage, folder, out, parity, loading):
     from recipes.artifacts import store
 
     done = store.latest(runs / recipe.name / recipe.profile)
@@ -236,8 +289,7 @@ def write_card(recipe, runs, stage, folder, out, same, asked, loading):
             tasks=" | ".join(tasks),
             rule="---|" * len(tasks),
             scores=table,
-            same=same,
-            asked=asked,
+            parity=parity,
             loading=loading,
         ),
         encoding="utf-8",

@@ -16,8 +16,8 @@ ROLES = ("field", "control", "format")  # that a task may declare; general ones 
 # Items of tasks whose rows lie outside, in the split that is asked, by the data set's card on the hub. A question with
 # options counts once, though lm-eval scores every option of its own tasks.
 SIZES = {
-    "mmlu": 14_042,  # cais/mmlu, test; its four parts below
-    "mmlu_stem": 3_153,
+    "mmlu": 14_042,  # cais/mmlu, test
+    "mmlu_stem": 3_153,  # one of its four groups
     "gsm8k": 1_319,  # openai/gsm8k, test
     "hellaswag": 10_042,  # Rowan/hellaswag, validation: the test has no answers
     "sciq": 1_000,  # allenai/sciq, test

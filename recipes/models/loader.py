@@ -232,6 +232,16 @@ def sees(model: Model) -> bool:
     return type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 
+def four_bits() -> dict[str, str | bool]:
+    """What bitsandbytes is asked for by model.quantization = "nf4": QLoRA's settings (arXiv 2305.14314)."""
+    return {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": "bfloat16" if fast_bf16() else "float32",
+    }
+
+
 def load_base(model: Model, training: bool = False) -> PreTrainedModel:
     """The base model in the dtype, attention and quantization of the recipe, on the GPU where there is one.
 
@@ -251,12 +261,7 @@ def load_base(model: Model, training: bool = False) -> PreTrainedModel:
                 allowed="none on this machine",
                 fix='pip install bitsandbytes, or set model.quantization = "none"',
             )
-        quantization = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16 if fast_bf16() else torch.float32,
-        )
+        quantization = BitsAndBytesConfig(**four_bits())
     kind = AutoModelForImageTextToText if sees(model) else AutoModelForCausalLM
     try:
         base = kind.from_pretrained(

@@ -26,7 +26,8 @@ class RlContext:
         micro, accumulation: replies of a forward pass, and passes of an optimizer step.
         out: folder of the step, in which replies may be kept.
         runtime: progress.
-        metrics: what the method adds to the step's metrics.
+        metrics: what the method adds to the step's metrics; `completion_length` among them is the mean tokens of a
+            sampled reply, where the trainer's log does not have it, and is left out of them.
         environment: makes the environment of a reply, whose methods are the model's tools, in the form of TRL's
             `environment_factory`; None for none. Algorithms with TAKES_TOOLS pass it on.
     """

@@ -6,6 +6,8 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
+from recipes.base.durations import format_duration, format_size
+
 LONGEST_TEXT = 1_500  # characters of a reply or training row that the page shows; the samples files hold the rest
 
 
@@ -47,24 +49,13 @@ def p_value(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+    """`4.2 s`, `3 min 05 s`, `2 h 10 min`; a dash for None."""
+    return "–" if seconds is None else format_duration(seconds)
 
 
 def size(count: float | None) -> str:
-    """Bytes in decimal units."""
-    if count is None:
-        return "–"
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.2f} GB"
+    """Bytes as `31 MB` or `1.43 GB`; a dash for None."""
+    return "–" if count is None else format_size(count)
 
 
 def number(value: float | None) -> str:

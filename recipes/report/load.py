@@ -29,7 +29,7 @@ class Manifest:
     metrics: dict[str, Any]
     seconds: float | None
     peak_memory_bytes: int | None
-    predicted: dict[str, float]  # empty when nothing was predicted
+    predicted: dict[str, float | None]  # empty when nothing was predicted
     provenance: dict[str, Any]
     peak_gpu_bytes: int | None = None  # absent where no GPU was used
     kind: str = ""  # of the step: the stage that carried it out

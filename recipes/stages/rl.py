@@ -16,7 +16,7 @@ from recipes.artifacts.lineage import MODEL_FILES, start
 from recipes.base.errors import RecipeError
 from recipes.base.table import Table, runtime_field
 from recipes.config.conflicts import Conflict, Scope
-from recipes.config.slots import Method, many_of, module_of, name_of, one_of
+from recipes.config.slots import Method, load, many_of, module_of, name_of, one_of
 
 VERSION = 3
 PLACE = 60
@@ -178,11 +178,11 @@ def name_rows(spec: Any) -> str:
 
 def forecast(spec, counts: dict, runs: Path) -> Work:
     rl = spec.rl
-    completions = count_completions(rl)
+    completions = count_completions(rl, counts["rl"])
     return Work(
         rows=min(counts["rl"], completions // rl.group_size),
         steps=rl.steps,
-        tokens=completions * (PROMPT_TOKENS + REPLY_TOKENS),
+        tokens=count_tokens(completions, REPLY_TOKENS),
         notes=f"{completions} sampled replies",
     )
 
@@ -193,9 +193,17 @@ def count_iterations(rl: Config) -> int:
     return module.count_iterations(rl.method) if hasattr(module, "count_iterations") else 1
 
 
-def count_completions(rl: Config) -> int:
-    """Replies that a run samples."""
+def count_completions(rl: Config, rows: int) -> int:
+    """Replies that a run on so many rows samples."""
+    module = module_of(rl.method)
+    if hasattr(module, "count_completions"):
+        return module.count_completions(rl, rows)
     return math.ceil(rl.steps / count_iterations(rl)) * rl.prompts_per_step * rl.group_size
+
+
+def count_tokens(completions: int, mean_reply: float) -> int:
+    """Tokens that forecast, pilot and metrics count: each sampled reply of `mean_reply` tokens, and a prompt for it."""
+    return round(completions * (PROMPT_TOKENS + mean_reply))
 
 
 def text_of(completion: str | list[dict[str, Any]]) -> str:
@@ -254,6 +262,7 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
     from recipes.models.value_head import forget_reference
 
     rows = training.read_rows(inputs["data"] / "rl.jsonl")
+    completions = count_completions(spec.rl, len(rows))
     if not rows:
         raise RecipeError(
             "there is nothing to reinforce",
@@ -279,24 +288,26 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
     if target.name == "model":
         reader.save_pretrained(str(target))
     history = training.write_history(trainer, out, {"loss": "loss", **KEYS} if metrics else KEYS)
+    mean_reply = metrics.pop("completion_length", None)
+    if mean_reply is None:
+        lengths = [line["completion_length"] for line in history if "completion_length" in line]
+        mean_reply = sum(lengths) / max(1, len(lengths))
+    if not metrics:
+        last = history[-10:]
+        metrics = {
+            "first_accuracy": history[0]["accuracy"],
+            "last_accuracy": sum(h["accuracy"] for h in last) / len(last),
+        }
     training.forget_checkpoints(out)
-    completions = count_completions(spec.rl)
-    done = {
+    return {
         "rows": len(rows),
         "steps": trainer.state.global_step,
         "completions": completions,
+        "tokens": count_tokens(completions, mean_reply),
         "train_seconds": round(seconds, 1),
         **learnable,
         **({"nothing_learnt": idle.ended} if idle.ended else {}),
-    }
-    if metrics:
-        return done | metrics
-    lengths = sum(h["completion_length"] for h in history) / max(1, len(history))
-    last = history[-10:]
-    return done | {
-        "tokens": round(completions * (PROMPT_TOKENS + lengths)),
-        "first_accuracy": history[0]["accuracy"],
-        "last_accuracy": sum(h["accuracy"] for h in last) / len(last),
+        **metrics,
     }
 
 
@@ -425,7 +436,7 @@ def make_trainer(
     batch = rl.prompts_per_step * rl.group_size
     micro = next(n for n in range(min(rl.micro_batch, batch), 0, -1) if batch % n == 0)
     if rl.order != "random" and "order" not in getattr(module_of(rl.method), "UNREAD", ()):
-        rows = drawn(rows, rl.order, count_completions(rl) // rl.group_size, spec.seed)
+        rows = drawn(rows, rl.order, count_completions(rl, len(rows)) // rl.group_size, spec.seed)
 
     def make_dataset(some: list[dict[str, Any]]) -> Dataset:
         kept = [{key: row.get(key) for key in ("prompt", *ROW_KEYS)} for row in some]
@@ -511,8 +522,10 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     )
     reader = load_reader(spec, rows)
     policy = load_policy(spec, inputs) if set(inputs) - {"data"} else load_untrained(spec)
-    steps = 2 * count_iterations(spec.rl)
-    short = spec.model_copy(update={"rl": spec.rl.model_copy(update={"steps": steps, "order": "random"})})
+    changes: dict[str, Any] = {"steps": 2 * count_iterations(spec.rl), "order": "random"}
+    if same_work := getattr(module_of(spec.rl.method), "PILOT", None):
+        changes["method"] = load("rl", same_work).Config(use=same_work)
+    short = spec.model_copy(update={"rl": spec.rl.model_copy(update=changes)})
     with tempfile.TemporaryDirectory() as folder:
         trainer, _ = make_trainer(short, policy, reader, rows, Path(folder), runtime)
         trainer.args.save_strategy = "no"
@@ -520,4 +533,4 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
         trainer.train()
         seconds = time.monotonic() - began
     lengths = [h[MEAN_LENGTH] for h in trainer.state.log_history if MEAN_LENGTH in h] or [REPLY_TOKENS]
-    return count_completions(short.rl) * (PROMPT_TOKENS + sum(lengths) / len(lengths)) / seconds
+    return count_tokens(count_completions(short.rl, len(rows)), sum(lengths) / len(lengths)) / seconds

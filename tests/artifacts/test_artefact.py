@@ -12,8 +12,7 @@ from recipes.artifacts.store import Key, flat, shown, write_json
 from recipes.base import hashing
 from recipes.base.errors import ConfigErrors, RecipeError
 from recipes.base.hashing import Digests, canonical, files_under, fingerprint
-from recipes.base.redact import mask, mask_argv
-from recipes.base.runtime import Runtime, duration
+from recipes.base.runtime import Runtime
 
 
 def test_the_fingerprint_depends_on_the_value_and_not_on_the_order_of_keys():
@@ -125,47 +124,6 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
     assert file.read_text() == '{\n "a": 1\n}'
 
 
-@pytest.mark.parametrize(
-    "value, key, expected",
-    [
-        ("sk-proj-abcdefghij", "", "***"),
-        ("hf_abcdefghijklm", "", "***"),
-        ("plain text", "", "plain text"),
-        ("Bearer abcdefghijk", "", "Bearer ***"),
-        ("https://me:pass@host/x", "", "https://***@host/x"),
-        ("anything", "api_key", "***"),
-        ("anything", "teacher.access_token", "***"),
-        ("data.teacher.api_key=hush", "", "data.teacher.api_key=***"),
-        ("--password=hush", "", "--password=***"),
-        ("OPENAI_API_KEY", "api_key_env", "OPENAI_API_KEY"),
-        ({"password": "x", "deep": [{"token": "y"}]}, "", {"password": "***", "deep": [{"token": "***"}]}),
-        (4096, "batch_tokens", 4096),
-        ("4096", "max_new_tokens", "4096"),
-        ("sft.batch_tokens=4096", "", "sft.batch_tokens=4096"),
-        ("", "token", ""),
-    ],
-)
-def test_secrets_are_masked_and_nothing_else(value, key, expected):
-    assert mask(value, key) == expected
-
-
-def test_the_content_of_a_secret_variable_is_masked_wherever_it_stands(monkeypatch, capsys):
-    monkeypatch.setenv("SOME_SECRET_KEY", "rosebud-1941")
-    Runtime().say("the server said: rosebud-1941 is unknown")
-    assert capsys.readouterr().out == "the server said: *** is unknown\n"
-
-
-def test_command_lines_are_masked_by_the_word_before():
-    assert mask_argv(["run", "--token", "abc", "--set", "a.secret=b", "c"]) == [
-        "run",
-        "--token",
-        "***",
-        "--set",
-        "a.secret=***",
-        "c",
-    ]
-
-
 def test_errors_read_as_labelled_lines():
     error = RecipeError("no such thing", where="here", got=3, allowed="4", fix="add one")
     assert str(error) == "no such thing\n  where   here\n  got     3\n  allowed 4\n  do      add one"
@@ -221,13 +179,6 @@ def test_a_terminal_gets_a_live_bar_and_lines_above_it():
     text = text.decode()
     assert "a line" in text and "loss 0.5" in text and "\x1b[" in text
     os.close(leader)
-
-
-@pytest.mark.parametrize(
-    "seconds, text", [(4.24, "4.2 s"), (185, "3 min 05 s"), (7800, "2 h 10 min"), (59.99, "60.0 s")]
-)
-def test_durations_in_words(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_provenance_is_found_without_torch():

@@ -19,14 +19,14 @@ from recipes.base.errors import RecipeError
 from tests.helpers.batch_server import BatchServer
 from tests.helpers.served import ask, chat, served, table
 from tests.helpers.teacher_server import UNUSABLE, Server
+from tests.helpers.turns import count_turns
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(batch, "QUIET", 0.05)
-    monkeypatch.setattr(batch, "LOOK", 0.02)
+def own_clock(monkeypatch):
+    count_turns(monkeypatch.setattr)
 
 
 @pytest.fixture
@@ -137,15 +137,15 @@ def test_large_files_are_cut_into_several_batches(path, single, monkeypatch):
 SCRIPT = f"""
 import sys; sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from data_builders.llm import batch
 from tests.helpers.served import ask, chat
-batch.QUIET, batch.LOOK = 0.05, 0.02
-ask(sys.argv[1], Path(sys.argv[2]), [chat(n) for n in range(40)], batch=True, timeout=60)
+from tests.helpers.turns import count_turns
+count_turns()
+ask(sys.argv[1], Path(sys.argv[2]), [chat(n) for n in range(40)], batch=True)
 """
 
 
 def killed(url, path, when):
-    """A run that is killed by SIGKILL as soon as `when()` holds."""
+    """A run that is killed by SIGKILL once `when()` holds, which from then on it does: the server holds it there."""
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, url, str(path)])
     while process.poll() is None and not when():
         time.sleep(0.005)

@@ -3,7 +3,6 @@
 import gzip
 import json
 import re
-import time
 from collections import Counter
 
 import pytest
@@ -14,6 +13,7 @@ from data_builders.analogseeker.protocol import Request
 from data_builders.llm.chat import Raw, Unusable, json_object
 from data_builders.llm.table import Teacher
 from recipes.base.errors import RecipeError
+from tests.helpers.bounded import ends_within
 from tests.helpers.served import ask, chat, served, table
 from tests.helpers.teacher_server import PASSING, UNUSABLE, Server
 
@@ -25,20 +25,36 @@ def path(tmp_path):
     return tmp_path / ".replies.sqlite"
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    """What failed is tried again after a hundredth of a second."""
+    monkeypatch.setattr("data_builders.llm.asking.backoff", lambda attempt: 0.01)
+
+
 def asked(server):
     return Counter(line["what"] for line in server.lines)
 
 
-@pytest.mark.parametrize("fault", PASSING)
+@pytest.mark.parametrize("fault", [fault for fault in PASSING if fault != "hung"])
 def test_a_failure_in_passing_is_repeated_and_the_answer_is_the_same(path, fault):
-    server = Server(faults=1.0, only=(fault,), hang=5)
+    server = Server(faults=1.0, only=(fault,))
     with served(server) as url:
-        (answer,), asker = ask(url, path, [chat(1)], timeout=0.5)
+        (answer,), asker = ask(url, path, [chat(1)])
     assert answer.value.text.startswith("reply ")
     assert asked(server) == {fault: 2, "answered": 1}
     assert asker.counts["asked"] == 1 and sum(asker.counts.values()) == 3 and not asker.unusable
-    assert asker.figures()["perhaps_billed"] == (2 if fault == "hung" else 0)
-    assert ("may have been billed" in asker.spent()) == (fault == "hung")
+    assert asker.figures()["perhaps_billed"] == 0 and "may have been billed" not in asker.spent()
+
+
+def test_a_request_without_a_reply_is_given_up_and_repeated_and_may_have_been_billed(path):
+    server = Server(faults=1.0, only=("hung",))
+    with served(server) as url:
+        (answer,), asker = ask(url, path, [chat(1)], timeout=1.0)
+    assert answer.value.text.startswith("reply ") and not asker.unusable
+    late = asker.counts["timeout"] - 2  # good requests, where this machine is too busy for the time-out
+    assert asked(server)["hung"] == 2 and 1 <= asked(server)["answered"] <= 1 + late
+    assert asker.counts == {"asked": 1, "timeout": 2 + late} and asker.figures()["perhaps_billed"] == 2 + late
+    assert f"{2 + late} requests given up that may have been billed" in asker.spent()
 
 
 @pytest.mark.parametrize("fault", UNUSABLE)
@@ -75,7 +91,7 @@ def test_a_compressed_body_could_unfold_without_bound_and_is_not_opened(path):
 
 
 def test_answers_come_in_the_order_of_the_questions_whatever_fails(path):
-    with served(Server(faults=0.3, latency=0.01, hang=1)) as url:
+    with served(Server(faults=0.3, latency=0.01, hang=0.1)) as url:
         answers, _ = ask(url, path, [chat(n) for n in range(80)])
     with served(Server()) as url:
         alone = [ask(url, path.with_name(str(n)), [chat(n)])[0][0] for n in (0, 41, 79)]
@@ -129,11 +145,9 @@ def test_json_is_found_in_what_models_write_around_it(text):
 
 def test_latex_and_line_breaks_in_strings_are_read_and_nonsense_is_not():
     assert json_object('{"text": "\\omega is\n\\\\alpha"}') == {"text": "\\omega is\n\\alpha"}
-    started = time.monotonic()
     for text in ("", "none", "[1]", "{" * 100_000, '"' * 100_001, '{"a": ' * 50_000):
-        with pytest.raises(Unusable, match="not one JSON object"):
+        with ends_within(60), pytest.raises(Unusable, match="not one JSON object"):
             json_object(text)
-    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import signal
 import socket
 import subprocess
 import sys
@@ -229,11 +228,11 @@ def test_a_question_that_does_not_fit_waits_for_those_in_flight_and_an_end_reach
 
 
 def test_an_endpoint_that_is_not_there_is_named_before_much_time_is_lost(path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-    with pytest.raises(RecipeError, match="endpoint is down") as error:
-        ask(url, path, [chat(n) for n in range(50)], patience=1.0)
+    with socket.socket() as silent:  # bound, so that nobody else listens there
+        silent.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        with pytest.raises(RecipeError, match="endpoint is down") as error:
+            ask(url, path, [chat(n) for n in range(50)], patience=1.0)
     assert url in str(error.value) and "connection" in str(error.value)
 
 
@@ -299,38 +298,36 @@ def test_an_endpoint_that_is_killed_and_started_again_is_waited_for(path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log, answers = path.with_name("log"), []
-    command = [
-        sys.executable,
-        str(ROOT / "tests" / "helpers" / "teacher_server.py"),
-        "--port",
-        str(port),
-        "--latency",
-        "0.03",
-    ]
+    log, answers, said = path.with_name("log"), [], []
+    program = str(ROOT / "tests" / "helpers" / "teacher_server.py")
 
-    def start():
-        server = subprocess.Popen([*command, "--log", str(log)])
+    def start(*options):
+        server = subprocess.Popen([sys.executable, program, "--port", str(port), "--log", str(log), *options])
         while socket.socket().connect_ex(("127.0.0.1", port)):
+            assert server.poll() is None
             time.sleep(0.02)
         return server
 
-    server = start()
-    run = threading.Thread(
-        target=lambda: answers.extend(
-            ask(f"http://127.0.0.1:{port}/v1", path, [chat(n) for n in range(200)], patience=20.0, concurrency=8)[0]
-        )
-    )
+    def work():
+        answers.extend(ask(f"http://127.0.0.1:{port}/v1", path, [chat(n) for n in range(200)], said.append)[0])
+
+    server = start("--hold-after", "40")
+    run = threading.Thread(target=work)
     run.start()
     while not log.exists() or len(log.read_text().splitlines()) < 40:
+        assert run.is_alive()
         time.sleep(0.01)
-    server.send_signal(signal.SIGKILL)
+    server.kill()
     server.wait()
-    time.sleep(0.3)
+    while not said:  # that a request has failed
+        assert run.is_alive()
+        time.sleep(0.01)
     server = start()
-    run.join(60)
+    run.join()
     server.kill()
     server.wait()
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert len(answers) == 200 and all(answer.value for answer in answers)
-    assert len(lines) <= 200 + 8, "only what was on its way when the server died is asked twice"
+    assert len(lines) <= 200 + 16 and "connection" in said[0], (
+        "only what was on its way when the server died is asked twice"
+    )

@@ -1,11 +1,10 @@
 """Replies that try to earn the reward without the answer: every kind of grader gives them nothing, in bounded time."""
 
-import time
-
 import pytest
 
 from eval.graders import _GRADERS, ROW_KEYS, grade, grade_all
 from eval.graders.reply import format_score
+from tests.helpers.bounded import ends_within
 
 OPTIONS = ["a larger current", "the drain voltage", "the same voltage", "no feedback"]
 EMPTY = {"id": "r", "options": None, "unit": None, "tolerance": None}
@@ -36,7 +35,7 @@ GOLD = {
     "verbatim": "C[C@H](N)C(=O)O",
     "closed": "no",
 }
-SECONDS = 20.0  # for one reply without a program: bounded, also where other work holds the machine
+SECONDS = 20.0  # of processor time for one reply without a program, which takes a hundredth of that
 
 
 def block(content, thinking="because"):
@@ -231,19 +230,17 @@ def test_the_honest_reply_is_worth_one(kind):
 @pytest.mark.parametrize("kind", ROWS)
 def test_no_trick_is_worth_anything(kind):
     tricks = [(name, reply) for of, name, reply in CASES if of == kind]
-    began = time.monotonic()
-    found = grade_all([ROWS[kind]] * len(tricks), [reply for _, reply in tricks])
-    assert time.monotonic() - began < SECONDS * len(tricks)
+    with ends_within(SECONDS * len(tricks)):
+        found = grade_all([ROWS[kind]] * len(tricks), [reply for _, reply in tricks])
     assert {name for (name, _), score in zip(tricks, found, strict=True) if score} == set()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ROWS if kind != "program"])
 def test_every_trick_is_graded_in_bounded_time(kind):
-    for name, reply in ((name, reply) for of, name, reply in CASES if of == kind):
-        began = time.monotonic()
-        grade(ROWS[kind], reply)
-        format_score(reply)
-        assert time.monotonic() - began < SECONDS, name
+    for reply in (reply for of, _, reply in CASES if of == kind):
+        with ends_within(SECONDS):
+            grade(ROWS[kind], reply)
+            format_score(reply)
 
 
 @pytest.mark.parametrize("kind", ROWS)

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from dataclasses import asdict
 from pathlib import Path
 
@@ -77,10 +77,8 @@ REFUSED = [
 
 
 def test_nothing_is_opened_imported_started_or_looked_into():
-    began = time.monotonic()
     results = dict(zip(REFUSED, outputs(REFUSED), strict=True))
     assert {program for program, printed in results.items() if printed} == set()
-    assert time.monotonic() - began < 30
 
 
 def test_processor_time_memory_and_output_are_limited():
@@ -93,9 +91,7 @@ def test_processor_time_memory_and_output_are_limited():
         "while True: print(1)",
         "a = 'print(1)'\nwhile True: a += a",
     ]
-    began = time.monotonic()
     assert outputs(bombs, Limits(wall_seconds=1.5)) == [None] * len(bombs)
-    assert time.monotonic() - began < len(bombs) * 1.5 + 30
     if LINUX:
         pid = sandbox._running[0].process.pid
         assert Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii") == ""
@@ -107,9 +103,8 @@ def test_output_may_have_so_many_characters_and_no_more():
 
 
 def test_processor_time_is_limited_apart_from_the_wall_clock():
-    limits, loop = Limits(cpu_seconds=1, wall_seconds=40), "while True: pass  # on the clock of the processor"
-    began = time.monotonic()
-    assert outputs([loop], limits) == [None] and time.monotonic() - began < limits.wall_seconds
+    limits, loop = Limits(cpu_seconds=1, wall_seconds=600), "while True: pass  # on the clock of the processor"
+    assert outputs([loop], limits) == [None]
     assert (loop, limits) in sandbox._outputs  # ended by itself, so the result stands
 
 
@@ -119,13 +114,24 @@ def test_memory_is_limited_to_what_is_said():
     assert outputs([program], Limits(memory_bytes=2**29)) == [f"{300 * 2**20}\n"]
 
 
+@pytest.mark.skipif(not LINUX, reason="reads /proc")
 def test_programs_run_at_once_and_the_wall_clock_ends_them():
-    limits = Limits(cpu_seconds=20, wall_seconds=0.5)
-    loops = [f"while True: {number}" for number in range(6)]
-    began = time.monotonic()
+    limits = Limits(cpu_seconds=20, wall_seconds=3)
+    loops, most = [f"while True: {number}" for number in range(6)], [0]
+    sandbox.level()  # which starts the process
+    children = Path(f"/proc/{sandbox._running[0].process.pid}/task/{sandbox._running[0].process.pid}/children")
+
+    def count_children():
+        while not over.wait(0.01):
+            most[0] = max(most[0], len(children.read_text(encoding="utf-8").split()))
+
+    over, watcher = threading.Event(), threading.Thread(target=count_children)
+    watcher.start()
     assert outputs(loops, limits, workers=6) == [None] * 6
-    assert time.monotonic() - began < 30  # one after another they would take the 120 s of processor time
-    assert not any((loop, limits) in sandbox._outputs for loop in loops)
+    over.set()
+    watcher.join()
+    assert most == [6]
+    assert not any((loop, limits) in sandbox._outputs for loop in loops)  # none came to its twenty seconds
 
 
 def test_a_batch_of_programs_gives_its_outputs_in_order():
@@ -227,7 +233,7 @@ write(1, json.dumps(found).encode())
 
 def alone(close):
     code = ALONE.format(child=str(CHILD), close=f"write = os.write\n{close}")
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)
     return json.loads(done.stdout or f'"{done.stderr[-300:]!r}"')
 
 

@@ -1,6 +1,8 @@
 """A whole pipeline whose stages only write small files: for tests, and as a program that a test can kill.
 
-python -m tests.helpers.fake_pipeline FOLDER SECONDS_PER_STEP WORDS_OF_THE_COMMAND_LINE...
+python -m tests.helpers.fake_pipeline FOLDER STAGE WORDS_OF_THE_COMMAND_LINE...
+
+The program says HALFWAY in the middle of the stage and waits there until a signal ends it.
 """
 
 import hashlib
@@ -18,6 +20,7 @@ from recipes.base.runtime import Runtime
 from recipes.config.load import load
 from recipes.pipeline import Job
 
+HALFWAY = "in the middle of a stage"
 TABLE = """
 [demo]
 summary = "a demonstration"
@@ -43,14 +46,15 @@ def set_up(folder):
 
 
 class Stages:
-    """Finds the fake stage modules; `calls` and `pilots` list what ran. Training takes `steps` of `pause` seconds."""
+    """Finds the fake stage modules; `calls` and `pilots` list what ran. Training takes `steps` steps."""
 
-    def __init__(self, pause=0.0, steps=6):
-        self.pause, self.steps, self.calls, self.pilots = pause, steps, [], []
+    def __init__(self, steps=6):
+        self.steps, self.calls, self.pilots = steps, [], []
         self.versions = dict.fromkeys(("data", "sft", "rl", "evaluate"), 1)
         self.stems = ("sft", "rl", "test")  # files of rows that data makes
         self.trouble = {}  # stage -> what to call at half of its steps
         self.metrics = {}
+        self.foreseen = 2000  # tokens
 
     def __call__(self, name, step=None):
         """The module of the stage `name`; `step` is what its step is called, if otherwise."""
@@ -67,7 +71,7 @@ class Stages:
         def forecast(spec, counts, runs):
             if name == "data":
                 counts |= dict.fromkeys(self.stems, 2)
-            return Work(rows=counts.get("sft", 0), steps=self.steps, tokens=2000, memory_bytes=10**9)
+            return Work(rows=counts.get("sft", 0), steps=self.steps, tokens=self.foreseen, memory_bytes=10**9)
 
         def pilot(spec, inputs, runtime):
             self.pilots.append(name)
@@ -110,7 +114,6 @@ class Stages:
         done = len(checkpoint.read_text()) if checkpoint.exists() else 0
         with runtime.bar(name, self.steps, "steps") as bar, open(checkpoint, "a", encoding="utf-8") as stream:
             for step in range(done, self.steps):
-                time.sleep(self.pause)
                 stream.write("x")
                 stream.flush()
                 bar.advance()
@@ -162,8 +165,15 @@ class Place:
         return json.loads(file.read_text())
 
 
-def main(folder, pause, *words):
-    stages = Stages(float(pause))
+def wait_for_a_signal():
+    print(HALFWAY, flush=True)
+    while True:
+        time.sleep(0.05)  # short ones, for a signal just before a long one would be served after it
+
+
+def main(folder, stage, *words):
+    stages = Stages()
+    stages.trouble[stage] = wait_for_a_signal
     if not Path(folder).exists():
         set_up(Path(folder))
     cli.job_of = lambda options: Job(stages.take_over(cli.recipe_of(options)), options.runs, argv=tuple(options.argv))

@@ -14,7 +14,9 @@ import hashlib
 import json
 import random
 import re
+import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -93,6 +95,9 @@ class Server:
     the kinds in `only`; `room` the requests it takes at once (0: any number), each of which lasts `latency`
     seconds; `schema` says whether it takes a JSON schema; `words` is the length of a worked answer. Each question is
     answered in one of `forms` (names of `reply_forms.FORMS`), drawn by seed; `says` is what the model says.
+
+    After `hold_after` answers it gives no more: every further request waits, and `holding` is set by the first. `hang`
+    is how many seconds a request lasts whose client has to give it up; 0 is for ever.
     """
 
     def __init__(
@@ -104,17 +109,29 @@ class Server:
         schema=True,
         log=None,
         words=120,
-        hang=30.0,
+        hang=0.0,
         only=PASSING + UNUSABLE,
         forms=(),
         says=None,
+        hold_after=None,
     ):
         self.only, self.forms = only, forms
         self.says = says or (lambda payload: answer(payload, self.words))
         self.faults, self.seed, self.latency, self.room, self.schema = faults, seed, latency, room, schema
-        self.words, self.hang, self.log = words, hang, log
+        self.words, self.hang, self.log, self.hold_after = words, hang, log, hold_after
+        self.holding = threading.Event()
         self.seen, self.busy, self.done, self.lines = {}, 0, 0, []
         self.headers, self.begun, self.last, self.written = [], None, 0.0, 0
+
+    def run_until_held(self, command, after):
+        """Run a program until `after` answers have been given in all and a request more is held, then SIGKILL it."""
+        self.hold_after = after
+        self.holding.clear()
+        process = subprocess.Popen(command)
+        while not self.holding.wait(0.1):
+            assert process.poll() is None, "it ended before it came so far"
+        process.kill()
+        process.wait()
 
     def app(self):
         app = web.Application(client_max_size=2**24)
@@ -164,6 +181,9 @@ class Server:
             if fault == "huge":
                 self.write(payload, fault)
                 return await self.huge(request)
+            if self.hold_after is not None and self.done >= self.hold_after:
+                self.holding.set()
+                await asyncio.Event().wait()
             self.write(payload, fault or "answered")
             self.done += 1
             self.last = time.monotonic()
@@ -179,7 +199,7 @@ class Server:
         if fault in ("408", "409", "425", "500", "503"):
             return _error(int(fault), "internal " + request.headers.get("Authorization", ""))
         if fault == "hung":
-            await asyncio.sleep(self.hang)
+            await (asyncio.sleep(self.hang) if self.hang else asyncio.Event().wait())
             return _error(500, "late")
         if fault == "cut":
             request.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{")
@@ -246,7 +266,8 @@ def main(kind=Server):
     options.add_argument("--latency", type=float, default=0.0)
     options.add_argument("--room", type=int, default=0)
     options.add_argument("--words", type=int, default=120)
-    options.add_argument("--hang", type=float, default=30.0)
+    options.add_argument("--hang", type=float, default=0.0)
+    options.add_argument("--hold-after", type=int)
     options.add_argument("--log")
     options.add_argument("--forms", nargs="*", choices=FORMS, default=())
     options.add_argument(

@@ -408,7 +408,7 @@ def test_two_ranks_end_with_the_same_weights(tmp_path):
         ranks.append(
             subprocess.Popen(command, cwd=ROOT, env={**os.environ, **where}, stderr=subprocess.PIPE, text=True)
         )
-    errors = [process.communicate(timeout=180)[1] for process in ranks]
+    errors = [process.communicate()[1] for process in ranks]
     assert [process.returncode for process in ranks] == [0, 0], "".join(errors)[-3000:]
     first, second = (load_file(tmp_path / f"rank{rank}.safetensors") for rank in (0, 1))
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)

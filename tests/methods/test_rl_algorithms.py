@@ -63,7 +63,8 @@ def inputs(tmp_path_factory):
 
 def make_spec(inputs, name, **more):
     short = SHORT if name == "ppo" else SHORT | {"prompts_per_step": 2}
-    return spec_of("rl", model=inputs[0], rl=TABLES[name].model_copy(update=short | more), seed=3)
+    table = TABLES.get(name) or rl_table(algorithm=name, group_size=4)
+    return spec_of("rl", model=inputs[0], rl=table.model_copy(update=short | more), seed=3)
 
 
 def weights(folder):
@@ -86,7 +87,7 @@ def lively():
 def test_each_algorithm_leaves_an_adapter_that_learnt_and_loads_on_the_base(name, inputs, tmp_path):
     spec = make_spec(inputs, name)
     metrics = stage.run(spec, inputs[1], tmp_path, Runtime())
-    assert metrics["completions"] == stage.count_completions(spec.rl) == {"ppo": 16}.get(name, 32)
+    assert metrics["completions"] == stage.count_completions(spec.rl, 12) == {"ppo": 16}.get(name, 32)
     assert stage.forecast(spec, {"rl": 12}, tmp_path).notes.startswith(f"{metrics['completions']} ")
     loaded = loader.load_adapters(loader.load_base(inputs[0]), {"sft": inputs[1]["sft"] / "adapter"})
     loaded.load_adapter(str(tmp_path / "adapter"), adapter_name="rl")
@@ -104,8 +105,7 @@ def test_each_algorithm_leaves_an_adapter_that_learnt_and_loads_on_the_base(name
 
 
 def test_offline_self_training_samples_once_and_learns_from_gold_and_right_replies(inputs, tmp_path, monkeypatch):
-    rl = rl_table(algorithm="offline_self_training", group_size=4).model_copy(update=SHORT | {"prompts_per_step": 2})
-    spec = spec_of("rl", model=inputs[0], rl=rl, seed=3)
+    spec = make_spec(inputs, "offline_self_training")
     for name in ("whole", "again"):
         (tmp_path / name).mkdir()
     # every second reply counts as right, whatever it says
@@ -113,7 +113,7 @@ def test_offline_self_training_samples_once_and_learns_from_gold_and_right_repli
     monkeypatch.setattr(grade, lambda row, reply: float(len(reply) % 2))
     metrics = stage.run(spec, inputs[1], tmp_path / "whole", Runtime())
     replies = [json.loads(line) for line in (tmp_path / "whole" / "replies.jsonl").read_text().splitlines()]
-    assert metrics["completions"] == len(replies) == stage.count_completions(rl) == 32
+    assert metrics["completions"] == len(replies) == stage.count_completions(spec.rl, 12) == 32
     right = {(entry["id"], entry["reply"].strip()) for entry in replies if len(entry["reply"].strip()) % 2}
     assert 0 < metrics["own_replies"] <= len(right) and metrics["rows"] == 12 + metrics["own_replies"]
     history = [json.loads(line) for line in (tmp_path / "whole" / "training.jsonl").read_text().splitlines()]
@@ -161,14 +161,27 @@ def test_ppo_goes_on_after_an_interruption_and_ends_with_the_same_weights(
     assert weights(tmp_path) == weights(whole_ppo)
 
 
-def test_the_pilot_measures_ppo_too(inputs):
-    assert stage.pilot(make_spec(inputs, "ppo"), inputs[1], Runtime()) > 0
+@pytest.mark.parametrize("trained", ["before there is an adapter", "on the supervised adapter"])
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+@pytest.mark.parametrize("name", [*TABLES, "offline_self_training"])
+def test_the_pilot_measures_every_algorithm_and_kind_of_weights(name, quantization, trained, inputs):
+    spec = make_spec(inputs, name)
+    spec = spec.model_copy(update={"model": inputs[0].model_copy(update={"quantization": quantization})})
+    given = inputs[1] if "supervised" in trained else {"data": inputs[1]["data"]}
+    assert stage.pilot(spec, given, Runtime()) > 0
 
 
-def test_the_pilot_measures_four_bit_weights_before_there_is_an_adapter(inputs):
-    spec = make_spec(inputs, "grpo")
-    four_bits = spec.model_copy(update={"model": inputs[0].model_copy(update={"quantization": "nf4"})})
-    assert stage.pilot(four_bits, {"data": inputs[1]["data"]}, Runtime()) > 0
+@pytest.mark.parametrize("prompts", [2, 4])
+@pytest.mark.parametrize("name", [*TABLES, "offline_self_training"])
+def test_a_run_counts_the_tokens_of_the_replies_that_it_foresaw(name, prompts, inputs, tmp_path):
+    """Of 16 prompts that four steps ask for, offline self-training finds twelve."""
+    spec = make_spec(inputs, name, prompts_per_step=prompts if name != "ppo" else 2 * prompts)
+    expected = stage.forecast(spec, {"rl": 12}, tmp_path)
+    metrics = stage.run(spec, inputs[1], tmp_path, Runtime())
+    assert expected.notes == f"{metrics['completions']} sampled replies"
+    mean = metrics["tokens"] / metrics["completions"] - stage.PROMPT_TOKENS
+    assert 1 <= mean <= spec.rl.max_completion_length + 1
+    assert expected.tokens == stage.count_tokens(metrics["completions"], stage.REPLY_TOKENS)
 
 
 def test_a_fully_trained_model_goes_through_ppo(inputs, tmp_path):
@@ -274,7 +287,7 @@ def prompts_met(spec, inputs, out, monkeypatch, until=None):
 def test_the_steps_meet_the_sorted_rows_in_order_also_over_a_resume(inputs, tmp_path, monkeypatch):
     spec = make_spec(inputs, "ppo", prompts_per_step=2)
     rows = training.read_rows(inputs[1]["data"] / "rl.jsonl")
-    prompts = stage.count_completions(spec.rl) // spec.rl.group_size
+    prompts = stage.count_completions(spec.rl, len(rows)) // spec.rl.group_size
     expected = [r["prompt"][0]["content"] for r in drawn(rows, "difficulty", prompts, spec.seed)]
     whole = prompts_met(spec, inputs[1], tmp_path / "whole", monkeypatch)
     assert [p for step in whole for p in step] == expected

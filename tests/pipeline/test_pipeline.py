@@ -2,16 +2,26 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from recipes import pipeline
 from recipes.artifacts import store
 from recipes.base.errors import RecipeError
+from recipes.base.hashing import Digests
+from recipes.base.places import ROOT
 from recipes.report import build
 from tests.helpers.fake_pipeline import Place
 
 ALL = ["data", "sft", "rl", "evaluate"]
+REPORT_CODE = (  # in the report's own folder, and what that imports
+    "recipes/report/stats.py",
+    "recipes/report/index.html.jinja",
+    "recipes/base/durations.py",
+    "recipes/config/stage_list.py",
+    "data_builders/core/ledger.py",
+)
 
 
 @pytest.fixture
@@ -44,9 +54,8 @@ def test_a_manifest_tells_what_the_result_is_and_where_it_came_from(place):
         manifest["metrics"] == {"tokens": 1000} and manifest["seconds"] >= 0 and manifest["peak_memory_bytes"] > 10**6
     )
     assert 0 <= manifest["cpu_seconds"] <= 2 * manifest["seconds"] + 1
-    assert (
-        manifest["predicted"] is None and place.stages.pilots == []
-    )  # a first run is not foreseen, and trains no pilot
+    assert manifest["predicted"] == {"seconds": None, "memory_bytes": 10**9, "guessed_tokens": 2000}
+    assert place.stages.pilots == []  # a first run is not foreseen, and trains no pilot
     provenance = manifest["provenance"]
     assert provenance["argv"] == ["python", "-m", "recipes", "run", "demo"] and "torch" in provenance["versions"]
     assert provenance["started"] < provenance["finished"] and provenance["device"]
@@ -239,12 +248,27 @@ def test_the_report_is_written_again_only_when_its_inputs_changed(place, monkeyp
     assert len(written) == 1 and "unchanged" in place.said
     place.run("sft.adapter.rank=4", until="report")
     assert len(written) == 2
+    real, changed = Digests.of, []
+
+    def digest(digests, file):
+        return real(digests, file) + ("changed" if Path(file) in changed else "")
+
+    monkeypatch.setattr(Digests, "of", digest)
+    for name in REPORT_CODE:
+        changed.append(ROOT / name)
+        written.clear()
+        place.run("sft.adapter.rank=4", until="report")
+        assert len(written) == 1, f"a change of {name} went unnoticed"
+    for name in ("recipes/stages/sft.py", "recipes/cli.py", "data_builders/core/finish.py"):
+        changed.append(ROOT / name)
+    place.run("sft.adapter.rank=4", until="report")
+    assert len(written) == 1 and "unchanged" in place.said
 
 
 def test_manifests_hold_no_secrets(place, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "abc-very-private-9")
     place.stages.metrics = {"tokens": 1, "note": "key abc-very-private-9 was used", "api_key": "plain"}
-    place.run(until="data", argv=("run", "demo", "--set", "data.api_key=hush", "hf_abcdefghijkl"))
+    place.run(until="data", argv=("run", "demo", "--set", "data.api_key=hush", "hf_abcdefghijkl0123456789"))
     text = json.dumps(place.manifest("data"))
     assert "private" not in text and "hush" not in text and "abcdefghijkl" not in text and "plain" not in text
     assert place.manifest("data")["metrics"]["note"] == "key *** was used"

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -15,7 +14,7 @@ from recipes import pipeline
 from recipes.artifacts.store import disk_full
 from recipes.base.errors import RecipeError
 from recipes.base.places import ROOT
-from tests.helpers.fake_pipeline import Place, Stages
+from tests.helpers.fake_pipeline import HALFWAY, Place, Stages
 
 
 @pytest.fixture
@@ -23,8 +22,8 @@ def place(tmp_path):
     return Place(tmp_path / "place")
 
 
-def start(folder, pause="0.05"):
-    """The run as a process of its own."""
+def start(folder, stage):
+    """The run as a process of its own, which waits in the middle of `stage`."""
     words = [
         "run",
         "demo",
@@ -35,22 +34,17 @@ def start(folder, pause="0.05"):
         "--until",
         "evaluate",
     ]
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.helpers.fake_pipeline", str(folder), pause, *words],
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.helpers.fake_pipeline", str(folder), stage, *words],
         cwd=ROOT,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-
-
-def wait_for(pattern, home, process):
-    for _ in range(400):
-        if any(file.stat().st_size >= 3 for file in home.glob(pattern)):
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    raise AssertionError(f"no {pattern} in 8 s")
+    for line in process.stdout:
+        if line.strip() == HALFWAY:
+            return process
+    raise AssertionError(process.communicate()[1])
 
 
 def contents(home):
@@ -64,12 +58,11 @@ def test_killed_in_a_stage_it_goes_on_and_ends_with_the_same_bytes(tmp_path):
     undisturbed = place.run() and contents(place.home)
     for folder in place.home.iterdir():
         folder.rename(tmp_path / folder.name)
-    process = start(place.folder)
-    wait_for("rl-*.partial/checkpoints/steps.txt", place.home, process)
+    process = start(place.folder, "rl")
     process.send_signal(signal.SIGKILL)
     process.communicate()
     (partial,) = place.home.glob("rl-*.partial")
-    assert len((partial / "checkpoints" / "steps.txt").read_text()) >= 3
+    assert len((partial / "checkpoints" / "steps.txt").read_text()) == 4
     place.run()
     assert place.stages.calls == ["rl", "evaluate"]
     assert "rl        new, going on from where it stopped" in place.said and "sft       cached" in place.said
@@ -78,10 +71,9 @@ def test_killed_in_a_stage_it_goes_on_and_ends_with_the_same_bytes(tmp_path):
 
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(place):
-    process = start(place.folder)
-    wait_for("sft-*.partial/checkpoints/steps.txt", place.home, process)
+    process = start(place.folder, "sft")
     process.send_signal(signal.SIGINT)
-    said, error = process.communicate(timeout=20)
+    said, error = process.communicate()
     assert process.returncode == 130
     assert "Traceback" not in error and f"go on with:  python -m recipes run demo --file {place.folder}" in error
     assert "stopped; what is done is kept in" in said

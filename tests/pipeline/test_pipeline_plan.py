@@ -47,7 +47,7 @@ def test_a_change_shows_its_reason_and_the_rate_of_earlier_runs(place):
     assert lines["data"].state.startswith("cached") and lines["sft"].state == "rebuild: sft.learning_rate 1e-4 -> 2e-4"
     assert lines["rl"].state == "after sft"
     manifest = place.manifest("sft")
-    assert lines["sft"].seconds == pytest.approx(2000 / (1000 / manifest["seconds"]))
+    assert lines["sft"].seconds == pytest.approx(manifest["seconds"]) and lines["sft"].work.tokens == 1000
     assert lines["sft"].source == "1 earlier run" and lines["sft"].memory_bytes == manifest["peak_memory_bytes"]
     assert place.stages.pilots == []
 
@@ -62,7 +62,23 @@ def test_the_rate_is_the_median_of_runs_with_the_same_model_and_hardware(place):
         (other / "manifest.json").write_text(json.dumps(manifest | {"seconds": seconds}))
     (folder / "manifest.json").write_text(json.dumps(manifest | {"provenance": {"device": "another machine"}}))
     lines = survey(place, "sft.adapter.rank=4")
-    assert lines["sft"].seconds == pytest.approx(2000 / (1000 / 2.0)) and lines["sft"].source == "3 earlier runs"
+    assert lines["sft"].seconds == pytest.approx(2.0) and lines["sft"].source == "3 earlier runs"
+
+
+def test_a_guess_of_tokens_is_corrected_by_how_far_it_was_off_in_earlier_runs(place):
+    """The stage guesses 2,000 tokens for six steps, a run counts 500 of them: twice the steps will count 1,000."""
+    place.stages.metrics = {"tokens": 500}
+    place.run()
+    assert place.manifest("sft")["predicted"]["guessed_tokens"] == 2000
+    place.stages.foreseen = 4000
+    line = survey(place, "sft.learning_rate=2e-4")["sft"]
+    assert line.work.tokens == 1000 and line.guessed_tokens == 4000
+    assert line.seconds == pytest.approx(2 * place.manifest("sft")["seconds"])
+    folder = next(place.home.glob("sft-????????"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for before in (None, {"seconds": 1.0, "memory_bytes": None}):  # nothing foreseen, or not by this count
+        (folder / "manifest.json").write_text(json.dumps(manifest | {"predicted": before}))
+        assert survey(place, "sft.learning_rate=2e-4")["sft"].work.tokens == 4000
 
 
 def test_a_pilot_that_fails_leaves_the_time_open_but_a_stated_problem_is_raised(place):
@@ -78,7 +94,8 @@ def test_a_pilot_that_fails_leaves_the_time_open_but_a_stated_problem_is_raised(
     job = place.job()
     step = prepare(job.recipe)[1]
     line = forecasts.forecast(Failing, step, {}, "new", job.runs, runtime=job.runtime)
-    assert line.seconds is None and line.predicted is None and "no such device" in line.source
+    assert line.seconds is None and line.predicted == {"seconds": None, "memory_bytes": None, "guessed_tokens": 10}
+    assert "no such device" in line.source
     assert "without sft" in "\n".join(forecasts.table([line]))
 
     class Stating(Failing):
@@ -98,7 +115,7 @@ def test_the_table_lists_every_stage_with_its_figures_and_a_total():
             forecasts.Forecast("sft", "cached ab12cd34"),
         ]
     )
-    assert "1,200" in lines[1] and "45,000" in lines[1] and "1 min 30 s" in lines[1] and "2.0 GB" in lines[1]
+    assert "1,200" in lines[1] and "45,000" in lines[1] and "1 min 30 s" in lines[1] and "2.00 GB" in lines[1]
     assert "$1.50" in lines[1] and "new (pilot) · openai teacher" in lines[1]
     assert "cached ab12cd34" in lines[2] and lines[-1].startswith("total") and "1 min 30 s" in lines[-1]
 
@@ -147,7 +164,7 @@ def test_peak_memory_of_a_gpu_is_kept_by_stage_foreseen_and_shown(place, monkeyp
     kept = [place.manifest(stage).get("peak_gpu_bytes") for stage in ("data", "sft", "rl", "evaluate")]
     assert kept == [None, 30 * 10**9, None, 20 * 10**9]
     lines = pipeline.survey(place.job("sft.adapter.rank=4"))
-    assert lines[1].predicted["gpu_bytes"] == 30 * 10**9 and ", GPU 30.0 GB" in forecasts.table(lines)[2]
+    assert lines[1].predicted["gpu_bytes"] == 30 * 10**9 and ", GPU 30.00 GB" in forecasts.table(lines)[2]
     (cost,) = costs([load_manifest(next(place.home.glob("sft-*")))])
     assert cost.gpu == 30 * 10**9 and cost.predicted_gpu is None
 

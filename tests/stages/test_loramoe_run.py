@@ -45,6 +45,7 @@ def test_a_loramoe_export_is_an_adapter_beside_its_base_that_answers_alike(loram
     assert (
         f"python -m recipes.models.loramoe run --model hf --model_args pretrained={tmp_path}/out/base,peft=" in printed
     )
+    assert f"peft={tmp_path}/out,tokenizer={tmp_path}/out,dtype=float32 --include_path" in printed  # of the evaluation
     card = (tmp_path / "out" / "README.md").read_text()
     assert "import recipes.models.loramoe" in card and "cannot be merged" in card
     base = loader.load_base(job.recipe.model.model_copy(update={"name": str(tmp_path / "out" / "base")}))

@@ -4,9 +4,9 @@ import hashlib
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,24 +149,23 @@ def test_a_run_that_is_killed_in_every_stage_ends_as_one_left_alone(tmp_path):
     """
     settings = [part for setting in SMALL + QUICKLY_ASKED for part in ("--set", setting)]
 
-    def command(place):
-        return [sys.executable, "-m", "recipes", "run", "analogseeker", "--runs", str(tmp_path / place), *settings]
+    def command(place, *program):
+        words = ["run", "analogseeker", "--runs", str(tmp_path / place), *settings]
+        return [sys.executable, "-m", *(program or ["recipes"]), *words]
 
     subprocess.run(command("alone"), cwd=ROOT, env=offline(), check=True, capture_output=True)
     # with the rates of an earlier run there need be no pilots, which each of the runs would begin with
     shutil.copytree(tmp_path / "alone" / "analogseeker", tmp_path / "killed" / "earlier")
     home = tmp_path / "killed" / "analogseeker" / "embedded"
-    for stage, begun in {
-        "sft": "checkpoints/checkpoint-*/trainer_state.json",
-        "rl": "checkpoints/checkpoint-*/trainer_state.json",
-        "evaluate": "lm_eval/base/*/results_*.json",
-    }.items():
-        with subprocess.Popen(command("killed"), cwd=ROOT, env=offline(), stdout=subprocess.DEVNULL) as process:
-            while not list(home.glob(f"{stage}-*.partial/{begun}")):
-                assert process.poll() is None, f"the run ended before it could be killed in {stage}"
-                time.sleep(0.02)
-            process.kill()
-        assert not list(home.glob(f"{stage}-????????")), f"{stage} was finished before the kill"
+    for stage, bar, done, begun in (
+        ("sft", "sft", "3", "checkpoints/checkpoint-2/trainer_state.json"),
+        ("rl", "rl", "2", "checkpoints/checkpoint-1/trainer_state.json"),
+        ("evaluate", "evaluate sft", "1", "lm_eval/base/*/results_*.json"),
+    ):
+        program = command("killed", "tests.helpers.killed_run", bar, done)
+        killed = subprocess.run(program, cwd=ROOT, env=offline(), capture_output=True)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+        assert list(home.glob(f"{stage}-*.partial/{begun}")) and not list(home.glob(f"{stage}-????????"))
     last = subprocess.run(command("killed"), cwd=ROOT, env=offline(), check=True, capture_output=True, text=True).stdout
     assert last.count("cached") == 3 and "going on from where it stopped" in last
     alone, again = artefacts(tmp_path / "alone" / "analogseeker" / "embedded"), artefacts(home)

@@ -16,8 +16,8 @@ from recipes.models.sampling import sample_replies, self_training_rows
 def make_offline_trainer(context: RlContext) -> Trainer:
     """Supervised fine-tuning of the policy on gold and own right replies, as many a step as others sample replies.
 
-    As many replies are sampled as the other algorithms would sample, `group_size` for a prompt; they stay in
-    replies.jsonl, from which a step that was killed goes on.
+    As many replies are sampled as the other algorithms would sample, `group_size` for a prompt, but to no row
+    twice; they stay in replies.jsonl, from which a step that was killed goes on.
     """
     rl = context.rl
     rows, metrics = sample_right_replies(context)
@@ -61,6 +61,7 @@ def sample_right_replies(context: RlContext) -> tuple[list[dict[str, Any]], dict
     learnt = self_training_rows(rows, replies, gold, grade)
     by_id = {row["id"]: row for row in rows}
     right = sum(grade(by_id[entry["id"]], entry["reply"]) for entry in replies) / len(replies)
-    written = tokenizer([entry["reply"] for entry in replies] + [row["prompt"][0]["content"] for row in asked])
-    tokens = sum(len(ids) for ids in written["input_ids"])
-    return learnt, {"first_accuracy": right, "own_replies": len(learnt) - len(gold), "tokens": tokens}
+    written = tokenizer([entry["reply"] for entry in replies], add_special_tokens=False)["input_ids"]
+    mean_reply = sum(len(ids) + 1 for ids in written) / len(written)  # the end token is not in the text
+    metrics = {"first_accuracy": right, "own_replies": len(learnt) - len(gold), "completion_length": mean_reply}
+    return learnt, metrics
