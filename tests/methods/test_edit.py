@@ -8,7 +8,6 @@ import torch
 from peft import LoraConfig, get_peft_model
 from peft.utils import merge_utils
 
-from recipes.models.edit_context import EditContext
 from recipes.artifacts.steps import spec_of
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import write_jsonl
@@ -16,6 +15,7 @@ from recipes.base.runtime import Runtime
 from recipes.config.schema import WORLD, Model
 from recipes.methods.edit import merge, prune_experts, scale
 from recipes.models import loader
+from recipes.models.edit_context import EditContext
 from recipes.models.loramoe.config import LoraMoeConfig
 from recipes.stages import edit as stage
 from tests.helpers.tiny_text import tiny_model
