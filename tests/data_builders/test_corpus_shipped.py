@@ -17,49 +17,89 @@ from data_builders.core.ledger import Ledger
 from data_builders.core.schema import STANCES
 from data_builders.sources.reader import read_corpus
 
-CORPUS = read_corpus(SHIPPED, 30, 10000, Ledger())
-FACTS = [fact for entry in CORPUS.facts.values() for fact in entry.fact]
-FORMULAS = {formula.id: formula for entry in CORPUS.facts.values() for formula in entry.formula}
 UNITS = pint.UnitRegistry()
 PURE = ("", "dB", "deg", "%", "bit", "V/V", "A/A")  # plain numbers to the formulas
 
 
-def test_it_has_nodes_over_many_families_each_with_prose_facts_and_terms():
-    assert len(CORPUS.nodes) >= 48 and not any(node.flags for node in CORPUS.nodes)
-    families = Counter(node.family for node in CORPUS.nodes)
+@pytest.fixture(scope="module")
+def corpus():
+    return read_corpus(SHIPPED, 30, 10000, Ledger())
+
+
+@pytest.fixture(scope="module")
+def facts(corpus):
+    return [fact for entry in corpus.facts.values() for fact in entry.fact]
+
+
+@pytest.fixture(scope="module")
+def formulas(corpus):
+    return {formula.id: formula for entry in corpus.facts.values() for formula in entry.formula}
+
+
+def test_it_has_nodes_over_many_families_each_with_prose_facts_and_terms(corpus, facts, formulas):
+    assert len(corpus.nodes) >= 48 and not any(node.flags for node in corpus.nodes)
+    families = Counter(node.family for node in corpus.nodes)
     assert len(families) >= 12 and min(families.values()) >= 3
-    for node in CORPUS.nodes:
+    for node in corpus.nodes:
         assert 80 <= len(node.text.split()) <= 400, node.path
-        assert len(CORPUS.facts[node.node_id].fact) >= 3, node.path
-        assert all(term.casefold() in node.text.casefold() for term in CORPUS.terms[node.node_id]), node.path
-    assert len(FACTS) >= 240 and len(FORMULAS) >= 48
+        assert len(corpus.facts[node.node_id].fact) >= 3, node.path
+        assert all(term.casefold() in node.text.casefold() for term in corpus.terms[node.node_id]), node.path
+    assert len(facts) >= 240 and len(formulas) >= 48
 
 
-def test_chapters_and_sidecars_come_in_pairs_with_numbered_sections():
+def test_chapters_and_sidecars_come_in_pairs_with_numbered_sections(corpus):
     assert {path.stem for path in SHIPPED.glob("*.md")} == {path.stem for path in SHIPPED.glob("*.toml")}
-    for node in CORPUS.nodes:
+    for node in corpus.nodes:
         assert re.fullmatch(r"\d+\.\d+", node.number) and node.book_id.startswith(
             f"{int(node.number.split('.')[0]):02d}_"
         )
 
 
-def test_every_stance_is_taken_often_enough():
-    counts = Counter(fact.stance for fact in FACTS)
+def test_every_stance_is_taken_often_enough(facts):
+    counts = Counter(fact.stance for fact in facts)
     assert set(counts) == set(STANCES) and min(counts.values()) >= 25, counts
 
 
-@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.id)
-def test_a_fact_is_well_formed(fact):
-    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", fact.id)
-    assert len(set(fact.questions)) == len(fact.questions) >= 5
-    assert all(re.match(r"[A-Z]|[a-z]\w{1,2}\W", question) and question[-1] in ".?" for question in fact.questions)
-    assert 1 <= len(fact.answer.split()) <= 7 and not fact.answer.endswith(".")
-    assert all(len(option.split()) <= 9 and not option.endswith(".") for option in fact.wrong)
-    assert len(fact.why.split()) <= 18 and fact.why.endswith(".")
+def faults_of_fact(fact):
+    """What is not well formed in a fact, a few words each."""
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", fact.id):
+        yield "the id is not of small letters, digits and hyphens"
+    if len(fact.questions) < 5:
+        yield f"{len(fact.questions)} questions"
+    yield from (f"asks twice: {question}" for question, count in Counter(fact.questions).items() if count > 1)
+    for question in fact.questions:
+        if not re.match(r"[A-Z]|[a-z]\w{1,2}\W", question) or question[-1] not in ".?":
+            yield f"no sentence: {question}"
+    if not 1 <= len(fact.answer.split()) <= 7 or fact.answer.endswith("."):
+        yield f"the answer is not one to seven words without a full stop: {fact.answer}"
+    for option in fact.wrong:
+        if len(option.split()) > 9 or option.endswith("."):
+            yield f"the option is not at most nine words without a full stop: {option}"
+    if len(fact.why.split()) > 18 or not fact.why.endswith("."):
+        yield f"the reason is no sentence of at most eighteen words: {fact.why}"
 
 
-def test_questions_are_unique_in_the_whole_corpus():
-    counts = Counter(question for fact in FACTS for question in fact.questions)
+def test_every_fact_is_well_formed(facts):
+    assert [f"{fact.id}: {fault}" for fact in facts for fault in faults_of_fact(fact)] == []
+
+
+def test_a_fact_that_is_not_well_formed_is_named_with_all_its_faults(facts):
+    questions = {"questions": ["What?", "What?", "no"]}
+    rest = {"id": "Not_so", "answer": "It is.", "why": "so", "wrong": ["No."]}
+    broken = facts[0].model_copy(update=questions | rest)
+    assert list(faults_of_fact(facts[0])) == [] and [fault.split(":")[0] for fault in faults_of_fact(broken)] == [
+        "the id is not of small letters, digits and hyphens",
+        "3 questions",
+        "asks twice",
+        "no sentence",
+        "the answer is not one to seven words without a full stop",
+        "the option is not at most nine words without a full stop",
+        "the reason is no sentence of at most eighteen words",
+    ]
+
+
+def test_questions_are_unique_in_the_whole_corpus(facts):
+    counts = Counter(question for fact in facts for question in fact.questions)
     assert [question for question, count in counts.items() if count > 1] == []
 
 
@@ -92,36 +132,69 @@ def with_units(node, values):
     }[type(node.op)]()
 
 
-@pytest.mark.parametrize("formula", FORMULAS.values(), ids=FORMULAS)
-def test_a_formula_is_right_in_its_working_units_and_has_clean_values(formula):
+def faults_of_values(formula):
+    """What is wrong with the numbers of a formula: in its working units, and as a question with options."""
     tree = arithmetic.parse(formula.expression, formula.symbols, formula.id)
     combinations = arithmetic.combinations(formula, 42)
-    assert len(combinations) >= 30
+    if len(combinations) < 30:
+        yield f"{len(combinations)} combinations of clean values"
     for values in combinations[:3]:
         quantities = {
             given.symbol: UNITS.Quantity(float(values[given.symbol]), as_unit(given.unit)) for given in formula.given
         }
-        result = UNITS.Quantity(with_units(tree, quantities)).to(as_unit(formula.unit)).magnitude
-        assert result == pytest.approx(float(arithmetic.evaluate(tree, values)), rel=1e-9)
         right = arithmetic.evaluate(tree, values)
-        assert len(distractors(formula, values, right)) == 3
-    assert 1 <= arithmetic.operations(tree) <= 4
+        try:
+            result = UNITS.Quantity(with_units(tree, quantities)).to(as_unit(formula.unit)).magnitude
+        except pint.DimensionalityError as error:
+            yield f"units do not fit: {error}"
+            continue
+        if result != pytest.approx(float(right), rel=1e-9):
+            yield f"gives {float(right):g}, with units {result:g}, at {values}"
+        if (options := len(distractors(formula, values, right))) != 3:
+            yield f"{options} wrong options at {values}"
+    if not 1 <= arithmetic.operations(tree) <= 4:
+        yield f"{arithmetic.operations(tree)} operations"
 
 
-@pytest.mark.parametrize("formula", FORMULAS.values(), ids=FORMULAS)
-def test_a_formula_is_well_formed(formula):
-    assert len(set(formula.questions)) == len(formula.questions) >= 4
-    assert all(
-        question.count("{givens}") == 1 and "{" not in question.replace("{givens}", "")
-        for question in formula.questions
-    )
+def faults_of_formula(formula):
+    """What is not well formed in a formula, a few words each."""
+    if len(formula.questions) < 4:
+        yield f"{len(formula.questions)} questions"
+    yield from (f"asks twice: {question}" for question, count in Counter(formula.questions).items() if count > 1)
+    for question in formula.questions:
+        if question.count("{givens}") != 1 or "{" in question.replace("{givens}", ""):
+            yield f"does not hold {{givens}} once and nothing else in braces: {question}"
     for expression in formula.wrong:
         arithmetic.parse(expression, formula.symbols, formula.id)
-    assert formula.expression not in formula.wrong and formula.valid
+    if formula.expression in formula.wrong:
+        yield "the right expression is among the wrong ones"
+    if not formula.valid:
+        yield "it does not say where it is valid"
 
 
-def test_ids_are_unique_over_facts_and_formulas():
-    counts = Counter([fact.id for fact in FACTS] + list(FORMULAS))
+@pytest.mark.parametrize("faults_of", [faults_of_formula, faults_of_values])
+def test_every_formula_is_well_formed_and_right_in_its_working_units(formulas, faults_of):
+    assert [f"{name}: {fault}" for name, formula in formulas.items() for fault in faults_of(formula)] == []
+
+
+def test_a_wrong_formula_is_named_with_all_its_faults(formulas):
+    formula = formulas["cs-gain"]
+    broken = {"questions": ["{givens} {more}", "none"], "wrong": [formula.expression], "valid": ""}
+    assert [fault.split(":")[0] for fault in faults_of_formula(formula.model_copy(update=broken))] == [
+        "2 questions",
+        "does not hold {givens} once and nothing else in braces",
+        "does not hold {givens} once and nothing else in braces",
+        "the right expression is among the wrong ones",
+        "it does not say where it is valid",
+    ]
+    for unit, fault in (("V", "units do not fit"), ("uS", "with units")):
+        given = [one.model_copy(update={"unit": unit}) if one.symbol == "gm" else one for one in formula.given]
+        found = list(faults_of_values(formula.model_copy(update={"given": given})))
+        assert len(found) == 3 and all(fault in each for each in found)
+
+
+def test_ids_are_unique_over_facts_and_formulas(facts, formulas):
+    counts = Counter([fact.id for fact in facts] + list(formulas))
     assert max(counts.values()) == 1
 
 
@@ -229,8 +302,8 @@ print got
 
 @pytest.mark.skipif(shutil.which("ngspice") is None, reason="ngspice is not installed")
 @pytest.mark.parametrize("name", NETLISTS)
-def test_a_formula_agrees_with_ngspice(name, tmp_path):
-    formula, (netlist, output, scale) = FORMULAS[name], NETLISTS[name]
+def test_a_formula_agrees_with_ngspice(name, formulas, tmp_path):
+    formula, (netlist, output, scale) = formulas[name], NETLISTS[name]
     tree = arithmetic.parse(formula.expression, formula.symbols, name)
     for values in arithmetic.combinations(formula, 42)[:3]:
         result = float(arithmetic.evaluate(tree, values))

@@ -1,31 +1,31 @@
-"""The inside of TRL 1.16, transformers and peft that recipes.methods and recipes.models build on;
-after an upgrade this is what fails first.
+"""What TRL 1.16, transformers and peft do inside, as far as recipes.methods and recipes.models build on it.
 
-Each test names the place in our code that would be wrong without the fact.
+After an upgrade this is what fails first. What our own trainers show by themselves (a resumed run, a log, a gradient
+over micro-batches) is tested beside them and not again here.
 """
 
 import inspect
-import re
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 import trl
 import trl.trainer.utils
-from peft import PeftType
-from peft.tuners.tuners_utils import BaseTuner
-from peft.utils import register_peft_method
+from datasets import Dataset
+from peft import PeftType, get_peft_model
 from peft.utils.peft_types import PeftType as Declared
-from transformers import Trainer
+from safetensors.torch import load_file
+from transformers import Trainer, TrainerState, TrainingArguments
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer, SFTConfig, SFTTrainer
 from trl.models.utils import disable_gradient_checkpointing
 
-from tests.helpers.tiny_letters import tiny
-
-
-def code(function):
-    """The source without comments, with single spaces."""
-    return " ".join(re.sub(r"#.*", "", inspect.getsource(function)).split())
-
+from recipes.base.places import ROOT
+from tests.helpers import kl_rank
+from tests.helpers.tiny_letters import lora, saved, tiny, trainer_of
 
 SIGNATURES = {
     "_generate_and_score_completions": ["self", "inputs"],
@@ -46,238 +46,139 @@ def test_the_methods_that_are_overridden_or_called_take_what_they_took(name):
     assert "batch_size" in inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters
 
 
-FACTS = {
-    # PPOTrainer._compute_loss: advantages of [B, T], our own old log-probs, no KL term where beta is 0, one forward
-    "advantages of a token": (
-        GRPOTrainer._compute_loss,
-        "if advantages.dim() == 1: advantages = advantages.unsqueeze(1)",
-    ),
-    "old log-probs from the inputs": (GRPOTrainer._compute_loss, 'inputs.get("old_per_token_logps")'),
-    "without them the ratio is one": (
-        GRPOTrainer._compute_loss,
-        "per_token_logps.detach() if old_per_token_logps is None else old_per_token_logps",
-    ),
-    "no kl in the loss at beta 0": (
-        GRPOTrainer._compute_loss,
-        "if self.beta != 0.0: per_token_loss = per_token_loss + self.beta * per_token_kl",
-    ),
-    "clipping": (
-        GRPOTrainer._compute_loss,
-        "coef_2 = torch.clamp(coef_1, 1 - self.epsilon_low, 1 + self.epsilon_high)",
-    ),
-    "token mean, then mean of replies, per accumulated batch": (
-        GRPOTrainer._compute_loss,
-        "loss = ((per_token_loss * mask).sum(-1) / mask.sum(-1).clamp(min=1.0)).mean() normalizer = "
-        'self.current_gradient_accumulation_steps if mode == "train" else 1.0',
-    ),
-    # SkipZeroAdvantageGRPOTrainer, SelfTrainingTrainer: the divisor is that of the rollout
-    "dapo divides by the tokens of the rollout": (
-        GRPOTrainer._compute_loss,
-        'normalizer = inputs["num_items_in_batch"].clamp(min=1.0) / self.accelerator.num_processes',
-    ),
-    # PPOTrainer._generate_and_score_completions: one iteration leaves out TRL's own old log-probs
-    "old log-probs only where steps are misaligned": (
-        GRPOTrainer._generate_and_score_completions,
-        "generate_every = self.args.steps_per_generation * self.num_iterations "
-        "if self.args.gradient_accumulation_steps % generate_every != 0 or (",
-    ),
-    "rewards come from the method that is overridden": (
-        GRPOTrainer._generate_and_score_completions,
-        "rewards_per_func = self._calculate_rewards(inputs, prompts, completions, completion_ids_list)",
-    ),
-    "rewards are gathered, and sliced by the number of local prompts": (
-        GRPOTrainer._generate_and_score_completions,
-        "process_slice = slice( self.accelerator.process_index * len(prompts),",
-    ),
-    "reference log-probs are handed over": (
-        GRPOTrainer._generate_and_score_completions,
-        'output["ref_per_token_logps"] = ref_per_token_logps',
-    ),
-    "every tensor of the rollout is shuffled and split": (
-        GRPOTrainer._prepare_inputs,
-        "generation_batch = shuffle_sequence_dict(generation_batch)",
-    ),
-    # PPOTrainer._read_values: the last C + 1 states but the final one
-    "log-probs of the last positions": (
-        GRPOTrainer._get_per_token_logps_and_entropies,
-        "all_logps.append(outputs.log_probs[:, -logits_to_keep:])",
-    ),
-    "the fused head calls the backbone and drops its last state": (
-        trl.trainer.utils.add_fused_lm_head,
-        "hidden_states = backbone_outputs.last_hidden_state[:, :-1] labels = labels[:, 1:]",
-    ),
-    # recipes.models.training.score_learnt_positions
-    "learnt positions are scored where _use_triton says so": (
-        trl.trainer.utils.add_fused_lm_head,
-        "compact = _use_triton(hidden_states.device)",
-    ),
-    # PPOConfig.__post_init__
-    "a group has two": (GRPOConfig.__post_init__, "if self.num_generations < 2: raise ValueError("),
-    "whole groups in a rollout": (GRPOConfig.__post_init__, "must be divisible by num_generations "),
-    "weights are cast for continuous batching": (
-        GRPOTrainer._generate_single_turn,
-        "if self.args.bf16: unwrapped_model.to(torch.bfloat16)",
-    ),
-    # policy_with_value_head, forget_reference
-    "the reference is a copy of the adapter named default": (
-        GRPOTrainer.__init__,
-        'model.add_adapter("ref", default_config)',
-    ),
-    # trainer_and_arguments: rloo
-    "rloo leaves one out": (
-        RLOOTrainer._generate_and_score_completions,
-        "baselines = (grouped_sum - grouped_rewards) / (scorable_counts - 1)",
-    ),
-    "rloo has the kl in the reward": (
-        RLOOTrainer._generate_and_score_completions,
-        "rewards = rewards - self.beta * kl",
-    ),
-    # recipes.models.prompt_order: rows in the order of the dataset
-    "the sampler follows the rows where nothing is shuffled": (
-        trl.trainer.utils.RepeatSampler.__iter__,
-        "else: indexes = list(range(self.num_samples))",
-    ),
-}
+# --- reinforcement ----------------------------------------------------------------------------------------------------
+
+REWARDS = [1.0, 0.0, 0.5, 0.25, 0.0, 0.0, 1.0, 0.5]  # of two groups of four
 
 
-@pytest.mark.parametrize("name", FACTS)
-def test_the_source_says_what_was_relied_on(name):
-    function, text = FACTS[name]
-    assert text in code(function), f"{function.__qualname__} no longer holds: {text}"
+def graded(kind):
+    """TRL's trainer `kind` with these rewards from the method that ours override."""
+
+    class Graded(kind):
+        def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+            return torch.tensor(REWARDS).unsqueeze(1)
+
+    return Graded
 
 
-# What is said -> (where it is said, the words, our code that would be wrong without them).
-SUPERVISED = {
-    "an adapter on 4-bit weights is rounded": (
-        SFTTrainer.__init__,
-        "param.data = param.data.to(torch.bfloat16)",
-        "training.build, which may be simpler where TRL no longer rounds",
-    ),
-    "the same in reinforcement": (
-        GRPOTrainer.__init__,
-        "param.data = param.data.to(torch.bfloat16)",
-        "training.build, which may be simpler where TRL no longer rounds",
-    ),
-    "all end tokens of the model and the tokenizer's end a reply": (
-        GRPOTrainer.__init__,
-        "eos_token_ids = [self._tokenizer.eos_token_id, *eos_token_ids]",
-        "models.end_with_the_turn, rl.make_trainer (vLLM's stop_token_ids)",
-    ),
-    "so in rloo": (
-        RLOOTrainer.__init__,
-        "eos_token_ids = [self._tokenizer.eos_token_id, *eos_token_ids]",
-        "models.end_with_the_turn",
-    ),
-    "the columns that are kept": (
-        SFTTrainer._set_signature_columns_if_needed,
-        'self._signature_columns = ["input_ids", "labels", "seq_lengths"]',
-        "LossTrainer._set_signature_columns_if_needed, which adds sample_type and length",
-    ),
-    "the loss is multiplied by the ranks that share its count of tokens": (
-        SFTTrainer.compute_loss,
-        "if self.args.average_tokens_across_devices and num_items_in_batch is not None",
-        "LossTrainer._shares",
-    ),
-    "metrics of a step are lists by mode": (
-        SFTTrainer.compute_loss,
-        'self._metrics[mode]["entropy"].append(',
-        "LossTrainer.compute_loss, PPOTrainer._compute_loss",
-    ),
-    "they are averaged into the log": (
-        SFTTrainer.log,
-        "for key, val in self._metrics[mode].items()",
-        "LossTrainer.compute_loss and the keys of training.write_history",
-    ),
-    "the number of micro-batches of a step": (
-        Trainer._run_epoch,
-        "self.current_gradient_accumulation_steps = len(batch_samples)",
-        "LossTrainer._shares",
-    ),
-    "tokens are counted over all ranks": (
-        Trainer._get_num_items_in_batch,
-        "num_items_in_batch = self.accelerator.gather(num_items_in_batch.to(device)).sum()",
-        "LossTrainer._shares",
-    ),
-    "a checkpoint is loaded by a method that is given its folder": (
-        Trainer.train,
-        "self._load_from_checkpoint(resume_from_checkpoint)",
-        "LossTrainer._load_from_checkpoint",
-    ),
-    "weights are written by a method that is given the folder": (
-        Trainer.save_model,
-        "self._save(output_dir)",
-        "LossTrainer._save",
-    ),
-    "the state is the last thing of a checkpoint": (
-        Trainer._save_checkpoint,
-        "self.state.save_to_json(os.path.join(output_dir, TRAINER_STATE_NAME))",
-        "training.last_checkpoint",
-    ),
-    "an optimizer that is there is kept": (
-        Trainer.create_optimizer,
-        "if self.optimizer is None",
-        "LossTrainer.create_optimizer (LoRA+), PPOTrainer.create_optimizer",
-    ),
-    "a method is known by its name in the enum": (
-        register_peft_method,
-        "peft_type = getattr(PeftType, name.upper())",
-        "adapters.loramoe.register.extend_enum",
-    ),
-    "names are looked up in the list of members": (
-        register_peft_method,
-        "if name.upper() not in list(PeftType)",
-        "adapters.loramoe.register.extend_enum",
-    ),
-    "a layer is put in the place of each target": (
-        BaseTuner.inject_adapter,
-        "self._create_and_replace( peft_config, adapter_name, target, target_name, parent, current_key=key )",
-        "adapters.loramoe.model.LoraMoeModel, reranker.trainable",
-    ),
-}
+def make(folder, kind=GRPOTrainer, model=None, **more):
+    config = RLOOConfig if kind is RLOOTrainer else GRPOConfig
+    halves = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}  # of a rollout of eight
+    settings = {"num_generations": 4, "beta": 0.0} | halves | more
+    trainer = trainer_of(model or tiny(), folder, cls=graded(kind), make=config, **settings)
+    trainer.current_gradient_accumulation_steps = 2
+    trainer.model.train()
+    return trainer
 
 
-@pytest.mark.parametrize("name", SUPERVISED)
-def test_supervised_training_and_the_adapter_find_what_they_rely_on(name):
-    function, text, ours = SUPERVISED[name]
-    assert text in code(function), f"{function.__qualname__} no longer holds: {text}\nlook at {ours}"
+def roll_out(trainer):
+    return trainer._generate_and_score_completions([r for r in trainer.train_dataset.select(range(2)) for _ in "1234"])
 
 
-OVERRIDDEN = {
-    "compute_loss": ["self", "model", "inputs", "return_outputs", "num_items_in_batch"],
-    "create_optimizer": ["self", "model"],
-    "_set_signature_columns_if_needed": ["self"],
-    "_save": ["self", "output_dir", "state_dict"],
-    "_load_from_checkpoint": ["self", "resume_from_checkpoint", "model"],
-    "get_optimizer_cls_and_kwargs": ["args", "model"],
-    "get_tp_size": ["self"],
-}
+def log_probs(model, output):
+    """[B, C] of the replies' tokens, by a plain forward."""
+    ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
+    mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
+    given, length = model(input_ids=ids, attention_mask=mask).logits, output["completion_ids"].size(1)
+    found = given[:, :-1].log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2)
+    return found[:, -length:]
 
 
-@pytest.mark.parametrize("name", OVERRIDDEN)
-def test_the_methods_of_term_trainer_take_what_they_took(name):
-    found = list(inspect.signature(getattr(SFTTrainer, name)).parameters)
-    assert found == OVERRIDDEN[name], f"look at recipes.models.loss_trainer.LossTrainer and its use of {name}"
-
-
-def test_the_enum_of_methods_has_the_private_parts_that_a_member_is_entered_in():
-    look = "look at recipes.models.loramoe.register.extend_enum"
-    assert PeftType is Declared and issubclass(PeftType, str), look
-    assert isinstance(PeftType._member_names_, list) and isinstance(PeftType._member_map_, dict), look
-    assert isinstance(PeftType._value2member_map_, dict), look
-    member = PeftType["LORA"]
-    parts = (member._name_, member._value_, member.__objclass__, member._sort_order_)
-    assert parts == ("LORA", "LORA", PeftType, PeftType._member_names_.index("LORA")), look
-
-
-def test_settings_of_supervised_training_that_are_given():
-    given = {
-        "packing",
-        "completion_only_loss",
-        "train_sampling_strategy",
-        "max_length",
-        "average_tokens_across_devices",
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo"])
+def test_the_policy_loss_takes_an_advantage_for_each_token_and_old_log_probs_and_has_no_kl_at_beta_zero(
+    loss_type, tmp_path
+):
+    """PPOTrainer: the clipped loss, a mean over tokens, then replies, then micro-batches. SpareGRPOTrainer and
+    SelfTrainingTrainer: with "dapo" a sum over the tokens that the rollout has."""
+    trainer = make(tmp_path, model=saved(tiny(), tmp_path / "base"), loss_type=loss_type, beta=0.5)
+    output = roll_out(trainer)
+    mask, drawn = output["completion_mask"], torch.Generator().manual_seed(2)
+    now = log_probs(trainer.model, output)
+    advantages, old = (
+        torch.randn(mask.shape, generator=drawn),
+        now.detach() + 0.3 * torch.randn(mask.shape, generator=drawn),
+    )
+    ratio = (now - old).exp()
+    clipped = ratio.clamp(0.8, 1.2)
+    assert ((ratio != clipped) * mask).any()
+    tokens = -torch.min(ratio * advantages, clipped * advantages) * mask
+    expected = (tokens.sum(1) / mask.sum(1)).mean() / 2 if loss_type == "grpo" else tokens.sum() / 50
+    trainer.beta = 0.0
+    given = dict(output) | {
+        "advantages": advantages,
+        "old_per_token_logps": old,
+        "num_items_in_batch": torch.tensor(50),
     }
-    assert given <= SFTConfig.__dataclass_fields__.keys(), "look at recipes.stages.sft.make_trainer"
+    given.pop("ref_per_token_logps")
+    assert trainer._compute_loss(trainer.model, given).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_a_rollout_that_is_used_once_has_no_old_log_probs(iterations, tmp_path):
+    """PPOTrainer samples as if there were one iteration, and takes them itself, together with the values."""
+    output = roll_out(make(tmp_path, num_iterations=iterations))
+    assert ("old_per_token_logps" in output) == (iterations == 2)
+
+
+def test_the_reference_of_an_adapter_is_a_copy_of_it_and_its_log_probs_are_handed_over(tmp_path):
+    """policy_with_value_head, forget_reference, PPOTrainer._estimate."""
+    torch.manual_seed(1)
+    policy = get_peft_model(tiny(), lora(init_lora_weights=False))
+    trainer = make(tmp_path, model=policy, beta=0.5)
+    assert set(trainer.model.peft_config) == {"default", "ref"}
+    with torch.no_grad():
+        for name, weight in trainer.model.named_parameters():
+            if ".default." in name:
+                weight.mul_(1.5)
+    output = roll_out(trainer)
+    mask = output["completion_mask"].bool()
+    moved = log_probs(trainer.model, output)
+    trainer.model.set_adapter("ref")
+    expected = log_probs(trainer.model, output)
+    assert torch.allclose(output["ref_per_token_logps"][mask], expected[mask], atol=1e-5)
+    assert not torch.allclose(moved[mask], expected[mask], atol=1e-2)
+
+
+def test_every_tensor_of_a_rollout_goes_to_the_micro_batch_of_its_reply(tmp_path):
+    """PPOTrainer: advantages, old values and returns, one row a reply."""
+    seen = []
+
+    class Marking(graded(GRPOTrainer)):
+        def _generate_and_score_completions(self, inputs):
+            output = super()._generate_and_score_completions(inputs)
+            return output | {"mark": output["completion_ids"] * 2, "one": output["completion_ids"].sum(1)}
+
+        def _compute_loss(self, model, inputs):
+            assert torch.equal(inputs["mark"], inputs["completion_ids"] * 2)
+            seen.append(inputs["one"].tolist())
+            assert seen[-1] == inputs["completion_ids"].sum(1).tolist()
+            return super()._compute_loss(model, inputs)
+
+    settings = dict(num_generations=4, beta=0.0, per_device_train_batch_size=2, gradient_accumulation_steps=4)
+    trainer_of(tiny(), tmp_path, cls=Marking, make=GRPOConfig, max_steps=1, **settings).train()
+    assert [len(part) for part in seen] == [2] * 4
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+def test_rloo_takes_the_other_replies_of_a_group_as_baseline_and_has_the_kl_in_the_reward(beta, tmp_path):
+    """trainer_and_arguments: the published method, arXiv 2402.14740."""
+    torch.manual_seed(1)
+    trainer = make(tmp_path, RLOOTrainer, get_peft_model(tiny(), lora(init_lora_weights=False)), beta=beta)
+    with torch.no_grad():
+        for name, weight in trainer.model.named_parameters():
+            if ".default." in name:
+                weight.mul_(1.5)
+    output = roll_out(trainer)
+    rewards = torch.tensor(REWARDS)
+    if beta:
+        now = log_probs(trainer.model, output)
+        trainer.model.set_adapter("ref")
+        kl = ((now - log_probs(trainer.model, output)) * output["completion_mask"]).sum(1).detach()
+        assert kl.abs().max() > 0.01
+        rewards = rewards - beta * kl
+    groups = rewards.view(2, 4)
+    others = (groups.sum(1, keepdim=True) - groups) / 3
+    assert torch.allclose(output["advantages"], (groups - others).flatten(), atol=1e-4)
 
 
 def test_the_fused_head_calls_the_module_that_the_value_hook_hangs_on():
@@ -294,3 +195,88 @@ def test_names_that_are_imported_or_set():
     fields = GRPOConfig.__dataclass_fields__.keys() & RLOOConfig.__dataclass_fields__.keys()
     shared = {"num_generations", "shuffle_dataset", "reward_weights", "mask_truncated_completions", "beta"}
     assert shared | {"temperature", "max_completion_length", "use_vllm"} <= fields
+
+
+# --- supervised training ----------------------------------------------------------------------------------------------
+
+OVERRIDDEN = {
+    "compute_loss": ["self", "model", "inputs", "return_outputs", "num_items_in_batch"],
+    "create_optimizer": ["self", "model"],
+    "_set_signature_columns_if_needed": ["self"],
+    "_save": ["self", "output_dir", "state_dict"],
+    "_load_from_checkpoint": ["self", "resume_from_checkpoint", "model"],
+    "get_optimizer_cls_and_kwargs": ["args", "model"],
+    "get_tp_size": ["self"],
+}
+
+
+@pytest.mark.parametrize("name", OVERRIDDEN)
+def test_the_methods_of_term_trainer_take_what_they_took(name):
+    found = list(inspect.signature(getattr(SFTTrainer, name)).parameters)
+    assert found == OVERRIDDEN[name], f"look at recipes.models.sft_trainer.LossTrainer and its use of {name}"
+
+
+def test_settings_of_supervised_training_that_are_given():
+    given = {
+        "packing",
+        "completion_only_loss",
+        "train_sampling_strategy",
+        "max_length",
+        "average_tokens_across_devices",
+    }
+    assert given <= SFTConfig.__dataclass_fields__.keys(), "look at recipes.stages.sft.make_trainer"
+
+
+def test_the_state_is_the_last_thing_of_a_checkpoint(tmp_path, monkeypatch):
+    """training.last_checkpoint takes a folder with it for a whole one."""
+    there, save = {}, TrainerState.save_to_json
+
+    def note(self, file):
+        there[Path(file).parent] = {path.name for path in Path(file).parent.iterdir()}
+        save(self, file)
+
+    monkeypatch.setattr(TrainerState, "save_to_json", note)
+    rows = Dataset.from_list([{"input_ids": [2, 3, 4], "labels": [2, 3, 4]}] * 4)
+    settings = dict(max_steps=2, save_steps=1, use_cpu=True, report_to="none", disable_tqdm=True)
+    Trainer(tiny(), TrainingArguments(str(tmp_path), **settings), train_dataset=rows).train()
+    assert set(there) == {tmp_path / "checkpoint-1", tmp_path / "checkpoint-2"}
+    for folder, before in there.items():
+        assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"} <= before
+        assert {path.name for path in folder.iterdir()} == before | {"trainer_state.json"}
+
+
+def test_two_ranks_learn_as_one_from_the_tokens_of_both(tmp_path):
+    """TermTrainer's shares of a term and of the cross-entropy: over ranks and micro-batches of unlike length."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = []
+    for rank in ("0", "1"):
+        where = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+        where |= {"MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "tests.helpers.kl_rank", str(tmp_path)]
+        ranks.append(
+            subprocess.Popen(command, cwd=ROOT, env={**os.environ, **where}, stderr=subprocess.PIPE, text=True)
+        )
+    kl_rank.train(tmp_path, 0, 1)
+    errors = [process.communicate()[1] for process in ranks]
+    assert [process.returncode for process in ranks] == [0, 0], "".join(errors)[-3000:]
+    alone, one, other = (load_file(tmp_path / f"{name}.safetensors") for name in ("1-0", "2-0", "2-1"))
+    start = load_file(tmp_path / "start.safetensors")
+    for name, weight in alone.items():
+        assert torch.equal(one[name], other[name])
+        moved = (weight - start[name]).norm()
+        assert moved > 0 and (one[name] - weight).norm() < 1e-3 * moved, name
+
+
+# --- peft -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_enum_of_methods_has_the_private_parts_that_a_member_is_entered_in():
+    look = "look at recipes.models.loramoe.register.extend_enum"
+    assert PeftType is Declared and issubclass(PeftType, str), look
+    assert isinstance(PeftType._member_names_, list) and isinstance(PeftType._member_map_, dict), look
+    assert isinstance(PeftType._value2member_map_, dict), look
+    member = PeftType["LORA"]
+    parts = (member._name_, member._value_, member.__objclass__, member._sort_order_)
+    assert parts == ("LORA", "LORA", PeftType, PeftType._member_names_.index("LORA")), look

@@ -151,7 +151,7 @@ def test_what_decides_no_result_makes_nothing_again(place, sets):
 
 def test_another_share_of_general_rows_makes_no_data_again(place):
     file = place.folder / "general.jsonl"
-    file.write_text(json.dumps({"prompt": [], "completion": []}) + "\n")
+    file.write_text(json.dumps({"prompt": "What?", "completion": "That."}) + "\n")
     shares = [[f"{GENERAL}={file}", f"rows.mix.replay.share={share}"] for share in (0.1, 0.2)]
     place.run(*shares[0])
     assert place.stages.calls == ["data", "rows", "sft", "rl", "evaluate"]
@@ -159,6 +159,6 @@ def test_another_share_of_general_rows_makes_no_data_again(place):
     assert place.stages.calls[0] == "rows" and "rebuild: rows.mix.replay.share 0.1 -> 0.2" in place.said
     place.run()
     assert place.stages.calls == []
-    file.write_text("{}\n")
+    file.write_text('{"prompt": "What is it?", "completion": "A row."}\n')
     place.run(*shares[1])
     assert place.stages.calls[0] == "rows" and "rows.mix.replay.general/general.jsonl changed" in place.said

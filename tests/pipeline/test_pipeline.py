@@ -19,7 +19,7 @@ REPORT_CODE = (  # in the report's own folder, and what that imports
     "recipes/report/stats.py",
     "recipes/report/index.html.jinja",
     "recipes/base/durations.py",
-    "recipes/config/stage_list.py",
+    "recipes/artifacts/store.py",
     "data_builders/core/ledger.py",
 )
 
@@ -259,7 +259,7 @@ def test_the_report_is_written_again_only_when_its_inputs_changed(place, monkeyp
         written.clear()
         place.run("sft.adapter.rank=4", until="report")
         assert len(written) == 1, f"a change of {name} went unnoticed"
-    for name in ("recipes/stages/sft.py", "recipes/cli.py", "data_builders/core/finish.py"):
+    for name in ("recipes/stages/sft.py", "recipes/cli.py", "data_builders/core/build.py"):
         changed.append(ROOT / name)
     place.run("sft.adapter.rank=4", until="report")
     assert len(written) == 1 and "unchanged" in place.said
