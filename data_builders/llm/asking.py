@@ -179,7 +179,8 @@ class Asker:
                 value = chat.value(raw)
             except Unusable as error:
                 self.unusable[chat.key] = kind = error.kind
-                chat = self._widened(chat.mend(raw, error))
+                mended = chat.mend(raw, error)
+                chat = self._widened(mended) if chat.reasoning_tokens else mended  # else it is the wider one already
                 dropped = f"{agent}: {kind}, asked {1 + MENDS} times"
             except Rejected as error:
                 self._rejected(error)

@@ -30,8 +30,6 @@ ADVICE = {
     NO_CHOICES: "look at the server's log: it answers without a reply",
     TOOL_CALL: "start the server without tools, or take another `model`",
 }
-
-
 PENDING, USABLE, VOID = "pending", "usable", "void"  # what may have come of a question beside a kind of failure
 
 

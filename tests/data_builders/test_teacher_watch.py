@@ -191,9 +191,10 @@ def test_a_batch_of_errors_alone_is_not_sent_again(path):
 
 def reasons(server, needed):
     """Let questions with an odd number need so many tokens for reasoning, and be cut where they have fewer."""
-    whole = server.completion
+    whole, server.limits = server.completion, set()
 
     def completed(payload, fault):
+        server.limits.add(payload["max_tokens"])
         odd = int(payload["messages"][1]["content"].split()[-1]) % 2
         if odd and payload["max_tokens"] < 100 + needed:
             usage = {"prompt_tokens": 5, "completion_tokens": payload["max_tokens"]}
@@ -215,6 +216,7 @@ def test_replies_that_were_cut_are_asked_for_again_with_tokens_for_reasoning(pat
         answers, asker = ask_many(url, path, 10, reasoning_tokens=8000)
         assert server.done == asked + 20 and asker.counts["asked"] == 5
         again, asker = ask_many(url, path, 10, reasoning_tokens=8000)
+    assert server.limits == {100, 1100, 8100}
     assert all(answer.value for answer in answers) and again == answers and asker.counts == {"stored": 10}
 
 
