@@ -209,10 +209,13 @@ def test_the_count_of_tokens_goes_on_from_a_checkpoint(tmp_path):
     checkpoint = tmp_path / training.CHECKPOINTS / "checkpoint-24"
     checkpoint.mkdir(parents=True)
     (checkpoint / "trainer_state.json").write_text(json.dumps({"global_step": 24, "log_history": log}))
-    trainer = SimpleNamespace(train=lambda resume_from_checkpoint: None)
+    training.seal(checkpoint)
+    nobody = SimpleNamespace(callbacks=[])
+    trainer = SimpleNamespace(train=lambda resume_from_checkpoint: None, callback_handler=nobody)
     training.train(trainer, tmp_path)
     assert trainer._total_train_tokens == 1200
     (checkpoint / "trainer_state.json").write_text(json.dumps({"global_step": 24, "log_history": []}))
+    training.seal(checkpoint)
     training.train(trainer, tmp_path)
     assert trainer._total_train_tokens == 0
 
@@ -260,7 +263,8 @@ def stage_trainer(kind, base, folder):
     table = rl_table(algorithm=kind, steps=10, prompts_per_step=2, group_size=2, warmup_steps=4, **given, **beta)
     graded = {"grader": "numeric", "answer": "3", "options": None, "unit": None, "tolerance": 0.01, "difficulty": 0}
     spec = spec_of("rl", model=base, rl=table, seed=1)
-    return rl.make_trainer(spec, model, tokenizer, [turns | graded] * 4, folder)[0]
+    about = {"id": "r", "reply": "<answer>3</answer>", "kind": "calc", "node_id": "", "fact_id": "", "family": ""}
+    return rl.make_trainer(spec, model, tokenizer, [turns | graded | about] * 4, folder, Runtime())[0]
 
 
 @pytest.mark.parametrize("kind", ["sft", "cpt", *ALGORITHMS])
