@@ -12,6 +12,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM, TrainingArguments, get_s
 
 from recipes.artifacts.steps import spec_of
 from recipes.base.errors import RecipeError
+from recipes.base.runtime import Runtime
 from recipes.config.schema import Model
 from recipes.methods.rl.grpo import trainer as grpo
 from recipes.methods.rl.grpo.trainer import teaching
