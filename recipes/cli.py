@@ -186,16 +186,31 @@ def quiet_libraries():
     os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported; models.quiet() sees to the rest
 
 
-def recipe_of(options, here=True):
+def recipe_of(options, here=True, sets=()):
     from recipes.config.load import load
 
-    return load(options.file, options.name, options.profile, options.set, here)
+    return load(options.file, options.name, options.profile, [*sets, *options.set], here)
 
 
 def job_of(options):
     from recipes.pipeline import Job
 
-    return Job(recipe_of(options), options.runs, argv=tuple(options.argv), command=repeat(options))
+    sets = sets_of_reviews(options)
+    return Job(recipe_of(options, sets=sets), options.runs, argv=tuple(options.argv), command=repeat(options))
+
+
+def sets_of_reviews(options):
+    """`--set` strings that leave out the rows which reviewers of this recipe's data judged wrong; none before a review,
+    and none for a recipe that lists its steps, which names the method `reviewed` itself."""
+    home = options.runs / options.name / (options.profile or "embedded")
+    if not any(home.glob("review-*/answers.json")):
+        return []
+    from recipes.base.toml import read_toml, toml_value
+    from recipes.methods.select.reviewed import find_answers
+
+    files = [str(file.resolve()) for file in find_answers(home)]
+    explicit = "steps" in read_toml(options.file).get(options.name, {})
+    return [] if explicit or not files else [f"rows.select.reviewed.answers={toml_value(files)}"]
 
 
 def repeat(options, command="run"):

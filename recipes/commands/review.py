@@ -30,3 +30,4 @@ def run(job, data, count, answers, again):
         )
     found = review.hand_in(answers, folder)
     return f"{found.sentence}\n{review.folder_of(folder) / review.ANSWERS}; the next report shows it"
+        + ("; the next run leaves out the rows judged wrong, and those of the same facts" if found.wrong else "")
