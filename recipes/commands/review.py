@@ -29,5 +29,5 @@ def run(job, data, count, answers, again):
             "no such file of answers", where="--read", got=answers, fix="save the answers with the sheet's button first"
         )
     found = review.hand_in(answers, folder)
-    return f"{found.sentence}\n{review.folder_of(folder) / review.ANSWERS}; the next report shows it"
-        + ("; the next run leaves out the rows judged wrong, and those of the same facts" if found.wrong else "")
+    wrong = "; the next run leaves out the rows judged wrong, and those of the same facts" if found.wrong else ""
+    return f"{found.sentence}\n{review.folder_of(folder) / review.ANSWERS}; the next report shows it{wrong}"
