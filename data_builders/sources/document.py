@@ -1,8 +1,15 @@
 """What a document is after reading, whatever its format: parts under headings, with where each part stands."""
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from recipes.base.errors import RecipeError
+
+
+class Drop(Protocol):
+    """Takes note of `count` pieces that are left out for a reason; `detail` shows some of what they held."""
+
+    def __call__(self, reason: str, detail: str, count: int = 1, /) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -69,36 +69,33 @@ class Reader:
         limits = self.settings.limits
         lines = self.lines(self.path, (self.path.resolve(),))
         plain = self.path.suffix.lower() == ".txt"
-        parts = self.parts(markdown.sections(lines, plain, self.drop), limits)
+        parts = self.parts(markdown.sections(lines, plain, self.drop, str(self.path)), limits)
         return Document(self.unit.name, parts)
 
     def parts(self, sections, limits):
         """Markdown sections as parts."""
         parts = []
         for section in sections:
-            paragraphs, terms = markdown.prose(
-                section.lines, self.renderer, self.shared.titles, self.drop, limits.paragraph
-            )
+            paragraphs, terms = markdown.prose(section, self.renderer, self.shared.titles, self.drop, limits.paragraph)
             inline = [markdown.inline(t, self.renderer, self.shared.titles, self.drop) for t in section.parents]
             title = markdown.inline(section.title, self.renderer, self.shared.titles, self.drop)
             span = (section.start, section.end)
             parts.append(Part(section.level, title, section.number, tuple(inline), paragraphs, terms, None, span))
         return parts
 
-    def lines(self, path, chain, place=None):
-        """(place, line) of a Markdown file with its Quarto includes put in at the place of the directive.
+    def lines(self, path, chain, directive=None):
+        """The lines of a Markdown file without code, with its Quarto includes put in at the place of the directive.
 
         An include that is not there, or includes itself, is left out and counted. Raises RecipeError where includes
         come to more text than one document may have.
         """
-        text = markdown.without_code(read_text(path, self.settings.limits), self.drop)
-        text = without_long_lines(text, self.settings.limits, self.drop)
+        text = self.without_definitions(read_text(path, self.settings.limits), directive is not None)
         self.count(len(text), path)
-        _, text = latex.definitions(text)
-        for start, line in markdown.lines_of(text):
-            here, match = start if place is None else place, INCLUDE.match(line)
+        for line in markdown.lines_of(text):
+            here = line if directive is None else directive._replace(text=line.text)
+            match = INCLUDE.match(line.text)
             if match is None:
-                yield here, line
+                yield here
                 continue
             name = match.group(1)
             target = (self.folder / name.lstrip("/") if name.startswith("/") else path.parent / name).resolve()
@@ -106,7 +103,16 @@ class Reader:
                 yield from self.lines(target, (*chain, target), here)
             else:
                 self.drop("include not found", name)
-                yield here, ""
+                yield here._replace(text="")
+
+    def without_definitions(self, text, whole=False):
+        """A Markdown text, as long as before, without macros and very long lines.
+
+        Code, which may show both macros and includes, is left out first where the text has any, or where `whole`.
+        """
+        if whole or "{{<" in text or latex.DEFINITION.search(text):
+            text = markdown.without_code(text, self.drop)
+        return latex.definitions(without_long_lines(text, self.settings.limits, self.drop))[1]
 
     def tex(self, path, chain):
         """A LaTeX file with its inputs put in."""
@@ -166,9 +172,8 @@ class Reader:
                 fix="mend the line, or name the field with data.text_field",
             ) from None
         limits = self.settings.limits
-        text = without_long_lines(markdown.without_code(clean_controls(text), self.drop), limits, self.drop)
-        _, text = latex.definitions(text)
-        sections = markdown.sections(markdown.lines_of(text), False, self.drop)
+        lines = markdown.lines_of(self.without_definitions(clean_controls(text)))
+        sections = markdown.sections(lines, False, self.drop, str(self.folder / name))
         title = row.get("title")
         return Document(name, self.parts(sections, limits), clean_controls(title) if isinstance(title, str) else "")
 

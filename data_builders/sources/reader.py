@@ -133,11 +133,10 @@ def _shared(folder, paths, limits):
 def _labels(text):
     """{label: title} of the headings of a Markdown text that have one, `# Title {#sec-label}`."""
     found = {}
-    for line in text.split("\n"):
-        heading = markdown.HEADING.match(line)
-        for braces in BRACES.finditer(line) if heading else ():
+    for title in markdown.headings(text):
+        for braces in BRACES.finditer(title):
             if label := LABEL.search(braces[0]):
-                found[label[1]] = " ".join(line[heading.start(2) : braces.start()].split())
+                found[label[1]] = " ".join(title[: braces.start()].split())
                 break
     return found
 

@@ -157,6 +157,113 @@ def test_quarto_text_is_plain_prose_with_macros_expanded(tmp_path):
     assert corpus.terms[chapter.node_id] == ("transfer function",)
 
 
+def read_text(folder, text, name="a.md"):
+    """The nodes of one document, {title: paragraphs}, and the counts of what was left out by reason."""
+    (folder / name).write_text(text, encoding="utf-8")
+    corpus, ledger = read(folder, 1)
+    pieces = ledger.totals().get("pieces", {"reasons": {}})
+    return {node.title: node.text.split("\n") for node in corpus.nodes}, pieces["reasons"]
+
+
+def test_underlined_headings_give_the_nodes_that_headings_with_signs_give(tmp_path):
+    texts = {
+        "signs": "# Filters {#sec-f}\n\nSome words, see @sec-o.\n\n## Order of *one* {#sec-o}\n\nMore words.\n",
+        "lines": "Filters {#sec-f}\n===\n\nSome words, see @sec-o.\n\nOrder of *one* {#sec-o}\n---\n\nMore words.\n",
+    }
+    found = []
+    for name, text in texts.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.md").write_text(text, encoding="utf-8")
+        nodes = read(tmp_path / name)[0].nodes
+        found.append([(node.node_id, node.path, node.text) for node in nodes])
+    assert found[0] == found[1]
+    assert [(path, text) for _, path, text in found[0]] == [
+        (("Filters",), "Some words, see the section on Order of one."),
+        (("Filters", "Order of one"), "More words."),
+    ]
+
+
+def test_a_paragraph_of_several_lines_above_a_rule_is_no_heading(tmp_path):
+    nodes, _ = read_text(tmp_path, "# A\n\nSome words of\na paragraph.\n---\n\nMore words.\n")
+    assert nodes == {"A": ["Some words of a paragraph.", "More words."]}
+
+
+def test_headings_without_the_space_after_their_signs_are_headings(tmp_path):
+    nodes, _ = read_text(tmp_path, "##1 Basics\n\nSome words, #1 of all.\n\n###1.1 Current\n\nMore words.\n")
+    (tmp_path / "a.md").unlink()
+    same, _ = read_text(tmp_path, "## 1 Basics\n\nSome words, #1 of all.\n\n### 1.1 Current\n\nMore words.\n")
+    assert nodes == same == {"Current": ["More words."]}
+
+
+@pytest.mark.parametrize(
+    ("text", "nodes"),
+    [
+        ("**One**\n\nSome words.\n\n**2 Two**\n\nMore words.\n", {"One": ["Some words."], "Two": ["More words."]}),
+        ("Some words.\n\n**Note**\n\nMore words.\n", {"a": ["Some words.", "Note", "More words."]}),
+        ("# One\n\nSome words.\n\n**Note**\n\nMore words.\n", {"One": ["Some words.", "Note", "More words."]}),
+    ],
+    ids=["from the beginning", "not where text comes first", "not beside headings"],
+)
+def test_lines_in_bold_are_the_headings_of_a_document_that_has_no_others(tmp_path, text, nodes):
+    assert read_text(tmp_path, text)[0] == nodes
+
+
+def test_stars_that_multiply_stay_and_those_of_emphasis_go(tmp_path):
+    text = "# A\n\nT = 2*N*td and P = V**2/R, (a + b)*(c + d)*e, *not* so **R**esistive _**loads**_ or un_der_scores.\n"
+    nodes, _ = read_text(tmp_path, text)
+    assert nodes["A"] == [
+        "T = 2*N*td and P = V**2/R, (a + b)*(c + d)*e, not so Resistive loads or un_der_scores.",
+    ]
+
+
+def test_code_and_comments_hide_what_is_in_them_and_nothing_else(tmp_path):
+    text = (
+        "# A\n\nOne.\n\n````\n```\n# No\n<!--\n```\n````\n\nTwo `<!--` and `-->` three.\n"
+        "<!-- a\n\n# No\n\n-->\nFour <!-- b --> five.\n\n- six\n\n  ~~~\n  no\n  ~~~\n\n<script>\n\nno\n\n</script>\n\n"
+        "    seven\n"
+    )
+    nodes, left_out = read_text(tmp_path, text)
+    assert nodes == {"A": ["One.", "Two `<!--` and `-->` three.", "Four five.", "- six", "seven"]}
+    assert left_out == {"code block": 2, "comment": 2, "<script>": 1}
+
+
+def test_divs_end_with_their_own_line_whatever_its_length(tmp_path):
+    text = (
+        '# A\n\n::: {.outer}\nOne.\n\n:::: {.callout-note title="B"}\nTwo.\n\n::: {.content-hidden}\nNo.\n:::\nThree.\n'
+        ":::\nFour.\n::::::\n\nFive.\n"
+    )
+    nodes, left_out = read_text(tmp_path, text)
+    assert nodes == {"A": ["One.", "Four.", "Five."], "B": ["Two.", "Three."]}
+    assert left_out == {"hidden block": 1}
+
+
+def test_an_equation_is_a_paragraph_and_takes_nothing_with_it(tmp_path):
+    text = (
+        "# A\n\nThe sum is\n$$\na\n- b\n= c\n$$ {#eq-a}\nwhere $$\n|d| = e\n$$\nand \\[ f = g \\] at 3$\\sigma$,\n"
+        "for 5 $ or 6 $.\n\n"
+        "$$ not closed\n\nMore words cost $7.\n"
+    )
+    nodes, _ = read_text(tmp_path, text)
+    assert nodes["A"] == [
+        *("The sum is", "a - b = c", "where", "|d| = e", "and", "f = g", "at 3σ, for 5 $ or 6 $."),
+        *("$$ not closed", "More words cost $7."),
+    ]
+
+
+def test_lists_links_notes_and_tables_leave_their_prose(tmp_path):
+    text = (
+        "# A\n\nIn the year\n2002. it *began*.\n\n1. one\n   - two\n\n     more\n2) three\n\na) four\nb) five\n\n"
+        '> See [the *guide*][g], <https://a.b> and [G](http://g.h "t"){.x}.[^n] It &lt; ^[An [inner] note.] this.\n\n'
+        "[g]: http://a.b\n[^n]: A note\n\n    of two paragraphs.\n\na | b\n--|--\n1 | 2\nThe last line.\n"
+    )
+    nodes, left_out = read_text(tmp_path, text)
+    assert nodes["A"] == [
+        *("In the year 2002. it began.", "- one", "- two", "more", "- three", "- four", "- five"),
+        *("See the guide, and G. It < this.", "The last line."),
+    ]
+    assert left_out == {"footnote": 2, "link definition": 1, "table line": 3}
+
+
 @pytest.mark.parametrize(
     ("math", "plain"),
     [
@@ -249,6 +356,10 @@ def test_missing_empty_and_unusable_corpora_are_clear_errors(tmp_path):
     with pytest.raises(RecipeError, match="does not exist"):
         read(tmp_path / "none")
     (tmp_path / "notes.docx").write_bytes(b"x")
+    with pytest.raises(RecipeError, match="a format that is not read"):
+        read(tmp_path)
+    (tmp_path / "notes.docx").unlink()
+    (tmp_path / "notes.zip").write_bytes(b"x")
     with pytest.raises(RecipeError, match="holds no text"):
         read(tmp_path)
     (tmp_path / "a.md").write_text("# Only a heading\n", encoding="utf-8")
@@ -262,13 +373,15 @@ def test_missing_empty_and_unusable_corpora_are_clear_errors(tmp_path):
 @pytest.mark.skipif(not TEXTBOOK.is_dir(), reason="the textbook is not at ../shared/data/analog_textbook")
 def test_a_real_textbook_becomes_plain_nodes():
     corpus, ledger = read(TEXTBOOK, 30)
-    assert len(corpus.nodes) >= 130
+    assert len(corpus.nodes) == 145
     assert sum(not node.flags for node in corpus.nodes) >= 120
     assert {"Miller's Theorem", "MOSFET Diode Noise Calculation", "Why 300 K?"} <= {node.title for node in corpus.nodes}
     for node in corpus.nodes:
         prose = "".join(node.text.split("`")[::2])  # inline code may hold any sign
         assert not set("\\${}@") & set(prose), node.path
         assert "Licensed under" not in node.text and "np.loadtxt" not in node.text
+        place = (TEXTBOOK / node.source).read_text(encoding="utf-8")[slice(*node.span)]
+        assert place.startswith(("#", ":::")) and node.title.split()[0] in place.split("\n")[0], node.path
     totals = ledger.totals()
     assert totals["pieces"]["reasons"]["include not found"] > 50
     assert all(step["in"] == step["kept"] + step["dropped"] for step in totals.values())

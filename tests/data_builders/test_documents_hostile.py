@@ -207,12 +207,14 @@ def test_links_out_of_the_corpus_are_not_followed_and_counted(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        ("a.md", "".join(f"{'  ' * depth}- level\n" for depth in range(300))),
+        ("a.md", ">" * 10_000 + " deep"),
         ("a.html", "<div>" * 100_000 + "deep"),
         ("a.html", "<b><i>" * 100_000 + "deep"),
         ("a.tex", "\\section{A} " + "{\n" * 100_000 + "deep"),
         ("a.tex", "\\section{A} " + "\\begin{center}\n" * 100_000 + "deep"),
     ],
-    ids=["blocks", "inline", "braces", "environments"],
+    ids=["lists", "quotes", "blocks", "inline", "braces", "environments"],
 )
 def test_deep_nesting_is_a_clear_error(tmp_path, name, text):
     (tmp_path / name).write_text(text, encoding="utf-8")
@@ -237,17 +239,45 @@ def test_macros_that_multiply_end():
         assert latex.Renderer(macros).render("\\a") == latex.UNREADABLE
 
 
+OPENINGS = ["*a ", "$$ ", "\\[ x ", "<!-- ", "[a](", "![a", "`` ", "\\newcommand{\\a}{", "[@a ", "( @a ", "**a ", "~a~"]
+OPENINGS += ["^[", "[^a", "{{< a ", "$a ", "<a "]
+
+
+@pytest.mark.parametrize("piece", OPENINGS, ids=repr)
+def test_a_file_of_openings_that_never_close_is_read_in_time(tmp_path, piece):
+    """In one paragraph that is too long to be prose, and in one that is just short enough."""
+    long, short = (piece * 800 + "\n") * 60, piece * (Limits().paragraph // len(piece))
+    text = f"# A\n\n{long}\n\n{short}\n\n# B\n\nSome words that are long.\n"
+    (tmp_path / "a.md").write_text(text, encoding="utf-8")
+    started = time.monotonic()
+    corpus, _ = read(tmp_path)
+    assert corpus.nodes[-1].text == "Some words that are long." and time.monotonic() - started < 60
+
+
 @pytest.mark.parametrize(
-    "piece",
-    ["*a ", "$$ ", "\\[ x ", "<!-- ", "[a](", "![a", "`` ", "\\newcommand{\\a}{", "[@a ", "( @a ", "**a ", "~a~"],
+    "line",
+    [
+        "> ",
+        "> - ",
+        "1. ",
+        "::: {.a}",
+        "$$ a",
+        "\\[ a",
+        "<!-- a",
+        "<script>",
+        "[a]: b",
+        "[^a]: b",
+        "```",
+        "|a|b|\n|-|-|",
+        "##a",
+    ],
     ids=repr,
 )
-def test_a_file_of_openings_that_never_close_is_read_in_time(tmp_path, piece):
-    (tmp_path / "a.md").write_text(
-        "# A\n\n" + (piece * 800 + "\n") * 60 + "\n\nSome words that are long.\n", encoding="utf-8"
-    )
+def test_a_file_of_lines_that_open_a_block_is_read_in_time(tmp_path, line):
+    (tmp_path / "a.md").write_text("# A\n\nSome words that are long.\n\n" + f"{line}\n" * 10_000, encoding="utf-8")
     with ends_within(60):
-        read(tmp_path)
+        corpus, _ = read(tmp_path)
+    assert corpus.nodes[0].text.startswith("Some words that are long.")
 
 
 @pytest.mark.parametrize(
