@@ -12,11 +12,12 @@ import tomllib
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from data_builders.core.gates import GARBLED, words
-from data_builders.core.schema import order, stable_id
+from data_builders.core.patterns import GARBLED, words
+from data_builders.core.schema import order
 from data_builders.core.sentences import STOP, standalone, technical_terms
 from data_builders.sources.facts import Fact, SidecarNode
 from recipes.base.errors import RecipeError
+from recipes.base.hashing import stable_id
 
 GAP = "____"
 VISIBLE = 11  # words of the source that a test wording shows on the two sides of the gap together

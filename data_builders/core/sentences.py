@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_builders.core.gates import BOOK, GARBLED
+from data_builders.core.patterns import BOOK, GARBLED
 
 ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|ca|vs|approx|resp|incl|etc|nom|typ|w\.c|cf|Fig|Eq|Dr|Mr|St|al|No)\.)$")
 END = re.compile(r"(?<=[.!?])[\"”)]?\s+(?=[\"“(`]?[A-Z0-9`])")

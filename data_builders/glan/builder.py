@@ -24,7 +24,7 @@ being defensible too.
 from collections import Counter
 from pathlib import Path
 
-from data_builders.core.benchmarks import outside
+from data_builders.core.benchmarks import read_benchmarks
 from data_builders.core.build import Leaks, Made, finish
 from data_builders.core.leaks import KINDS
 from data_builders.core.ledger import Ledger
@@ -108,7 +108,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     discipline that is added later is asked about alone. Raises RecipeError for a taxonomy or bank that cannot be used,
     for leaks above the threshold, and where a model's endpoint or budget ends the run.
     """
-    ledger, tests_outside = Ledger(), outside(spec.benchmarks)
+    ledger, tests_outside = Ledger(), read_benchmarks(spec.benchmarks)
     entries, bank = _entries(spec, corpus_dir, ledger)
     path = replies or out / FILE
     asker = open_expert(bank, spec.teacher, path, say) if bank else open_teacher(spec.teacher, path, say)

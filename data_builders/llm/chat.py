@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from recipes.base.jsonl import encode_json
+from recipes.base.reply_form import TAGS, visible
 
 CHARACTERS = 4.2  # per token of English prose, where nobody counts
 SHOWN = 2000  # characters of an unusable reply that are shown to the model again
@@ -144,13 +145,14 @@ def guess(characters):
 
 
 def whole(text):
-    """The reply with its `<think>`, which is missing where the model's chat template opens the think block itself."""
-    return f"<think>{text}" if text.count("</think>") == 1 and "<think>" not in text else text
+    """The reply with the mark that opens its thinking, which is missing where the model's chat template writes it."""
+    opening, closing = TAGS.thinking
+    return f"{opening}{text}" if text.count(closing) == 1 and opening not in text else text
 
 
 def said(text):
     """What a reply says behind its thinking. Raises Unusable where that is nothing."""
-    behind = text.rpartition("</think>")[2].strip()
+    behind = visible(text).strip()
     if not behind:
         raise Unusable("empty", "nothing follows the reasoning.")
     return behind
@@ -167,9 +169,9 @@ def json_object(text):
 
     Forgiven are text before and after, trailing commas, raw line breaks in strings and the single backslashes of LaTeX:
     those that escape nothing, and in a reply that doubles none those before a whole name of NAMES. So a line that
-    begins with the lone letter u is read as \\nu there. What stands before `</think>` is not searched. Raises Unusable.
+    begins with the lone letter u is read as \\nu there. Thinking is not searched. Raises Unusable.
     """
-    text = text.rpartition("</think>")[2]
+    text = visible(text)
     parts = [text, *FENCE.findall(text), *_objects(text)]
     for part in parts:
         try:

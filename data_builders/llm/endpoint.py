@@ -14,6 +14,7 @@ from data_builders.llm.pace import backoff
 from data_builders.llm.wire import bounded, caused_by, count, retry_after, wire_schema
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import encode_json
+from recipes.base.reply_form import TAGS
 
 OPTIONAL = ("seed", "temperature", "max_tokens")  # some servers refuse these by name
 TOO_SOON = (408, 409, 425)  # request timeout, conflict, too early: refusals of the moment, not of the question
@@ -230,8 +231,8 @@ class Endpoint:
                 raise TypeError("content is not text")
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             raise Passing("unreadable body", "HTTP 200 without a chat completion") from None
-        if thought and "<think>" not in content and free:
-            content = f"<think>{thought}</think>\n{content}"
+        if thought and TAGS.thinking[0] not in content and free:
+            content = f"{thought.join(TAGS.thinking)}\n{content}"
         finish = "refusal" if message.get("refusal") else str(choice.get("finish_reason") or "stop")
         usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
         return Raw(

@@ -8,8 +8,9 @@ import re
 from functools import cache
 from importlib.resources import files
 
-from eval.graders.reply import MAX_CHARS, answers_in, visible
+from eval.graders.reply import MAX_CHARS
 from eval.hooks import TaskDataError
+from recipes.base.reply_form import find_answers, visible
 
 THINK_NUMBER = 'Think step by step. End with the line "The answer is X.", X being the final number.'
 BBH = """boolean_expressions causal_judgement date_understanding disambiguation_qa dyck_languages formal_fallacies
@@ -85,7 +86,7 @@ def score_stated(doc: dict, replies: list[str]) -> dict[str, float]:
 
 def _said(reply: str) -> str | None:
     """What follows the last "the answer is" on its line, or the one answer block; None where there is neither."""
-    blocks = answers_in(reply)
+    blocks = set(find_answers(reply))
     if blocks:
         return blocks.pop() if len(blocks) == 1 else None
     said = _SAID.split(re.sub(r"[*`]", "", visible(reply)))

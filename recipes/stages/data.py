@@ -3,10 +3,12 @@
 import importlib
 import json
 import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
-from data_builders.core.benchmarks import outside, without_items
+from data_builders.core.benchmarks import read_benchmarks
+from data_builders.core.decontamination import remove_test_items
+from data_builders.core.leaks import Compared, compare_row
 from data_builders.core.ledger import Ledger
 from data_builders.core.schema import image_name
 from data_builders.core.table import general_rows
@@ -17,7 +19,7 @@ from recipes.base.errors import RecipeError
 from recipes.base.jsonl import read_jsonl, write_json, write_jsonl
 from recipes.config.schema import WORLD
 
-VERSION = 1
+VERSION = 2
 READS = {"corpus": ["*"], "texts": ["*"]}
 
 
@@ -58,28 +60,35 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     build = builder_module(spec.builder).build
     metrics = build(spec.data, inputs["corpus"], out, spec.seed, runtime.bar, runtime.say, replies)
     if spec.mix is not None:
-        metrics |= mix_in(spec.mix, outside_of(spec.data), spec.seed, out)
+        metrics |= mix_in(spec.mix, tests_of(out), outside_of(spec.data), spec.seed, out)
     if spec.texts:
-        metrics |= write_texts(inputs["texts"], spec.texts, outside_of(spec.data), out)
+        metrics |= write_texts(inputs["texts"], spec.texts, tests_of(out), outside_of(spec.data), out)
     metrics["gold"] = prove_gold(out)
     prove_images(out)
     return metrics
 
 
-def outside_of(data) -> dict:
+def tests_of(data: Path) -> list[Compared]:
+    """The items of the recipe's own test, as they are compared."""
+    return [compare_row(row) for row in read_jsonl(data / "test.jsonl")]
+
+
+def outside_of(data) -> dict[str, list[Compared]]:
     """{name: items} of the test sets that a `[data]` table names."""
-    return outside(getattr(data, "benchmarks", ()))
+    return read_benchmarks(getattr(data, "benchmarks", ()))
 
 
-def write_texts(folder, name, tests_outside, data: Path) -> dict:
+def write_texts(
+    folder: Path, name: str, tests: Sequence[Compared], outside: Mapping[str, Sequence[Compared]], data: Path
+) -> dict:
     """Write the documents of `folder` as cpt.jsonl, in place of the builder's own; the metrics of that.
 
-    Those that hold a test item, the recipe's own or one of `tests_outside`, are left out; what is left out stands with
-    its reason in cpt_ledger.jsonl, and the sums on the card.
+    Those that hold a test item, the recipe's own or one from `outside`, are left out; what is left out stands with its
+    reason in cpt_ledger.jsonl, and the sums on the card.
     """
-    ledger, tests = Ledger(), [SimpleNamespace(**row) for row in read_jsonl(data / "test.jsonl")]
+    ledger = Ledger()
     texts, tokens = documents(folder, ledger)
-    kept, _ = without_items(texts, {"the test": tests} | tests_outside, ledger, "pre-training")
+    kept, _ = remove_test_items(texts, tests, outside, ledger, "pre-training")
     write_jsonl(data / "cpt.jsonl", kept)
     write_jsonl(data / "cpt_ledger.jsonl", ledger.rows)
     note(data, pretraining={"corpus": name, "texts": len(kept), "ledger": ledger.totals()})
@@ -92,34 +101,33 @@ def note(data: Path, **about) -> None:
         write_json(card, json.loads(card.read_text(encoding="utf-8")) | about)
 
 
-def mix_in(mix, tests_outside, seed: int, data: Path) -> dict:
+def mix_in(mix, tests: Sequence[Compared], outside: Mapping[str, Sequence[Compared]], seed: int, data: Path) -> dict:
     """Add general rows to sft.jsonl until they are `mix.share` of it, and note it on the card; the metrics of that.
 
-    Rows that hold an item of `tests_outside`, {name: items}, are left out.
+    Rows that hold a test item, the recipe's own or one from `outside`, are left out, and counted on the card.
 
     Raises:
-        RecipeError: a row of the file has no prompt and completion, is a test item, or there are too few.
+        RecipeError: a row of the file has no prompt and completion, or there are too few.
     """
-    own, tests = read_jsonl(data / "sft.jsonl"), read_jsonl(data / "test.jsonl")
-    asked = {row["prompt"][0]["content"] for row in tests}
-    pool = read_jsonl(general_rows(mix))
+    own, pool = read_jsonl(data / "sft.jsonl"), read_jsonl(general_rows(mix))
     faults = [
-        f"line {number}: {'a test item' if row.get('prompt') and row.get('completion') else 'no prompt and completion'}"
+        f"line {number}: no prompt and completion"
         for number, row in enumerate(pool, 1)
-        if not (row.get("prompt") and row.get("completion")) or row["prompt"][-1]["content"] in asked
+        if not (row.get("prompt") and row.get("completion"))
     ]
     ledger = Ledger()
     if not faults:
-        pool, _ = without_items(pool, tests_outside, ledger, "general")
+        pool, _ = remove_test_items(pool, tests, outside, ledger, "general")
     wanted = round(len(own) * mix.share / (1 - mix.share))
     if wanted > len(pool):
-        faults.append(f"{len(pool)} rows, {wanted} wanted for {len(own)} of the recipe's own")
+        gone = f" beside {dropped} that hold a test item" if (dropped := len(ledger.rows)) else ""
+        faults.append(f"{len(pool)} rows{gone}, {wanted} wanted for {len(own)} of the recipe's own")
     if faults:
         raise RecipeError(
             "the general rows cannot be mixed in",
             where=general_rows(mix),
             got="; ".join(faults[:5]),
-            allowed="enough rows of the form of sft.jsonl, none of them a test item",
+            allowed="enough rows of the form of sft.jsonl that hold no test item",
             fix="mend the file, or lower mix.share",
         )
     general = [
@@ -129,7 +137,7 @@ def mix_in(mix, tests_outside, seed: int, data: Path) -> dict:
         for number, row in enumerate(random.Random(seed).sample(pool, wanted))
     ]
     write_jsonl(data / "sft.jsonl", own + general)
-    reasons = ledger.totals()["general"]["reasons"]
+    reasons = ledger.totals().get("general", {}).get("reasons", {})
     note(data, general={"file": mix.general, "rows": wanted} | ({"left out": reasons} if reasons else {}))
     return {"general_rows": wanted, "sft": len(own) + wanted}
 

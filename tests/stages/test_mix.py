@@ -10,7 +10,7 @@ from recipes.base.errors import ConfigErrors, RecipeError
 from recipes.base.places import LAB_MODEL, ROOT
 from recipes.config.load import load
 from recipes.lab.build import GENERAL_TEST_SEED, GENERAL_TRAIN_ROWS
-from recipes.lab.world import general_train, thought_of
+from recipes.lab.world import general_train
 from recipes.pipeline import Job
 
 SMALL = [
@@ -46,8 +46,8 @@ def test_general_rows_are_the_stated_share_and_bear_their_kind(tmp_path):
 def test_no_fact_and_no_prompt_of_the_general_test_is_among_the_embedded_rows():
     test, train = rows(LAB_MODEL / "general_test.jsonl"), rows(LAB_MODEL / "general_train.jsonl")
     assert not {r["prompt"][0]["content"] for r in test} & {r["prompt"][0]["content"] for r in train}
-    tested = {thought_of(r["reply"]) for r in test if r["kind"] == "facts"}
-    taught = {thought_of(r["completion"][0]["content"]) for r in train if r["family"] == "facts"}
+    tested = {r["thinking"] for r in test if r["kind"] == "facts"}
+    taught = {r["thinking"] for r in train if r["family"] == "facts"}
     assert len(taught) > 300 and not tested & taught
     assert train == general_train(GENERAL_TEST_SEED, GENERAL_TRAIN_ROWS, test)
 
@@ -72,12 +72,26 @@ def test_rows_of_a_file_of_ones_own_need_only_prompt_and_completion(tmp_path):
     assert "20 rows, 89 wanted" in str(refused.value)
 
 
-def test_a_test_item_or_a_row_of_another_form_is_refused_by_its_line(tmp_path):
-    item = rows(build(tmp_path) / "test.jsonl")[0]
-    leak = {"prompt": item["prompt"], "completion": turn("assistant", item["reply"])}
+def test_rows_that_hold_an_item_of_the_own_test_are_left_out_and_counted(tmp_path):
+    items = rows(build(tmp_path) / "test.jsonl")
+    item = max(items, key=lambda row: len(row["question"]))
+    same = {"prompt": item["prompt"], "completion": turn("assistant", item["reply"])}
+    inside = {"prompt": turn("user", f"They ask: {item['question']} Why?"), "completion": turn("assistant", "So.")}
+    good = {"prompt": turn("user", "Say it."), "completion": turn("assistant", "It.")}
+    data = build(tmp_path, lines(tmp_path / "own.jsonl", same, inside, good), "mix.share=0.011")
+    mixed = [row for row in rows(data / "sft.jsonl") if row["kind"] == "world"]
+    assert [row["prompt"] for row in mixed] == [good["prompt"]]
+    left_out = json.loads((data / "card.json").read_text())["general"]["left out"]
+    assert left_out["holds an item of the test (exact)"] == sum(left_out.values()) - 1 == 1
+    with pytest.raises(RecipeError, match="1 rows beside 2 that hold a test item, 2 wanted"):
+        build(tmp_path, lines(tmp_path / "own.jsonl", same, inside, good), "mix.share=0.022")
+
+
+def test_a_row_of_another_form_is_refused_by_its_line(tmp_path):
+    good = {"prompt": turn("user", "Say it."), "completion": turn("assistant", "It.")}
     with pytest.raises(RecipeError, match="cannot be mixed in") as refused:
-        build(tmp_path, lines(tmp_path / "own.jsonl", leak, {"text": "no turns"}), "mix.share=0.01")
-    assert "line 1: a test item" in str(refused.value) and "line 2: no prompt and completion" in str(refused.value)
+        build(tmp_path, lines(tmp_path / "own.jsonl", good, {"text": "no turns"}), "mix.share=0.01")
+    assert "line 2: no prompt and completion" in str(refused.value)
 
 
 def test_a_file_that_is_not_there_is_a_configuration_error(tmp_path):
