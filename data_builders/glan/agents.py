@@ -169,7 +169,7 @@ def answer_chat(question, draw, model):
 
 
 def check_form(text: str) -> str:
-    """A reply that has exactly one filled answer block behind its reasoning, which loses such marks. Raises Unusable."""
+    """A reply that has exactly one filled answer block behind its thinking, which loses such marks. Raises Unusable."""
     opening, closing = TAGS.answer
     answers = find_answers(text)
     if len(answers) != 1 or not answers[0] or visible(text).count(opening) != 1:
