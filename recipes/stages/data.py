@@ -9,7 +9,7 @@ from data_builders.llm.store import FILE
 from recipes.artifacts.forecasts import Work
 from recipes.artifacts.proofs import prove_gold, prove_images
 
-VERSION = 2
+VERSION = 3
 PLACE = 0
 LEAVES = "rows"
 ALWAYS = True  # part of every recipe

@@ -31,6 +31,7 @@ from recipes.config.slots import Method, many_of, module_of
 VERSION = 1
 PLACE = 10
 LEAVES = "rows"
+COMPARES = True  # rows with the test items
 LEARNT = ("sft", "sft_general", "cpt", "dpo", "rl")  # files of rows that a model is trained on
 OWN_FILES = ("manifest.json", "card.json", "leaks.json")  # of an input, not taken over as they are
 
