@@ -18,7 +18,7 @@ from pathlib import Path
 from recipes.artifacts import forecasts, provenance, store
 from recipes.artifacts.lineage import TRAINED
 from recipes.artifacts.stage_specs import DataStage, spec_of
-from recipes.artifacts.steps import Step, base_model, general, key_of, source, tasks, tests_outside
+from recipes.artifacts.steps import Step, base_model, cpt_general, general, key_of, source, tasks, tests_outside
 from recipes.base.errors import RecipeError
 from recipes.base.hashing import Digests, fingerprint
 from recipes.base.memory import PeakMemory
@@ -33,7 +33,7 @@ def wire(recipe):
     """The steps of a recipe, in the order in which they run."""
     base, (corpus, builder) = base_model(recipe.model), source(recipe)
     texts = recipe.cpt.corpus if recipe.cpt else ""
-    given = corpus | ({"texts": Path(texts).expanduser()} if texts else {})
+    given = corpus | ({"texts": Path(texts).expanduser()} if texts else {}) | cpt_general(recipe.cpt)
     asked = DataStage(builder=recipe.builder, data=recipe.data, mix=recipe.mix, texts=texts, seed=recipe.seed)
     drawn = general("data", recipe.data) | general("mix", recipe.mix) | tests_outside(recipe.data)
     steps = [Step("data", asked, (), given, builder | drawn)]
@@ -41,8 +41,6 @@ def wire(recipe):
         if (table := getattr(recipe, stage.table)) is None:
             continue
         watched = base | (tasks(table) if stage.name == "evaluate" else {})
-        if getattr(table, "general_share", 0):
-            watched |= general(stage.name, table)
         reads = tuple(step.name for step in steps if step.name not in stage.unread)
         steps.append(Step(stage.name, spec_of(stage, recipe), reads, watched=watched, module=stage.module))
     return steps

@@ -94,6 +94,11 @@ def general(name, table):
     return {f"{name}.general": {general_rows(table).name: general_rows(table)}}
 
 
+def cpt_general(cpt) -> dict[str, Path]:
+    """{"cpt_general": the file of general rows} where `[cpt]` draws from one; `cpt` is None without that table."""
+    return {"cpt_general": general_rows(cpt)} if cpt is not None and cpt.general_share else {}
+
+
 def tests_outside(data):
     """The files of the test sets that the `[data]` table names in `benchmarks`."""
     files = {f"{name}/{file.name}": file for name in getattr(data, "benchmarks", ()) for file in files_of(name)}

@@ -2,7 +2,7 @@
 
 cpt.jsonl ─┐
            ├─► shuffled, each text closed by the end token, joined ──► blocks of max_length tokens ──► model/
-general ───┘   (general text up to its share of the tokens)
+general ───┘   (text of cpt_general.jsonl up to its share of the tokens)
 
 LoRA is merged into the unquantised weights at the end, so that later stages start from a whole model either way.
 """
@@ -18,7 +18,8 @@ from recipes.base.errors import RecipeError
 from recipes.base.jsonl import iterate_jsonl
 
 VERSION = 1
-READS = {"data": ["cpt.jsonl"]}
+GENERAL = "cpt_general.jsonl"
+READS = {"data": ["cpt.jsonl", GENERAL]}
 DOCUMENT_TOKENS = 400  # first guess, until the data exists
 PILOT_BLOCKS = 24
 
@@ -114,16 +115,17 @@ def read_blocks(spec, tokenizer, data: Path) -> tuple[list[list[int]], dict]:
     field = sum(map(len, own))
     general = []
     if spec.cpt.general_share:
-        general = general_text(spec, tokenizer, round(field * spec.cpt.general_share / (1 - spec.cpt.general_share)))
+        wanted = round(field * spec.cpt.general_share / (1 - spec.cpt.general_share))
+        general = general_text(spec, tokenizer, data / GENERAL, wanted)
     blocks = joined(own + general, spec.cpt.max_length, spec.seed)
     return blocks, {"rows": len(own), "field_tokens": field, "general_tokens": sum(map(len, general))}
 
 
-def general_text(spec, tokenizer, wanted: int) -> list[list[int]]:
+def general_text(spec, tokenizer, file: Path, wanted: int) -> list[list[int]]:
     """General texts of `wanted` tokens in all, the last one cut; in an order drawn by the seed."""
     from recipes.models.training import read_rows
 
-    file, taken = general_rows(spec.cpt), []
+    taken: list[list[int]] = []
     texts = tokenised(tokenizer, read_rows(file))
     random.Random(spec.seed).shuffle(texts)
     for ids in texts:

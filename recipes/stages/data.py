@@ -20,7 +20,7 @@ from recipes.base.jsonl import read_jsonl, write_json, write_jsonl
 from recipes.config.schema import WORLD
 
 VERSION = 2
-READS = {"corpus": ["*"], "texts": ["*"]}
+READS = {"corpus": ["*"], "texts": ["*"], "cpt_general": ["*"]}
 
 
 def builder_module(name: str):
@@ -63,6 +63,8 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
         metrics |= mix_in(spec.mix, tests_of(out), outside_of(spec.data), spec.seed, out)
     if spec.texts:
         metrics |= write_texts(inputs["texts"], spec.texts, tests_of(out), outside_of(spec.data), out)
+    if "cpt_general" in inputs:
+        metrics |= write_general(inputs["cpt_general"], tests_of(out), outside_of(spec.data), out)
     metrics["gold"] = prove_gold(out)
     prove_images(out)
     return metrics
@@ -93,6 +95,24 @@ def write_texts(
     write_jsonl(data / "cpt_ledger.jsonl", ledger.rows)
     note(data, pretraining={"corpus": name, "texts": len(kept), "ledger": ledger.totals()})
     return {"cpt": len(kept), "cpt_tokens": tokens}
+
+
+def write_general(file: Path, tests: Sequence[Compared], outside: Mapping[str, Sequence[Compared]], data: Path) -> dict:
+    """Write the general rows of `file` as cpt_general.jsonl, for pre-training to draw from; the metrics of that.
+
+    Rows that hold a test item, the recipe's own or one from `outside`, are left out, and counted on the card.
+    """
+    ledger = Ledger()
+    kept, _ = remove_test_items(read_jsonl(file), tests, outside, ledger, "cpt_general")
+    write_jsonl(data / "cpt_general.jsonl", kept)
+    note(data, cpt_general={"file": str(file), "rows": len(kept)} | left_out(ledger, "cpt_general"))
+    return {"cpt_general": len(kept)}
+
+
+def left_out(ledger: Ledger, step: str) -> dict:
+    """{"left out": {reason: rows}} of a step of a ledger, {} where nothing was."""
+    reasons = ledger.totals().get(step, {}).get("reasons")
+    return {"left out": reasons} if reasons else {}
 
 
 def note(data: Path, **about) -> None:
@@ -137,8 +157,7 @@ def mix_in(mix, tests: Sequence[Compared], outside: Mapping[str, Sequence[Compar
         for number, row in enumerate(random.Random(seed).sample(pool, wanted))
     ]
     write_jsonl(data / "sft.jsonl", own + general)
-    reasons = ledger.totals().get("general", {}).get("reasons", {})
-    note(data, general={"file": mix.general, "rows": wanted} | ({"left out": reasons} if reasons else {}))
+    note(data, general={"file": mix.general, "rows": wanted} | left_out(ledger, "general"))
     return {"general_rows": wanted, "sft": len(own) + wanted}
 
 

@@ -12,6 +12,7 @@ from recipes.config.load import load
 from recipes.lab.build import GENERAL_TEST_SEED, GENERAL_TRAIN_ROWS
 from recipes.lab.world import general_train
 from recipes.pipeline import Job
+from recipes.stages import cpt
 
 SMALL = [
     "data.sft_rows=90",
@@ -101,12 +102,12 @@ def test_a_file_that_is_not_there_is_a_configuration_error(tmp_path):
 
 def test_every_file_of_general_rows_is_part_of_what_a_result_is_made_from():
     """A builder's own, too: a file that changed would else leave the old rows standing."""
-    watched = {
-        f"{name} {step.name}": {key for key in step.watched if key.endswith(".general")}
+    drawn = {
+        f"{name} {step.name}": {key for key in (*step.watched, *step.given) if key.endswith("general")}
         for name in ("loramoe", "scilitllm")
         for step in pipeline.wire(load(ROOT / "recipes.toml", name))
     }
-    assert watched["loramoe data"] == {"mix.general"}
-    assert watched["scilitllm data"] == {"data.general"} and watched["scilitllm cpt"] == {"cpt.general"}
+    assert drawn["loramoe data"] == {"mix.general"} and drawn["scilitllm data"] == {"data.general", "cpt_general"}
+    assert cpt.GENERAL in cpt.READS["data"]
     with pytest.raises(ConfigErrors, match=r"data\.general: no such file"):
         load(ROOT / "recipes.toml", "scilitllm", sets=["data.general=./absent.jsonl"])

@@ -13,7 +13,7 @@ import torch
 from recipes.artifacts.lineage import start
 from recipes.artifacts.stage_specs import CptStage, EvaluateStage, RlStage, SftStage
 from recipes.base.errors import ConfigErrors, RecipeError
-from recipes.base.places import ROOT
+from recipes.base.places import GENERAL_TRAIN, ROOT
 from recipes.base.runtime import Runtime
 from recipes.config.load import load
 from recipes.config.schema import Cpt, Eval, Rl, Sft
@@ -62,6 +62,7 @@ def data(tmp_path_factory):
     ruled = [{"id": row["id"], "reply": row["reply"] if row["id"] != "t0" else "I do not know"} for row in tests]
     for stem, found in {"cpt": texts, "sft": rows, "sft_general": rows[::-1], "test": tests, "rules": ruled}.items():
         (folder / f"{stem}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    (folder / cpt.GENERAL).write_bytes(GENERAL_TRAIN.read_bytes())
     return folder
 
 
@@ -172,10 +173,11 @@ def test_what_pretraining_cannot_read_is_said(model, data, tmp_path):
     tokenizer = loader.load_tokenizer(model)
     with pytest.raises(RecipeError, match="no text to learn"):
         cpt.read_blocks(CptStage(model=model, cpt=Cpt(**TEXT), seed=1), tokenizer, tmp_path)
-    (tmp_path / "few.jsonl").write_text('{"text": "a few words"}\n')
-    table = Cpt(**TEXT, general=str(tmp_path / "few.jsonl"), general_share=0.5)
+    (tmp_path / "cpt.jsonl").write_text((data / "cpt.jsonl").read_text())
+    (tmp_path / cpt.GENERAL).write_text('{"text": "a few words"}\n')
+    table = Cpt(**TEXT, general_share=0.5)
     with pytest.raises(RecipeError, match="too little general text"):
-        cpt.read_blocks(CptStage(model=model, cpt=table, seed=1), tokenizer, data)
+        cpt.read_blocks(CptStage(model=model, cpt=table, seed=1), tokenizer, tmp_path)
 
 
 @pytest.mark.parametrize(

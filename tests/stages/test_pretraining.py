@@ -57,6 +57,23 @@ def test_any_recipe_learns_a_folder_of_documents_and_no_test_item_in_it(tmp_path
         assert (first / f"{name}.jsonl").read_bytes() == (second / f"{name}.jsonl").read_bytes()
 
 
+def test_general_text_that_holds_a_test_item_is_not_learnt(tmp_path):
+    folder, few = documents(tmp_path / "docs", *PAGES), tmp_path / "few.jsonl"
+    rows = [{"text": "Slate is sold by the plate and by the pound in the harbour town."}, {"text": "Lava is hot."}]
+    few.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sets = [*REFT, *CPT, f"cpt.corpus={folder}", f"cpt.general={few}", "cpt.general_share=0.2"]
+    first = pipeline.run(job(tmp_path / "runs", "reft", *sets), until="data")["data"]
+    assert read_jsonl(first / "cpt_general.jsonl") == rows
+    item = read_jsonl(first / "test.jsonl")[0]
+    leaks = [{"text": f"They asked: {item['question']}"}, {"prompt": item["prompt"], "completion": []}]
+    few.write_text("".join(json.dumps(row) + "\n" for row in rows + leaks))
+    second = pipeline.run(job(tmp_path / "runs", "reft", *sets), until="data")["data"]
+    assert second != first and read_jsonl(second / "cpt_general.jsonl") == rows
+    told = json.loads((second / "card.json").read_text())["cpt_general"]
+    assert told["rows"] == 2 and sum(told["left out"].values()) == 2
+    assert (first / "sft.jsonl").read_bytes() == (second / "sft.jsonl").read_bytes()
+
+
 def test_pretraining_without_any_text_is_refused_before_the_data_are_made(tmp_path):
     wanted = job(tmp_path, "reft", *REFT, *CPT)
     for start in (pipeline.survey, pipeline.run):
