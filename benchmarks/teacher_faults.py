@@ -23,7 +23,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from data_builders.core.ledger import prove
+from data_builders.analogseeker.proof import prove
 
 ROOT = Path(__file__).parents[1]
 SERVER = ROOT / "tests" / "helpers" / "teacher_server.py"

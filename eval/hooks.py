@@ -19,9 +19,10 @@ from pathlib import Path
 from eval.benchmarks.sciriff import DATASET as SCIRIFF
 from eval.benchmarks.sciriff import rows as sciriff_rows
 from eval.graders import grade, is_readable
-from eval.graders.choices import LETTERS
 from eval.graders.reply import extract_answer, format_score
+from recipes.base.options import LETTERS
 from recipes.base.places import GENERAL_TEST
+from recipes.base.reply_form import Exchange, render_prompt, render_reply
 
 VERSION = 1
 
@@ -199,15 +200,14 @@ def _amsbench_row(where: str, number: int, item: dict, gold_key: str) -> dict:
         got = f"question {'question' in item}, options {options!r}, {gold_key} {gold!r}"
         fix = "an item needs a question, options that map A, B, C ... to texts, and one of these letters as gold"
         raise TaskDataError("an AMSBench item is malformed", where, got, fix)
-    listed = "\n".join(f"{letter}) {options[letter]}" for letter in letters)
+    listed = [options[letter] for letter in letters]
+    asked = Exchange(question=str(item["question"]), options=tuple(listed))
     return {
         "id": f"amsbench-tqa-{number:04d}",
-        "prompt": [
-            {"role": "user", "content": f"{item['question']}\n{listed}\nGive the right option in <answer> tags."}
-        ],
+        "prompt": [{"role": "user", "content": render_prompt(asked)}],
         "answer": gold,
-        "reply": f"<answer>{gold}</answer>",
-        "options": [options[letter] for letter in letters],
+        "reply": render_reply(Exchange(question=asked.question, answer=gold)),
+        "options": listed,
         "grader": "choice",
         "kind": "amsbench",
         "level": item.get("level") or "no level",

@@ -10,9 +10,11 @@ from collections import defaultdict
 from data_builders.analogseeker import agents
 from data_builders.analogseeker.protocol import Request
 from data_builders.core.headings import name_subjects
-from data_builders.core.schema import STANCES, Node, order, stable_id
+from data_builders.core.schema import Node, order
 from data_builders.llm.bill import bill, together
 from data_builders.llm.prompts import prompt
+from data_builders.sources.facts import STANCES
+from recipes.base.hashing import stable_id
 
 SPARE = 1.2  # test questions asked for each one wanted: some are dropped by the gates
 QUESTION_TOKENS = {"open": 60, "mcq": 130}  # of the question agent's reply, for the bill; the post-processor's is

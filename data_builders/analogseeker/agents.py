@@ -4,7 +4,6 @@ After the pipeline of a successor of arXiv 2508.10409 as the recipe's sheet desc
 not known, and those in `prompts/` are ours. The node's text stands in the prompts as a quoted document.
 """
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from data_builders.analogseeker.protocol import Reply
 from data_builders.core.schema import order
 from data_builders.llm.chat import Chat, Unusable
-from data_builders.llm.choices import letter_of, shown
+from data_builders.llm.choices import CHOICES, clean_option, read_letter
 from data_builders.llm.prompts import prompt, quoted
+from recipes.base.reply_form import Exchange, render_question, split_reply, without_answer_marks
 
 PROMPTS = Path(__file__).parent / "prompts"
 FORMS = {"mcq": "the letter of the right option alone", "open": "the final answer, at most 20 words"}
-TAGGED = re.compile(r"\s*<think>(.*?)</think>\s*(.*?)\s*<answer>(.*?)</answer>\s*", re.S)
 QUESTION = {"temperature": 1.0, "max_tokens": 500}
 ANSWER = {"temperature": 1.0, "max_tokens": 10_000}
 POST = {"temperature": 0.0, "max_tokens": 11_000}
@@ -46,13 +45,12 @@ class OpenQuestion(Strict):
 class ChoiceQuestion(OpenQuestion):
     """The same with four options."""
 
-    options: list[Option] = Field(min_length=4, max_length=4)
+    options: list[Option] = Field(min_length=CHOICES, max_length=CHOICES)
 
     @field_validator("options")
     @classmethod
     def _bare(cls, options):
-        """One line each, without the letter that some models put in front all the same."""
-        return [re.sub(r"^\(?[A-Da-d][).:]\s+", "", " ".join(option.split())) for option in options]
+        return list(map(clean_option, options))
 
 
 class Record(Strict):
@@ -64,18 +62,16 @@ class Record(Strict):
     answer: Line
 
 
-def tagged(text):
+def check_form(text: str) -> str:
     """The reply of the answer agent, if it has one think block, a solution and one answer block, in this order.
 
     The think block is the one that was asked for, or the model's own reasoning. Raises Unusable.
     """
-    thinking, end, behind = text.rpartition("</think>")
-    text = re.sub(r"</?answer>", "", thinking) + end + behind  # reasoning may speak of the form that was asked for
-    match = TAGGED.fullmatch(text)
-    counts = [text.count(tag) for tag in ("<think>", "</think>", "<answer>", "</answer>")]
-    if match is None or counts != [1, 1, 1, 1]:
+    text = without_answer_marks(text)  # reasoning may speak of the form that was asked for
+    parts = split_reply(text)
+    if parts is None:
         raise Unusable("wrong form", "it is not one think block, a solution and one answer block, in this order.")
-    if not all(part.strip() for part in match.groups()):
+    if not all(parts):
         raise Unusable("wrong form", "the reasoning, the solution or the answer is empty.")
     return text
 
@@ -115,7 +111,7 @@ class Agents:
         edited = await ask(post_chat(request, self.asker.model, question, options, answered.value))
         if edited.dropped:
             return self._declined(request, edited.dropped, keys)
-        reply = self._reply(request, edited.value, options, answered.value, keys)
+        reply = self._reply(request, edited.value, options, split_reply(answered.value), keys)
         fault = reply.declined or self.gate(request, reply)
         self.asker.check_record(edited.key, fault, f"{edited.value.answer} | {answered.value}")
         return reply
@@ -123,8 +119,8 @@ class Agents:
     def _reply(self, request, record, options, answered, keys):
         answer = record.answer.strip()
         if options is not None:
-            letter = letter_of(TAGGED.fullmatch(answered)[3], options)
-            if letter is None or letter_of(answer, options) != letter:
+            letter = read_letter(answered.answer, options)
+            if letter is None or read_letter(answer, options) != letter:
                 reason = "answer: names no option" if letter is None else "post: changed the answer"
                 return self._declined(request, reason, keys)
             answer = letter
@@ -162,21 +158,21 @@ def question_chat(request, model):
 def answer_chat(request, model, question, options):
     """Answer agent: reasoning, solution and answer in tags."""
     source, node = prompt(PROMPTS / "answer.md"), request.subject
+    shown = render_question(Exchange(question=question, options=options))
     user = source.fill(
         "user",
         title=quoted(node["title"]),
         document=quoted(node["text"]),
-        question=quoted(shown(question, options)),
+        question=quoted(shown),
     )
     system = source.fill("system", form=FORMS[request.kind])
-    return Chat(
-        "answer", model, system, user, None, **ANSWER, prompt_version=source.id, read=tagged, thinks=True, formed=True
-    )
+    form = {"read": check_form, "thinks": True, "formed": True}
+    return Chat("answer", model, system, user, None, **ANSWER, prompt_version=source.id, **form)
 
 
 def post_chat(request, model, question, options, reply):
     """Post-processor: the smallest edits, and strict JSON."""
-    source = prompt(PROMPTS / "post.md")
-    user = source.fill("user", question=quoted(shown(question, options)), reply=quoted(reply))
+    source, shown = prompt(PROMPTS / "post.md"), render_question(Exchange(question=question, options=options))
+    user = source.fill("user", question=quoted(shown), reply=quoted(reply))
     system = source.fill("system", form=FORMS[request.kind])
     return Chat("post", model, system, user, Record, **POST, prompt_version=source.id)

@@ -30,22 +30,25 @@ from data_builders.analogseeker.coverage import describe_coverage, measure_cover
 from data_builders.analogseeker.duplicates import without_duplicates
 from data_builders.analogseeker.extractive import mine_facts
 from data_builders.analogseeker.forms import with_statements
+from data_builders.analogseeker.gates import first_failed
 from data_builders.analogseeker.plan import Planner
+from data_builders.analogseeker.proof import CHOSEN, prove
 from data_builders.analogseeker.protocol import PROMPT_VERSION
+from data_builders.analogseeker.records import Qtsa
 from data_builders.analogseeker.rows import graded_row, sft_row
 from data_builders.analogseeker.teach import taught
 from data_builders.core.arithmetic import operations, parse
-from data_builders.core.benchmarks import outside
+from data_builders.core.benchmarks import read_benchmarks
 from data_builders.core.build import Leaks, Made, finish
-from data_builders.core.gates import first_failed
 from data_builders.core.leaks import KINDS
-from data_builders.core.ledger import CHOSEN, Ledger, prove, require_rows
-from data_builders.core.schema import Qtsa, order, stable_id
+from data_builders.core.ledger import Ledger, require_rows
+from data_builders.core.schema import order
 from data_builders.core.selection import first, in_turns
 from data_builders.llm.bill import Lengths, together
 from data_builders.llm.store import FILE
 from data_builders.sources.reader import read_corpus
 from recipes.base.errors import RecipeError
+from recipes.base.hashing import stable_id
 from recipes.base.jsonl import write_json
 
 VERSION = 4
@@ -113,7 +116,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     on. Raises RecipeError for a corpus that cannot be used, for test sizes that cannot be reached, for leaks above the
     threshold, where a model's endpoint, budget or replies end the run, and where no training row is left.
     """
-    ledger, store, tests_outside = Ledger(), replies or out / FILE, outside(spec.benchmarks)
+    ledger, store, tests_outside = Ledger(), replies or out / FILE, read_benchmarks(spec.benchmarks)
     corpus, repairs, spent = mended(spec.repair, _read(spec, corpus_dir, ledger), store, bar, say)
     planner, requests = _planned(spec, corpus, seed, ledger)
     real = spec.teacher.kind != "expert"
@@ -227,27 +230,27 @@ def _record(request, reply, teacher, worked):
     subject = request.subject
     content = (request.node_id, subject["id"], reply.question, reply.options, reply.answer, request.split)
     return Qtsa(
-        stable_id(*content),
-        request.node_id,
-        subject["id"],
-        request.family,
-        request.stance,
-        request.kind,
-        request.wording,
-        request.draw,
-        reply.question,
-        reply.thinking,
-        reply.solution,
-        reply.answer,
-        reply.options,
-        subject.get("unit"),
-        worked,
-        request.split,
-        subject.get("span"),
-        request.id,
-        teacher,
-        prompt_versions() if reply.asked else PROMPT_VERSION,
-        reply.asked,
+        id=stable_id(*content),
+        node_id=request.node_id,
+        fact_id=subject["id"],
+        family=request.family,
+        stance=request.stance,
+        kind=request.kind,
+        wording=request.wording,
+        draw=request.draw,
+        question=reply.question,
+        thinking=reply.thinking,
+        solution=reply.solution,
+        answer=reply.answer,
+        options=reply.options,
+        unit=subject.get("unit"),
+        operations=worked,
+        split=request.split,
+        span=subject.get("span"),
+        request=request.id,
+        teacher=teacher,
+        prompt_version=prompt_versions() if reply.asked else PROMPT_VERSION,
+        asked=reply.asked,
     )
 
 

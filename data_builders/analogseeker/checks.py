@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from data_builders.analogseeker.agent_plan import bill_of
-from data_builders.analogseeker.rows import prompt_text, reply_text
+from data_builders.analogseeker.records import Qtsa
 from data_builders.core.judge import Item, judge_bill, judged, read_rubric
 from data_builders.sources.reader import count_tokens
 from data_builders.sources.repair import repair_bill, repaired, statuses
+from recipes.base.reply_form import render_prompt, render_reply
 
 RUBRIC = Path(__file__).with_name("rubric.toml")
 
@@ -44,7 +45,7 @@ def without_weak(table, records, nodes, path, bar, say, ledger):
     if table is None:
         return records, records, {}
     texts = {node.node_id: node.text for node in nodes}
-    items = [Item(record.id, prompt_text(record), reply_text(record), texts[record.node_id]) for record in records]
+    items = [judge_item(record, texts[record.node_id]) for record in records]
     verdicts, spent = judged(table, read_rubric(RUBRIC), items, path, bar, say)
     scored = [replace(r, judge=v.mean, judged=v.asked) for r, v in zip(records, verdicts, strict=True)]
     passed = []
@@ -56,6 +57,13 @@ def without_weak(table, records, nodes, path, bar, say, ledger):
             passed.append(record)
     say(f"the judge lets {len(passed)} of {len(records)} records pass")
     return scored, passed, {"judge": spent | {"scores": means(verdicts)}}
+
+
+def judge_item(record: Qtsa, document: str) -> Item:
+    """A record as it is judged, with the text of the node that it was made from."""
+    exchange = record.exchange
+    shown, reply = render_prompt(exchange), render_reply(exchange)
+    return Item(id=record.id, shown=shown, reply=reply, exchange=exchange, context=document)
 
 
 def bills_of(spec, corpus, requests, row_tokens, lengths):

@@ -6,29 +6,32 @@ and every wrong option anew, so its records are compared by their questions alon
 is a repeat, and may contradict the first.
 """
 
-from data_builders.core.gates import words
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from data_builders.analogseeker.records import Qtsa
+from data_builders.core.ledger import Ledger
+from data_builders.core.patterns import words
 from data_builders.core.similar import BINS, near_duplicates
 
 SIMILAR = 0.8
 
 
-def right_option(record):
-    return record.options["ABCD".index(record.answer)] if record.options else record.answer
-
-
-def prompt_of(record):
+def prompt_of(record: Qtsa) -> Hashable:
     """What makes a prompt the same prompt within a split."""
     if record.asked:
         return record.split, " ".join(words(record.question))
     return record.split, record.question, record.options
 
 
-def compared_with(record):
+def compared_with(record: Qtsa) -> Hashable:
     """Records of one such value are compared with each other."""
-    return "model" if record.asked else (record.kind, " ".join(words(right_option(record))))
+    return "model" if record.asked else (record.kind, " ".join(words(record.answer_text)))
 
 
-def without_duplicates(records, ledger, threshold=SIMILAR):
+def without_duplicates(
+    records: Sequence[Qtsa], ledger: Ledger, threshold: float = SIMILAR
+) -> tuple[list[Qtsa], dict[str, Any]]:
     """(records without exact repeats and near repeats of other facts, similarity), in order.
 
     To be called once, after all batches have joined. An exact repeat has the same split, question and options, of a

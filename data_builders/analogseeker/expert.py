@@ -9,8 +9,10 @@ from fractions import Fraction
 from data_builders.analogseeker.protocol import Reply
 from data_builders.core import arithmetic
 from data_builders.core.schema import order
-from data_builders.llm.choices import LETTERS
+from data_builders.core.wording import write_givens, write_quantity
+from data_builders.llm.choices import CHOICES
 from data_builders.sources.facts import Fact, Formula
+from recipes.base.options import LETTERS
 
 SCALES = [Fraction(2), Fraction(1, 2), Fraction(10), Fraction(1, 10), Fraction(3), Fraction(5), Fraction(1, 4)]
 
@@ -49,18 +51,20 @@ class Expert:
             line = arithmetic.steps(tree, values)
         except arithmetic.NotExact:
             return Reply(request=request.id, declined="result is not exact")
-        question = formula.questions[request.wording].replace("{givens}", givens(formula, request.values))
+        question = formula.questions[request.wording].replace("{givens}", write_givens(formula, request.values))
         thinking = " = ".join([formula.symbol, *line])
-        answer = quantity(line[-1], formula.unit)
+        answer = write_quantity(line[-1], formula.unit)
         if request.kind == "calc":
             solution = f"The {formula.quantity} is {answer}."
             return Reply(request=request.id, question=question, thinking=thinking, solution=solution, answer=answer)
         wrong = distractors(formula, values, Fraction(line[-1]))
-        return self._choice(request, question, thinking, answer, [quantity(value, formula.unit) for value in wrong])
+        return self._choice(
+            request, question, thinking, answer, [write_quantity(value, formula.unit) for value in wrong]
+        )
 
     def _choice(self, request, question, thinking, right, wrong):
         # The place of the right option moves on with the draw from a hashed start, so letters come out even.
-        place = (order(request.seed, request.subject["id"], request.wording) + request.draw) % len(LETTERS)
+        place = (order(request.seed, request.subject["id"], request.wording) + request.draw) % CHOICES
         options = [*wrong[:place], right, *wrong[place:]]
         return Reply(
             request=request.id,
@@ -70,19 +74,6 @@ class Expert:
             solution=f"So the right option is: {right}.",
             answer=LETTERS[place],
         )
-
-
-def quantity(value, unit):
-    """`60 uA`; a pure number stands alone."""
-    return f"{value} {unit}".rstrip()
-
-
-def givens(formula, values):
-    """`reference current Iref = 20 uA and size ratio K = 3`."""
-    parts = [
-        f"{given.quantity} {given.symbol} = {quantity(values[given.symbol], given.unit)}" for given in formula.given
-    ]
-    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
 def distractors(formula, values, right):

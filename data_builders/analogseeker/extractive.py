@@ -13,14 +13,15 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data_builders.core.gates import GARBLED, words
 from data_builders.core.headings import name_subjects
 from data_builders.core.ledger import Ledger
+from data_builders.core.patterns import GARBLED, words
 from data_builders.core.quantities import find_quantities, scale_wrong
-from data_builders.core.schema import Node, order, stable_id
+from data_builders.core.schema import Node, order
 from data_builders.core.sentences import STOP, examine, technical_terms
 from data_builders.sources.facts import Fact, SidecarNode
 from recipes.base.errors import RecipeError
+from recipes.base.hashing import stable_id
 
 GAP = "____"
 VISIBLE = 11  # words of the source that a test wording shows on the two sides of the gap together

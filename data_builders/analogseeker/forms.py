@@ -5,16 +5,19 @@ its options and its key. arXiv 2503.07065, section 3.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
-from data_builders.core.gates import first_failed
-from data_builders.core.schema import order, stable_id
-from data_builders.llm.choices import LETTERS
+from data_builders.analogseeker.gates import first_failed
+from data_builders.analogseeker.records import Qtsa
+from data_builders.core.ledger import Ledger
+from data_builders.core.schema import order
+from recipes.base.hashing import stable_id
 
 FORMS = 3
 
 
-def with_statements(records, seed, ledger):
+def with_statements(records: Sequence[Qtsa], seed: int, ledger: Ledger) -> list[Qtsa]:
     """`records`, and behind them a question of yes or no for each choice of the split rl.
 
     Right and wrong options take turns within a fact, so that neither answer is more frequent there by more than one.
@@ -35,10 +38,10 @@ def with_statements(records, seed, ledger):
     return found
 
 
-def statement(record, holds, seed):
+def statement(record: Qtsa, holds: bool, seed: int) -> Qtsa:
     """A choice as a question of yes or no: its right option is proposed where `holds`, else one of the others."""
-    right = record.options[LETTERS.index(record.answer)]
-    wrong = sorted(set(record.options) - {right}, key=lambda option: order(seed, record.id, option))
+    right, options = record.answer_text, record.options or ()
+    wrong = sorted(set(options) - {right}, key=lambda option: order(seed, record.id, option))
     proposed, answer = (right, "yes") if holds else (wrong[0], "no")
     question = f"{record.question} Proposed answer: {proposed}. Is this right, yes or no?"
     return replace(

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_builders.core.schema import stable_id
 from recipes.base.errors import RecipeError
+from recipes.base.hashing import stable_id
 
 PROMPT_VERSION = 1
 

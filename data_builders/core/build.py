@@ -1,19 +1,33 @@
-"""The end of every build: leaks taken out, files written, the data card made from the builder's own docstring."""
+"""The end of every build: test items taken out, files written, the data card made from the builder's own docstring."""
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
-from data_builders.core.benchmarks import without_items, without_leaks
-from data_builders.core.leaks import leak_gate
-from data_builders.core.ledger import Ledger, require_rows, unbalanced
+from data_builders.core.decontamination import OWN, remove_test_items
+from data_builders.core.leaks import Compared, compare_row, leak_gate
+from data_builders.core.ledger import CLEANED, Ledger, require_rows, unbalanced
 from data_builders.core.paraphrases import Paraphrases
-from data_builders.core.schema import GradedRow, SftRow, write_rows
+from data_builders.core.schema import dump_any, write_rows
 from data_builders.core.selection import SURPLUS
 from data_builders.sources.reader import count_tokens
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import write_json
+from recipes.base.rows import GradedRow, Row, SftRow
+
+
+class Progress(Protocol):
+    """What a bar gives: `advance(n, note)` counts `n` more units done, `note` says something of the last."""
+
+    def advance(self, n: int = 1, note: str | None = None) -> None: ...
+
+
+Bar = Callable[[str, int | None, str], AbstractContextManager[Progress]]  # bar(title, total, unit)
+Say = Callable[[str], None]  # tells a person one line
 
 
 @dataclass(frozen=True)
@@ -26,11 +40,11 @@ class Made:
     anything of the builder's own. `teaches`: training rows are wanted, so that a build without any is an error.
     """
 
-    nodes: Sequence
+    nodes: Sequence[Any]
     sft: Sequence[SftRow]
     rl: Sequence[GradedRow]
     test: Sequence[GradedRow]
-    files: dict[str, Sequence] = field(default_factory=dict)
+    files: dict[str, Sequence[Any]] = field(default_factory=dict)
     teaches: bool = True
 
 
@@ -38,44 +52,68 @@ class Made:
 class Leaks:
     """How training rows are kept apart from tests.
 
-    `threshold` is the share of test items that may be found in part before the build stops. Rows that hold an item of
-    `outside` (name -> items, see quality.benchmarks) are taken out of all files, and of sft and rl also those that
-    overlap with the recipe's own test in one of `kinds` (of quality.leaks.KINDS) or, where `alike` is given, in other
-    words; `phrases` never count.
+    Rows that hold an item of `outside` (name -> items, see core.benchmarks) are taken out of all files, and so are
+    rows of the files in LEARNT that hold an item of the recipe's own test. Of sft and rl, which the builder makes
+    itself, those go that overlap with the own test in one of `kinds` (of core.leaks.KINDS) or, where `alike` is given,
+    in other words; what is left stops the build where it holds a whole test item, or where more than the share
+    `threshold` of the test items are found in part. `phrases` never count.
     """
 
     threshold: float = 0.005
     phrases: Sequence[str] = ()
-    outside: dict[str, list] = field(default_factory=dict)
+    outside: Mapping[str, Sequence[Compared]] = field(default_factory=dict)
     kinds: Sequence[str] = ()
     alike: Paraphrases | None = None
 
 
 LEARNT = ("cpt", "sft_general", "dpo")  # of `Made.files`, those that a model is trained on
+AnyRow = TypeVar("AnyRow", bound=Row)
 
 
-def finish(out, name, version, doc, made, ledger: Ledger, leaks, say, flow=(), **told):
+def finish(
+    out: Path,
+    name: str,
+    version: int,
+    doc: str,
+    made: Made,
+    ledger: Ledger,
+    leaks: Leaks,
+    say: Say,
+    flow: Sequence[tuple[Sequence[str], Sequence[str]]] = (),
+    **told: Any,
+) -> dict[str, Any]:
     """Write the artefact of a build under `out`; the metrics {"tokens", "dropped", "nodes", "sft", "rl", "test", …}.
 
-    Files: sft, rl, test, nodes, ledger and `made.files` as JSONL, leaks.json, card.json. The card holds the builder's
-    docstring `doc` (what stands behind "Limits: " apart), counts, and whatever else is `told`. `flow` says which steps
-    of the ledger hand on to which, [(steps, steps that take in what those keep)]. Raises RecipeError where a whole test
-    item stands in training, or more than `leaks.threshold` of them in part, where no training row is left, and where
-    the ledger does not add up.
+    Files: sft, rl, test, nodes, ledger and `made.files` as JSONL, leaks.json, card.json. Rows are written with their
+    fields and with the turns that the renderer makes of them. The card holds the builder's docstring `doc` (what stands
+    behind "Limits: " apart), counts, and whatever else is `told`. `flow` says which steps of the ledger hand on to
+    which, [(steps, steps that take in what those keep)]. Raises RecipeError where a whole test item stands in training,
+    or more than `leaks.threshold` of them in part, where no training row is left, and where the ledger does not add up.
     """
-    (sft, hit_sft), (rl, hit_rl) = (_cleaned(rows, made.test, leaks, ledger) for rows in (made.sft, made.rl))
+    tests = [compare_row(row) for row in made.test]
+    removed: dict[str, dict[str, dict[str, int]]] = {}
+
+    def clean(stem: str, rows: Sequence[Any], step: str, **how: Any) -> list[Any]:
+        kept, counts = remove_test_items(rows, tests, leaks.outside, ledger, step, phrases=leaks.phrases, **how)
+        for source, count in counts.items():
+            removed.setdefault(source, {})[stem] = count
+        return kept
+
+    sft, rl = made.sft, made.rl
+    if leaks.outside or leaks.kinds or leaks.alike:
+        sft = clean("sft", sft, CLEANED, kinds=leaks.kinds, alike=leaks.alike)
+        rl = clean("rl", rl, CLEANED, kinds=leaks.kinds, alike=leaks.alike)
     compared = ["test items", "benchmarks"] if leaks.outside else ["test items"]
     sft, rl = (_passed(rows, compared) for rows in (sft, rl))
-    removed = {source: {"sft": hit_sft[source], "rl": hit_rl[source]} for source in leaks.outside}
     others = dict(made.files)
     for stem in LEARNT:
-        if leaks.outside and stem in others:
-            rows = [row if isinstance(row, dict) else asdict(row) for row in others[stem]]
-            step = f"decontamination of {stem}"
-            others[stem], hits = without_items(rows, leaks.outside, ledger, step, leaks.phrases)
-            for source in leaks.outside:
-                removed[source][stem] = {"rows_removed": hits[source]}
-    found = leak_gate([*sft, *rl], made.test, leaks.threshold, out, leaks.phrases, removed)
+        if stem in others:
+            rows = [dump_any(row) for row in others[stem]]
+            others[stem] = clean(stem, rows, f"{CLEANED} of {stem}", alike=leaks.alike)
+    own = removed.pop(OWN, {})
+    found = leak_gate(
+        [compare_row(row) for row in (*sft, *rl)], tests, leaks.threshold, out, leaks.phrases, removed, own
+    )
     files = {"nodes": made.nodes, "sft": sft, "rl": rl, "test": made.test, **others, "ledger": ledger.rows}
     for stem, rows in files.items():
         write_rows(out / f"{stem}.jsonl", rows)
@@ -96,7 +134,7 @@ def finish(out, name, version, doc, made, ledger: Ledger, leaks, say, flow=(), *
         "sft_kinds": dict(Counter(row.kind for row in sft)),
         "tokens": {
             "counted_as": "words, numbers and signs; no tokenizer",
-            "sft": sum(count_tokens(turn["content"]) for row in sft for turn in row.prompt + row.completion),
+            "sft": sum(map(count_row_tokens, sft)),
             "nodes": sum(count_tokens(node["text"]) for node in nodes),
         },
         "families": dict(sorted(Counter(node["family"] for node in nodes).items())),
@@ -120,17 +158,16 @@ def finish(out, name, version, doc, made, ledger: Ledger, leaks, say, flow=(), *
             if reason != SURPLUS:
                 say(f"{step}: {count} dropped, {reason}")
     dropped = sum(total["dropped"] for total in card["ledger"].values())
-    return {"tokens": card["tokens"]["sft"], "dropped": dropped, "nodes": len(nodes), **card["rows"]}
+    texts = {"cpt_tokens": sum(count_tokens(row["text"]) for row in others["cpt"])} if "cpt" in others else {}
+    return {"tokens": card["tokens"]["sft"], "dropped": dropped, "nodes": len(nodes), **card["rows"], **texts}
 
 
-def _cleaned(rows, test, leaks, ledger):
-    """(rows without those that `leaks` takes out, {source: counts})"""
-    if not (leaks.outside or leaks.kinds or leaks.alike):
-        return rows, {}
-    return without_leaks(rows, test, leaks.outside, leaks.phrases, ledger, leaks.kinds, leaks.alike)
+def count_row_tokens(row: Row) -> int:
+    """Words, numbers and signs of the turns of a row."""
+    return sum(count_tokens(turn["content"]) for turns in row.messages for turn in turns)
 
 
-def _passed(rows, filters):
+def _passed(rows: Sequence[AnyRow], filters: Sequence[str]) -> list[AnyRow]:
     """The rows with these filters behind those that `lineage.filters` names: what a row has passed, in order."""
     found = [(row, [*row.lineage.get("filters", ()), *filters]) for row in rows]
     return [replace(row, lineage=row.lineage | {"filters": names}) for row, names in found]

@@ -2,7 +2,7 @@
 
 import re
 
-from data_builders.core.gates import BOOK, GARBLED
+from data_builders.core.patterns import BOOK, GARBLED
 
 PLACE = re.compile(
     r"^(?:(?:chapter|section|sec\.|part|unit|lesson|lecture|module|volume|appendix|annex|kapitel|abschnitt|teil)\s+"

@@ -1,7 +1,7 @@
 """A judge of records: scores a question together with its reply, in the aspects of a rubric, and what is weak goes.
 
     rubric = read_rubric(Path(__file__).with_name("rubric.toml"))
-    verdicts, spent = judged(table, rubric, [Item(id, question, reply, context), …], replies, bar, say)
+    verdicts, spent = judged(table, rubric, [Item(…), …], replies, bar, say)
 
 `table` is a `Judge`. Of kind openai or transformers a model is asked; of kind expert the rules that the rubric names
 (`judge_rules`) score, offline. The judge always sees the reply, and the document where there is one. The mean is taken
@@ -26,6 +26,7 @@ from data_builders.llm.prompts import prompt, quoted
 from data_builders.llm.survey import survey
 from data_builders.llm.table import Teacher
 from recipes.base.errors import RecipeError
+from recipes.base.reply_form import Exchange
 from recipes.base.table import runtime_field
 from recipes.base.toml import read_toml
 
@@ -85,13 +86,21 @@ class Rubric(DataTable):
         return create_model("Scores", __config__=config, why=(str, ...), **dict.fromkeys(self.aspects, (score, ...)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Item:
-    """What is judged: a question with its options, the whole reply, and the document both were made from, or none."""
+    """What is judged.
+
+    Attributes:
+        shown: the question with its options, as the judge sees it.
+        reply: the whole reply, as the judge sees it.
+        exchange: the same as fields, for rules.
+        context: the document that both were made from, or "".
+    """
 
     id: str
-    question: str
+    shown: str
     reply: str
+    exchange: Exchange
     context: str = ""
 
 
@@ -122,7 +131,7 @@ def read_rubric(path):
             "A rubric has the wrong form.",
             where=str(path),
             got=str(error),
-            allowed="name, version, role and [aspects.NAME] tables with a meaning, see quality.judge.Rubric",
+            allowed="name, version, role and [aspects.NAME] tables with a meaning, see core.judge.Rubric",
             fix="mend the file",
         ) from None
 
@@ -159,7 +168,9 @@ def judge_bill(table, rubric, contexts, written, lengths):
     """The bill of judging one record of each of `contexts`, whose question and reply have `written` tokens."""
     if table.kind == "expert":
         return bill(table, 0, 0, 0)
-    sent = sum(judge_chat(rubric, Item("", "", "", context), "").size + written for context in contexts)
+    blank = Exchange(question="")
+    items = [Item(id="", shown="", reply="", exchange=blank, context=context) for context in contexts]
+    sent = sum(judge_chat(rubric, item, "").size + written for item in items)
     return bill(table, len(contexts), sent, len(contexts) * lengths.of("judge", table.model, table.reply_tokens))
 
 
@@ -177,7 +188,7 @@ def judge_chat(rubric, item, model):
     frame = prompt(PROMPT)
     aspects = "\n".join(f"- {name}: {aspect.meaning}" for name, aspect in rubric.aspects.items())
     system = frame.fill("system", role=rubric.role, low=str(rubric.low), high=str(rubric.high), aspects=aspects)
-    user = frame.fill("user", question=quoted(item.question), reply=quoted(item.reply))
+    user = frame.fill("user", question=quoted(item.shown), reply=quoted(item.reply))
     if item.context:
         user = frame.fill("document", document=quoted(item.context)) + "\n\n" + user
     return Chat("judge", model, system, user, rubric.reply, **ASKED, prompt_version=rubric.id)

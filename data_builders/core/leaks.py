@@ -7,29 +7,108 @@ textbooks share them, is no hit; those that were excused are counted.
 
 The unit compared. Of a test item its *question* counts, without the options: a knowledge test asks taught facts in
 unseen wording, so options and explanation may stand in the training text by design. Of a training row everything
-counts, prompt and reply. Of a calculation also the gold reply counts. Numbers are tokens: wordings of a calculation are
-templates, and a 13-gram that lacks one of the item's numbers belongs to the template, not to the item. A calculation is
-therefore hit where a run of at least 13 tokens of its question that holds all its numbers stands in a training row, or
-where its whole gold reply does (symbols, numbers and result); of one that is answered by a program the question alone
-counts, since programs of different questions may be the same. For the same reason a piece of 50 characters is taken of
-a calculation only where it holds all numbers.
+counts, prompt and reply. A row from outside, of which only the text is known, is compared as a whole: with the question
+of an item, and with its whole prompt. Of a calculation also the gold reply counts. Numbers are tokens: wordings of a
+calculation are templates, and a 13-gram that lacks one of the item's numbers belongs to the template, not to the item.
+A calculation is therefore hit where a run of at least 13 tokens of its question that holds all its numbers stands in a
+training row, or where its whole gold reply does (symbols, numbers and result); of one that is answered by a program the
+question alone counts, since programs of different questions may be the same. For the same reason a piece of 50
+characters is taken of a calculation only where it holds all numbers.
 """
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
-from data_builders.core.gates import words
+from data_builders.core.patterns import words
 from data_builders.core.schema import order
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import write_json
+from recipes.base.reply_form import without_marks
+from recipes.base.rows import GradedRow, Row, read_exchange
 
 N = 13
 PIECE, PIECES, SHORTEST = 50, 3, 25  # characters; pieces of an item; a shorter item has none
 KINDS = ("exact", "normalised", "13-gram", "50 characters")
 EXAMPLES = 10
-REQUEST = re.compile(r"Give the .* in <answer> tags.*")  # the last line of a recipe's own prompts
-OPTION = re.compile(r"[A-Z]\) ")
+TURNS = ("prompt", "completion", "chosen", "rejected")  # what of a row of a file holds turns
 CALCULATED = ("numeric", "program")  # graders of rows whose question is a template with numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What of a row, a test item or a text is compared with others.
+
+    Attributes:
+        id: tells it apart from the others.
+        question: what is asked, without options and request; of what is known by its text alone the whole text.
+        prompt: the user turn as it is shown, from its first letter to its last.
+        texts: all that a training row says, turn by turn.
+        reply: the gold reply of a test item.
+        grader, kind, node_id, fact_id: as of the row; empty where it has none.
+        running: whether it is a running text, which asks nothing.
+    """
+
+    id: str
+    question: str
+    prompt: str
+    texts: tuple[str, ...] = ()
+    reply: str = ""
+    grader: str = ""
+    kind: str = ""
+    node_id: str = ""
+    fact_id: str = ""
+    running: bool = False
+
+    @property
+    def calculated(self) -> bool:
+        """Whether its question is a template with numbers."""
+        return self.grader in CALCULATED or self.kind == "calc"
+
+    @cached_property
+    def tokens(self) -> list[str]:
+        """The words and numbers of the question."""
+        return words(self.question)
+
+
+def compare_row(row: Row | Mapping[str, Any], id: str = "") -> Compared:
+    """What of a row is compared: of one with fields, or as a file has it with `prompt` and perhaps `completion`,
+    `chosen`, `rejected` and `reply`, or with `text` alone. `id` stands in for the row's own.
+    """
+    if isinstance(row, Row):
+        prompt, reply = (turns[0]["content"] for turns in row.messages)
+        graded = isinstance(row, GradedRow)
+        return Compared(
+            id=id or row.id,
+            question=row.asked,
+            prompt=prompt,
+            texts=(prompt,) if graded else (prompt, reply),
+            reply=reply if graded else "",
+            grader=row.grader if graded else "",
+            kind=row.kind,
+            node_id=row.node_id,
+            fact_id=row.fact_id,
+        )
+    about = {name: row.get(name) or "" for name in ("grader", "kind", "node_id", "fact_id")}
+    if "text" in row:
+        return Compared(id=id, question=row["text"], prompt=row["text"], texts=(row["text"],), running=True, **about)
+    exchange, prompt = read_exchange(row), row["prompt"][-1]["content"]
+    return Compared(
+        id=id or row["id"],
+        question=exchange.asked if exchange else prompt,
+        prompt=prompt,
+        texts=tuple(turn["content"] for name in TURNS for turn in row.get(name) or ()),
+        reply=row.get("reply") or "",
+        **about,
+    )
+
+
+def compare_question(id: str, question: str) -> Compared:
+    """An item of a test set from outside, of which the question alone is known."""
+    return Compared(id=id, question=question, prompt=question)
 
 
 @dataclass(frozen=True)
@@ -40,120 +119,116 @@ class Stretch:
     tokens: tuple[str, ...]
 
 
-def question_of(content):
-    """A user turn without the request for the answer format that ends it and the options before that.
-
-    A turn that does not end so, as an item of an outside test set, is a question from its first letter to its last.
-    """
-    *lines, last = content.split("\n")
-    if not REQUEST.fullmatch(last):
-        return content
-    while lines and OPTION.match(lines[-1]):
-        lines.pop()
-    return "\n".join(lines)
+def tokens_of(text: str) -> list[str]:
+    """The words and numbers of a turn without the marks of the reply form."""
+    return words(without_marks(text))
 
 
-def tokens_of(text):
-    """The words and numbers of a turn without its think and answer tags."""
-    return words(re.sub(r"</?(?:think|answer)>", " ", text))
-
-
-def stretches(item, row):
-    """What of a test row is compared as runs of tokens."""
-    question = words(question_of(row.prompt[-1]["content"]))
-    if row.grader not in CALCULATED:
-        return [Stretch(item, tuple(question[start : start + N])) for start in range(len(question) - N + 1)]
-    places = [place for place, token in enumerate(question) if token[0].isdigit()]
+def stretches(place: int, item: Compared) -> list[Stretch]:
+    """What of a test item, number `place` of its set, is compared as runs of tokens."""
+    question = item.tokens
+    if not item.calculated:
+        return [Stretch(place, tuple(question[start : start + N])) for start in range(len(question) - N + 1)]
+    places = [at for at, token in enumerate(question) if token[0].isdigit()]
     found = []
     if places:
         first, size = places[0], max(N, places[-1] + 1 - places[0])
         found = [
-            Stretch(item, tuple(question[start : start + size]))
+            Stretch(place, tuple(question[start : start + size]))
             for start in range(max(0, places[-1] + 1 - size), min(first, len(question) - size) + 1)
         ]
-    reply = tokens_of(row.reply) if row.grader == "numeric" else []
-    return [*found, Stretch(item, tuple(reply))] if len(reply) >= N else found
+    reply = tokens_of(item.reply) if item.grader == "numeric" else []
+    return [*found, Stretch(place, tuple(reply))] if len(reply) >= N else found
 
 
-def squeezed(text):
+def squeezed(text: str) -> str:
     """The letters and digits of a text, lower case, with nothing between them."""
     return "".join(re.findall(r"[^\W_]+", text.casefold()))
 
 
-def pieces(row):
-    """The pieces of a test row's question that no training row may hold: PIECES of PIECE characters, fewer if short."""
-    question = squeezed(question_of(row.prompt[-1]["content"]))
+def pieces(item: Compared) -> list[str]:
+    """The pieces of an item's question that no training row may hold: PIECES of PIECE characters, fewer if short."""
+    question = squeezed(item.question)
     if len(question) < SHORTEST:
         return []
-    if len(question) < PIECE and row.grader not in CALCULATED:
+    if len(question) < PIECE and not item.calculated:
         question = question[: len(question) // 5 * 5]  # each length costs a pass over the training rows
-    places = range(max(1, len(question) - PIECE + 1))
-    if row.grader in CALCULATED:
+    places: Iterable[int] = range(max(1, len(question) - PIECE + 1))
+    if item.calculated:
         digits = [match.start() for match in re.finditer(r"\d", question)]
         places = [at for at in places if digits and at <= digits[0] and digits[-1] < at + PIECE]
     drawn = sorted(places, key=lambda at: order(0, question, at))[:PIECES]
     return [question[at : at + PIECE] for at in sorted(drawn)]
 
 
-def cuts_number(text, start, end):
+def cuts_number(text: str, start: int, end: int) -> bool:
     """Whether text[start:end] begins or ends inside a number, so that another number may stand there in full."""
     return any(at and text[at - 1].isdigit() and text[at : at + 1].isdigit() for at in (start, end))
 
 
-def same_fact(row, item):
+def same_fact(row: Compared, item: Compared) -> bool:
     """Whether a row teaches the very fact that a test item asks for, as knowledge tests want it.
 
-    Such a row may share nine words with the item; that its wording is another one is for the 13-grams to see.
+    A running text does so that the item's fact was taken from. Such a row may share nine words with the item; that its
+    wording is another one is for the 13-grams to see.
     """
-    fact = getattr(item, "fact_id", None)
-    return fact is not None and getattr(row, "fact_id", None) == fact
+    if row.running:
+        return bool(row.node_id) and row.node_id == item.node_id
+    return bool(row.fact_id) and row.fact_id == item.fact_id
 
 
 class Phrases:
     """Phrases that any text of the field may hold. `excused` counts the runs and pieces that lay inside one."""
 
-    def __init__(self, phrases):
+    def __init__(self, phrases: Iterable[str]) -> None:
+        phrases = list(phrases)
         self.runs = [f" {' '.join(words(phrase))} " for phrase in phrases]
         self.pieces = [squeezed(phrase) for phrase in phrases]
         self.excused = 0
 
-    def hold(self, text, found):
+    def _hold(self, text: str, found: list[str]) -> bool:
         inside = any(text in phrase for phrase in found)
         self.excused += inside
         return inside
 
-    def hold_run(self, tokens):
-        return self.hold(f" {' '.join(tokens)} ", self.runs)
+    def hold_run(self, tokens: Sequence[str]) -> bool:
+        """Whether a run of tokens lies inside a phrase."""
+        return self._hold(f" {' '.join(tokens)} ", self.runs)
 
-    def hold_piece(self, piece):
-        return self.hold(piece, self.pieces)
+    def hold_piece(self, piece: str) -> bool:
+        """Whether a piece lies inside a phrase."""
+        return self._hold(piece, self.pieces)
 
 
-def find_leaks(training, tests, phrases=None):
-    """Every overlap of training rows with test rows as {"kind", "row", "item", "text"}; the kinds are KINDS.
+def find_leaks(
+    training: Sequence[Compared], tests: Sequence[Compared], phrases: Phrases | None = None
+) -> list[dict[str, str]]:
+    """Every overlap of training rows with test items as {"kind", "row", "item", "text"}; the kinds are KINDS.
 
-    One entry for each pair of row and item, of the first kind in KINDS that applies. `phrases` (a `Phrases`) excuses.
+    One entry for each pair of row and item, of the first kind in KINDS that applies. `phrases` excuses.
     """
-    exact, normal, index, cut = {}, {}, {}, {}
+    exact: dict[str, list[int]] = {}
+    normal: dict[str, list[int]] = {}
+    index: dict[tuple[str, ...], list[Stretch]] = {}
+    cut: dict[int, dict[str, list[int]]] = {}
     phrases = phrases or Phrases(())
-    for item, row in enumerate(tests):
-        question = question_of(row.prompt[-1]["content"])
-        exact.setdefault(question, []).append(item)
-        normal.setdefault(" ".join(words(question)), []).append(item)
-        for piece in pieces(row):
+    for place, item in enumerate(tests):
+        for text in {item.question, item.prompt}:
+            exact.setdefault(text, []).append(place)
+        for text in {" ".join(item.tokens), " ".join(words(item.prompt))}:
+            normal.setdefault(text, []).append(place)
+        for piece in pieces(item):
             if not phrases.hold_piece(piece):
-                cut.setdefault(len(piece), {}).setdefault(piece, []).append(item)
-        for stretch in stretches(item, row):
-            if phrases.hold_run(stretch.tokens):
-                continue
-            index.setdefault(stretch.tokens[:N], []).append(stretch)
+                cut.setdefault(len(piece), {}).setdefault(piece, []).append(place)
+        for stretch in stretches(place, item):
+            if not phrases.hold_run(stretch.tokens):
+                index.setdefault(stretch.tokens[:N], []).append(stretch)
     found = []
     for row in training:
-        question = question_of(row.prompt[-1]["content"])
-        texts = [turn["content"] for turn in row.prompt] + [turn["content"] for turn in getattr(row, "completion", ())]
-        same, alike, runs = set(exact.get(question, ())), set(normal.get(" ".join(words(question)), ())), {}
-        parts = {}
-        for text in texts:
+        same, alike = set(exact.get(row.question, ())), set(normal.get(" ".join(row.tokens), ()))
+        runs: dict[int, tuple[str, ...]] = {}
+        parts: dict[int, str] = {}
+        for text in row.texts:
             tokens = tokens_of(text)
             for start in range(len(tokens) - N + 1):
                 for stretch in index.get(tuple(tokens[start : start + N]), ()):
@@ -164,30 +239,25 @@ def find_leaks(training, tests, phrases=None):
                 for start in range(len(letters) - size + 1):
                     piece = letters[start : start + size]
                     if piece in known and not cuts_number(letters, start, start + size):
-                        parts |= {item: piece for item in known[piece] if not same_fact(row, tests[item])}
-        for item in sorted(same | alike | runs.keys() | parts.keys()):
-            kind = next(kind for kind, hits in zip(KINDS, (same, alike, runs, parts), strict=True) if item in hits)
-            found.append(
-                {
-                    "kind": kind,
-                    "row": row.id,
-                    "item": tests[item].id,
-                    "text": {"13-gram": " ".join(runs.get(item, ())), "50 characters": parts.get(item)}.get(
-                        kind, question
-                    ),
-                }
-            )
+                        parts |= {place: piece for place in known[piece] if not same_fact(row, tests[place])}
+        for place in sorted(same | alike | runs.keys() | parts.keys()):
+            kind = next(kind for kind, hits in zip(KINDS, (same, alike, runs, parts), strict=True) if place in hits)
+            shown = {"13-gram": " ".join(runs.get(place, ())), "50 characters": parts.get(place, "")}
+            text = shown.get(kind, row.question)
+            found.append({"kind": kind, "row": row.id, "item": tests[place].id, "text": text})
     return found
 
 
-def leak_report(training, tests, threshold, phrases=()):
+def leak_report(
+    training: Sequence[Compared], tests: Sequence[Compared], threshold: float, phrases: Iterable[str] = ()
+) -> dict[str, Any]:
     """What leaks.json holds. `phrases` are texts that any book of the field may hold; overlaps inside them are excused.
 
     `passed` is false for any exact or normalised hit, or where more than the share `threshold` of the test items have a
     13-gram hit, or a hit of 50 characters.
     """
-    phrases = Phrases(phrases)
-    found = find_leaks(training, tests, phrases)
+    excused = Phrases(phrases)
+    found = find_leaks(training, tests, excused)
     counts = {
         kind: {
             "pairs": sum(hit["kind"] == kind for hit in found),
@@ -203,7 +273,7 @@ def leak_report(training, tests, threshold, phrases=()):
         "threshold": threshold,
         "share_13_gram": round(runs, 6),
         "share_50_characters": round(parts, 6),
-        "excused": phrases.excused,
+        "excused": excused.excused,
         "counts": counts,
         "training_rows": len(training),
         "test_items": len(tests),
@@ -212,12 +282,26 @@ def leak_report(training, tests, threshold, phrases=()):
     }
 
 
-def leak_gate(training, tests, threshold, out, phrases=(), removed=None):
-    """Write leaks.json under `out` and return it; `removed` counts the rows that benchmarks took out before.
+def leak_gate(
+    training: Sequence[Compared],
+    tests: Sequence[Compared],
+    threshold: float,
+    out: Path,
+    phrases: Iterable[str] = (),
+    removed: Mapping[str, Any] | None = None,
+    removed_own: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write leaks.json under `out` and return it.
+
+    `removed` counts the rows that were taken out before for items of test sets from outside, {name: {file: counts}},
+    `removed_own` those for items of the recipe's own test, {file: counts}.
 
     Raises RecipeError where the report does not pass.
     """
-    leaks = leak_report(training, tests, threshold, phrases) | {"benchmarks": removed or {}}
+    leaks = leak_report(training, tests, threshold, phrases) | {
+        "benchmarks": removed or {},
+        "own_test": removed_own or {},
+    }
     write_json(out / "leaks.json", leaks)
     if not leaks["passed"]:
         raise RecipeError(

@@ -5,11 +5,13 @@ wordings of the 270 facts of the shipped textbook 0.15 % have a cosine of 0.7 or
 fact, and as many with one of another fact (benchmarks/paraphrases.py). For sameness of meaning name a sentence encoder.
 """
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from data_builders.core.embedding import embedder, needs
-from data_builders.core.leaks import CALCULATED, question_of, same_fact
-from data_builders.core.table import DataTable
+from data_builders.core.leaks import Compared, same_fact
+from data_builders.core.table import DataTable, Need
 
 KIND = "paraphrase"
 BATCH = 500  # training rows whose products with all test items are in memory at once
@@ -22,37 +24,35 @@ class Paraphrases(DataTable):
     encoder: str = Field("", description="sentence encoder (folder or hub id); empty: hashed n-grams, without a model")
 
     @property
-    def needs(self):
+    def needs(self) -> list[Need]:
         return needs(self.encoder)
 
 
-def find_paraphrases(training, tests, table):
+def find_paraphrases(
+    training: Sequence[Compared], tests: Sequence[Compared], table: Paraphrases
+) -> list[dict[str, str]]:
     """Hits as of leaks.find_leaks, one for each training row whose question is as like as that to a test item's.
 
     The item is the most similar one. Compared are questions without options. Left out are calculations, whose
-    questions are templates with other numbers, and rows that teach the very fact an item asks for (leaks.same_fact),
-    which knowledge tests want.
+    questions are templates with other numbers, running texts, which ask nothing, and rows that teach the very fact an
+    item asks for (leaks.same_fact), which knowledge tests want.
     """
     import numpy as np
 
     embed = embedder(table.encoder)
-    items = [item for item in tests if item.grader not in CALCULATED]
-    rows = [row for row in training if getattr(row, "grader", None) not in CALCULATED and row.kind != "calc"]
+    items = [item for item in tests if not item.calculated]
+    rows = [row for row in training if not row.calculated and not row.running]
     if not items or not rows:
         return []
-    asked, found = embed([question(item) for item in items]), []
+    asked, found = embed([item.question for item in items]), []
     for start in range(0, len(rows), BATCH):
         part = rows[start : start + BATCH]
-        products = embed([question(row) for row in part]) @ asked.T
+        products = embed([row.question for row in part]) @ asked.T
         products = products if isinstance(products, np.ndarray) else products.toarray()
         for row, near in zip(part, products):
             likes = [place for place in np.flatnonzero(near >= table.cosine) if not same_fact(row, items[place])]
             if likes:
                 best = max(likes, key=lambda place: near[place])
-                text = f"{near[best]:.2f}: {question(items[best])}"
+                text = f"{near[best]:.2f}: {items[best].question}"
                 found.append({"kind": KIND, "row": row.id, "item": items[best].id, "text": text})
     return found
-
-
-def question(row):
-    return question_of(row.prompt[-1]["content"])

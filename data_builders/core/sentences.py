@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_builders.core.gates import BOOK, GARBLED
+from data_builders.core.patterns import BOOK, GARBLED
 from data_builders.core.quantities import find_quantities
 from data_builders.core.schema import Node
 

@@ -9,7 +9,7 @@ Motwani 1998). With 25 bands a pair of similarity s is found with probability 1 
 import hashlib
 from dataclasses import dataclass
 
-from data_builders.core.gates import words
+from data_builders.core.patterns import words
 
 SHINGLE = 3
 BANDS, ROWS = 25, 5

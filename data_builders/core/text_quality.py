@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_builders.core.embedding import BATCH, embedder, needs
-from data_builders.core.gates import GARBLED, words
+from data_builders.core.patterns import GARBLED, words
 from data_builders.core.schema import order
 from data_builders.core.table import Share
 from data_builders.llm.bill import bill

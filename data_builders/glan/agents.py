@@ -5,26 +5,25 @@ those in `prompts/` are ours. A subject list and a syllabus are asked for in fre
 into a form that can be read, because asking for the form at once costs quality.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from data_builders.core.schema import stable_id
 from data_builders.glan.outline import Outline, Syllabus, read_subjects
 from data_builders.glan.sampling import Sample
 from data_builders.llm.chat import Chat, Unusable
-from data_builders.llm.choices import shown
+from data_builders.llm.choices import CHOICES, clean_option
 from data_builders.llm.prompts import prompt, quoted
+from recipes.base.hashing import stable_id
+from recipes.base.reply_form import TAGS, Exchange, find_answers, render_prompt, visible, without_answer_marks
 
 PROMPTS = Path(__file__).parent / "prompts"
 PLAN = {"temperature": 1.0, "top_p": 0.95, "max_tokens": 8000}
 FORM = {"temperature": 0.0, "max_tokens": 8000}
 QUESTION = {"temperature": 1.0, "top_p": 0.95, "max_tokens": 1500}
 ANSWER = {"temperature": 0.7, "top_p": 0.95, "max_tokens": 4000}
-ASK = {True: "Give the right option in <answer> tags.", False: "Give the final answer in <answer> tags."}
 
 Line = Annotated[str, Field(min_length=1, max_length=300)]
 
@@ -35,14 +34,14 @@ class Checked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     question: Annotated[str, Field(min_length=1, max_length=4000)]
-    options: list[Line] = Field(max_length=4)
+    options: list[Line] = Field(max_length=CHOICES)
     concept: Line
 
     @field_validator("options")
     @classmethod
     def _four_or_none(cls, options):
-        options = [re.sub(r"^\(?[A-Da-d][).:]\s+", "", " ".join(option.split())) for option in options]
-        if len(options) not in (0, 4) or len({option.casefold() for option in options}) < len(options):
+        options = list(map(clean_option, options))
+        if len(options) not in (0, CHOICES) or len({option.casefold() for option in options}) < len(options):
             raise ValueError("give four different options, or none")
         return options
 
@@ -60,6 +59,11 @@ class Question:
     temperature: float
     top_p: float
     asked: str
+
+    @property
+    def exchange(self) -> Exchange:
+        """What is asked, without a reply: as it was written, or with its options and the request for the form."""
+        return Exchange(question=self.text, options=self.options or None, asks_for="" if self.concept else None)
 
 
 @dataclass(frozen=True)
@@ -159,27 +163,18 @@ def course(syllabus):
 
 def answer_chat(question, draw, model):
     """The question and nothing else."""
-    graded = bool(question.concept)
-    return Chat(
-        "answer", model, "", prompt_text(question), None, **ANSWER, prompt_version="", draw=draw,
-        read=tagged if graded else str, thinks=True, formed=graded,
-    )  # fmt: skip
+    form = {"read": check_form if question.concept else str, "thinks": True, "formed": bool(question.concept)}
+    user = render_prompt(question.exchange)
+    return Chat("answer", model, "", user, None, **ANSWER, prompt_version="", draw=draw, **form)
 
 
-def prompt_text(question):
-    """The user turn of a question: as it was written, or with its options and the request for the answer's form."""
-    if not question.concept:
-        return question.text
-    return f"{shown(question.text, question.options)}\n{ASK[bool(question.options)]}"
-
-
-def tagged(text):
-    """A reply that has exactly one filled answer block behind its reasoning, which loses such tags. Raises Unusable."""
-    thinking, end, behind = text.rpartition("</think>")
-    blocks = re.findall(r"<answer>(.*?)</answer>", behind, re.S)
-    if len(blocks) != 1 or not blocks[0].strip() or behind.count("<answer>") != 1:
-        raise Unusable("wrong form", "it does not have exactly one <answer>…</answer> block.")
-    return re.sub(r"</?answer>", "", thinking) + end + behind
+def check_form(text: str) -> str:
+    """A reply that has exactly one filled answer block behind its thinking, which loses such marks. Raises Unusable."""
+    opening, closing = TAGS.answer
+    answers = find_answers(text)
+    if len(answers) != 1 or not answers[0] or visible(text).count(opening) != 1:
+        raise Unusable("wrong form", f"it does not have exactly one {opening}…{closing} block.")
+    return without_answer_marks(text)
 
 
 async def list_subjects(asker, entry, draw):
@@ -221,7 +216,7 @@ async def write_pair(asker, sample, syllabus, reasoner):
     if answered.dropped:
         return Written(sample, syllabus, question, dropped=answered.dropped)
     told = (chat.model, chat.temperature, chat.top_p, answered.key)
-    return Written(sample, syllabus, question, Pair(own, prompt_text(question), answered.value, *told))
+    return Written(sample, syllabus, question, Pair(own, render_prompt(question.exchange), answered.value, *told))
 
 
 def _parts(value):

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_builders.core import arithmetic
-from data_builders.core.schema import stable_id
 from data_builders.sources.facts import Formula, Given
 from recipes.base.errors import RecipeError
+from recipes.base.hashing import stable_id
 
 FOLDER = "bank"
 LEAST = 8  # combinations of values that a formula needs

@@ -24,7 +24,7 @@ being defensible too.
 from collections import Counter
 from pathlib import Path
 
-from data_builders.core.benchmarks import outside
+from data_builders.core.benchmarks import read_benchmarks
 from data_builders.core.build import Leaks, Made, finish
 from data_builders.core.leaks import KINDS
 from data_builders.core.ledger import Ledger, require_rows
@@ -109,7 +109,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     for leaks above the threshold, where a model's endpoint, budget or replies end the run, and where no training row is
     left.
     """
-    ledger, tests_outside = Ledger(), outside(spec.benchmarks)
+    ledger, tests_outside = Ledger(), read_benchmarks(spec.benchmarks)
     entries, bank = _entries(spec, corpus_dir, ledger)
     path = replies or out / FILE
     asker = open_expert(bank, spec.teacher, path, say) if bank else open_teacher(spec.teacher, path, say)

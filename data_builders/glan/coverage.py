@@ -2,7 +2,7 @@
 
 from itertools import combinations
 
-from data_builders.core.gates import words
+from data_builders.core.patterns import words
 from data_builders.core.similar import near_duplicates
 
 ALIKE = 0.8  # Jaccard similarity of word triples from which two questions are near duplicates

@@ -10,19 +10,18 @@ import random
 import re
 from functools import cache
 
-from data_builders.analogseeker.expert import givens
 from data_builders.core import arithmetic
+from data_builders.core.wording import join_words, write_givens
 from data_builders.glan import wordings
-from data_builders.glan.agents import ASK
 from data_builders.glan.solving import Solver
 from data_builders.llm.asking import Asker
 from data_builders.llm.chat import Raw
-from data_builders.llm.choices import LETTERS, shown
+from data_builders.llm.choices import CHOICES
 from data_builders.llm.endpoint import Rejected
 from data_builders.llm.store import Store
+from recipes.base.reply_form import Exchange, render_prompt
 
 VERSION = 1  # raise it when a question gets another reply: replies are stored under it
-OPTIONS = len(LETTERS)
 NUMERIC = 0.75  # share of the questions on a concept with a formula that compute
 
 
@@ -110,13 +109,13 @@ class Expert:
         concepts, others, rng = given
         target = rng.choice(concepts)
         if target.formula and rng.random() < NUMERIC:
-            return f"{computed(rng, concepts, target, trained=True)}\n{ASK[False]}"
+            return render_prompt(Exchange(question=computed(rng, concepts, target, trained=True)))
         form = rng.choice(("meaning", "choice", "choice", "relation", "relation choice", "relation choice", "term"))
         if form.endswith("choice"):
             text, options = choice(rng, concepts, others, target, trained=True, relation=form != "choice")
-            if len(options) == OPTIONS:
-                return f"{shown(text, options)}\n{ASK[True]}"
-        return f"{opened(rng, concepts, target, form)}\n{ASK[False]}"
+            if len(options) == CHOICES:
+                return render_prompt(Exchange(question=text, options=tuple(options)))
+        return render_prompt(Exchange(question=opened(rng, concepts, target, form)))
 
     def _checked(self, chat):
         given = self._given(chat)
@@ -128,7 +127,7 @@ class Expert:
             text = computed(rng, concepts, target, trained=False)
         else:
             text, options = choice(rng, concepts, others, target, trained=False, relation=rng.random() < 0.5)
-            if len(options) < OPTIONS:
+            if len(options) < CHOICES:
                 return None
         return json.dumps({"question": text, "options": options, "concept": target.name})
 
@@ -149,20 +148,20 @@ def opened(rng, concepts, target, form):
         return asked.format(noun=target.noun, name=target.name)
     if form == "term":
         if len(concepts) > 1:
-            return rng.choice(wordings.WHICH).format(names=wordings.listing(names), meaning=target.meaning)
+            return rng.choice(wordings.WHICH).format(names=join_words(names), meaning=target.meaning)
         return rng.choice(wordings.TERM).format(meaning=target.meaning)
     if len(concepts) > 1 and rng.random() < 0.5:
-        return wordings.BOTH[0].format(names=wordings.listing([names[0], names[1]]))
+        return wordings.BOTH[0].format(names=join_words([names[0], names[1]]))
     return _wording(rng, wordings.MEANING, True).format(noun=target.noun)
 
 
 def choice(rng, concepts, others, target, trained, relation):
-    """(question, OPTIONS options; fewer in a short course). The other concepts of the set give the first wrong ones."""
+    """(question, CHOICES options; fewer in a short course). The other concepts of the set give the first wrong ones."""
     say = (lambda concept: concept.relation[1]) if relation else (lambda concept: concept.meaning)
     forms = wordings.RELATION[target.relation[0]] if relation else wordings.MEANING
     options = [say(target)]
     for concept in (*concepts, *others):
-        if len(options) < OPTIONS and say(concept) not in options:
+        if len(options) < CHOICES and say(concept) not in options:
             options.append(say(concept))
     rng.shuffle(options)
     return _wording(rng, forms, trained).format(noun=target.noun, name=target.name), options
@@ -184,5 +183,5 @@ def computed(rng, concepts, target, trained):
     names = [concept.noun for concept in rng.sample(concepts, len(concepts))]
     shape = {symbol: arithmetic.text(value) for symbol, value in values.items()}
     return rng.choice(forms).format(
-        noun=target.noun, names=wordings.listing(names), givens=givens(formula, shape), quantity=formula.quantity
+        noun=target.noun, names=join_words(names), givens=write_givens(formula, shape), quantity=formula.quantity
     )

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from data_builders.core.gates import words
+from data_builders.core.patterns import words
 from data_builders.core.selection import SURPLUS
 from data_builders.core.similar import near_duplicates
 from data_builders.glan.coverage import ALIKE, repeats

@@ -1,9 +1,9 @@
 """From disciplines to syllabuses: what is asked of the teacher before any question is, and what is sorted out."""
 
-from data_builders.core.schema import stable_id
 from data_builders.core.selection import SURPLUS
 from data_builders.glan import agents
 from data_builders.glan.outline import Subject, Syllabus, folded, lessons_of
+from recipes.base.hashing import stable_id
 
 
 def asked(asker, title, unit, items, work, bar):

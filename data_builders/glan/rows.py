@@ -1,29 +1,26 @@
 """Answered questions to rows: instructions to learn, and graded questions."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
 
-from data_builders.core.schema import GradedRow, SftRow, stable_id
-from data_builders.glan.agents import prompt_versions
+from data_builders.glan.agents import Written, prompt_versions
 from data_builders.glan.outline import folded
-from data_builders.llm.choices import letter_of
+from data_builders.llm.choices import read_letter
+from recipes.base.hashing import stable_id
+from recipes.base.reply_form import Exchange, find_answers, render_reply, split_reply
+from recipes.base.rows import GradedRow, SftRow
 
 QUANTITY = re.compile(r"-?\d+(?:\.\d+)?(?: ([A-Za-z%]+[\w/*^]*))?")
 
 
-@dataclass(frozen=True)
-class TestRow(GradedRow):
-    """`level` is the discipline: reports break scores down by it."""
-
-    level: str = ""
-
-
-def concept_id(discipline, name):
+def concept_id(discipline: str, name: str) -> str:
     """A concept of a discipline, whichever of its courses names it."""
     return stable_id("concept", discipline, folded(name))
 
 
-def _lineage(written, licence, filters):
+def _lineage_of(written: Written, licence: str, filters: Sequence[str]) -> dict[str, Any]:
     question, pair, sample = written.question, written.pair, written.sample
     return {
         "record": question.question_id,
@@ -40,30 +37,39 @@ def _lineage(written, licence, filters):
     }
 
 
-def sft_row(written, licence, filters):
-    """A row that teaches the answer to the question alone. `written` is an agents.Written with an answer, and `filters`
-    are those that it has passed since."""
-    pair, sample = written.pair, written.sample
+def with_reply(exchange: Exchange, reply: str) -> Exchange:
+    """The exchange with a teacher's reply as fields; verbatim where the renderer would write it otherwise."""
+    if parts := split_reply(reply):
+        answer = exchange.answer or parts.answer
+        found = replace(exchange, thinking=parts.thinking, solution=parts.solution, answer=answer)
+        if render_reply(found) == reply:
+            return found
+    return replace(exchange, verbatim=reply)
+
+
+def sft_row(written: Written, licence: str, filters: Sequence[str]) -> SftRow:
+    """A row that teaches the answer to the question alone. `written` has an answer, and `filters` are those that it has
+    passed since."""
+    question, pair, sample = written.question, written.pair, written.sample
     concepts = [concept_id(sample.discipline, name) for name in sample.concepts]
     return SftRow(
-        stable_id("sft", pair.question_id),
-        [{"role": "user", "content": pair.instruction}],
-        [{"role": "assistant", "content": pair.response}],
-        "instruction",
-        concepts[0],
-        concepts[0] if len(concepts) == 1 else "",
-        sample.discipline,
-        _lineage(written, licence, filters),
+        id=stable_id("sft", pair.question_id),
+        kind="instruction",
+        node_id=concepts[0],
+        fact_id=concepts[0] if len(concepts) == 1 else "",
+        family=sample.discipline,
+        lineage=_lineage_of(written, licence, filters),
+        **asdict(with_reply(question.exchange, pair.response)),
     )
 
 
-def graded_row(written, licence, tolerance):
-    """(TestRow or None, the reason for None): the gold answer is what the reply says in its answer block."""
+def graded_row(written: Written, licence: str, tolerance: float) -> tuple[GradedRow | None, str | None]:
+    """(the row or None, the reason for None): the gold answer is what the reply says in its answer block."""
     question, pair, sample = written.question, written.pair, written.sample
-    stated = re.search(r"<answer>(.*?)</answer>", pair.response, re.S)[1].strip()
+    stated = find_answers(pair.response)[0]
     number, unit = None, None
     if question.options:
-        answer = letter_of(stated, question.options)
+        answer = read_letter(stated, question.options)
         if answer is None:
             return None, "answer: names no option"
     else:
@@ -72,20 +78,18 @@ def graded_row(written, licence, tolerance):
             return None, "answer: not a number with a unit"
         answer, unit = stated, number[1]
     asked = concept_id(sample.discipline, question.concept)
-    return TestRow(
-        stable_id(sample.purpose, pair.instruction, answer),
-        [{"role": "user", "content": pair.instruction}],
-        answer,
-        pair.response,
-        "choice" if question.options else "numeric",
-        sample.purpose,
-        question.options or None,
-        unit,
-        tolerance if number else None,
-        len(sample.concepts),
-        asked,
-        asked,
-        sample.discipline,
-        _lineage(written, licence, ["same question"]),
+    row = GradedRow(
+        id=stable_id(sample.purpose, pair.instruction, answer),
+        kind=sample.purpose,
+        grader="choice" if question.options else "numeric",
+        unit=unit,
+        tolerance=tolerance if number else None,
+        difficulty=len(sample.concepts),
+        node_id=asked,
+        fact_id=asked,
+        family=sample.discipline,
         level=sample.discipline,
-    ), None
+        lineage=_lineage_of(written, licence, ["same question"]),
+        **asdict(with_reply(replace(question.exchange, answer=answer), pair.response)),
+    )
+    return row, None

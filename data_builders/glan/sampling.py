@@ -8,7 +8,8 @@ import math
 import random
 from dataclasses import dataclass
 
-from data_builders.core.schema import order, stable_id
+from data_builders.core.schema import order
+from recipes.base.hashing import stable_id
 
 MOST = 5
 

@@ -3,10 +3,11 @@
 import re
 from fractions import Fraction
 
-from data_builders.analogseeker.expert import quantity
 from data_builders.core import arithmetic
+from data_builders.core.wording import write_quantity
 from data_builders.glan import wordings
-from data_builders.llm.choices import LETTERS
+from recipes.base.options import LETTERS
+from recipes.base.reply_form import Exchange, render_reply
 
 GIVEN = re.compile(r"(\w+) = (-?\d+(?:\.\d+)?)")
 
@@ -69,9 +70,8 @@ class Solver:
             formula = concept.solver() if concept and concept.formula else None
             if formula and formula.quantity == parts["quantity"] and set(formula.symbols) == values.keys():
                 line = arithmetic.steps(arithmetic.parse(formula.expression, formula.symbols, formula.id), values)
-                answer = quantity(line[-1], formula.unit)
-                thinking = " = ".join([formula.symbol, *line])
-                return f"<think>{thinking}</think>\nThe {formula.quantity} is {answer}.\n<answer>{answer}</answer>"
+                answer = write_quantity(line[-1], formula.unit)
+                return _reply(" = ".join([formula.symbol, *line]), f"The {formula.quantity} is {answer}.", answer)
         return None
 
 
@@ -93,4 +93,8 @@ def _told(thinking, answer, options):
     if options and answer not in options:
         return None
     lead = "So the right option is" if options else "So"
-    return f"<think>{thinking}</think>\n{lead}: {answer}.\n<answer>{answer}</answer>"
+    return _reply(thinking, f"{lead}: {answer}.", answer)
+
+
+def _reply(thinking: str, solution: str, answer: str) -> str:
+    return render_reply(Exchange(question="", thinking=thinking, solution=solution, answer=answer))

@@ -36,8 +36,3 @@ SELECT = (
     "Choose what fits of {names}: {givens}. Find the {quantity}.",
     "One of {names} is needed here: {givens}. What is the {quantity}?",
 )
-
-
-def listing(parts):
-    """`a, b and c`."""
-    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from data_builders.llm.replies import INVISIBLE, NO_CHOICES, TOOL_CALL, Reply, split_reply
 from recipes.base.jsonl import encode_json
+from recipes.base.reply_form import TAGS
 
 CHARACTERS = 4.2  # per token of English prose, where nobody counts
 SHOWN = 2000  # characters of an unusable reply that are shown to the model again
@@ -166,8 +167,10 @@ class Chat:
         """
         if not self.thinks or not reply.thinking:
             return reply.text
-        asked, text = f"<think>{reply.thinking}</think>\n{reply.text}", text.strip()
-        same = (whole for whole in (text, f"<think>{text}") if "".join(whole.split()) == "".join(asked.split()))
+        asked, text = f"{reply.thinking.join(TAGS.thinking)}\n{reply.text}", text.strip()
+        same = (
+            whole for whole in (text, f"{TAGS.thinking[0]}{text}") if "".join(whole.split()) == "".join(asked.split())
+        )
         return next(same, asked)
 
     def _fitting(self, text: str, last: bool = False) -> BaseModel:

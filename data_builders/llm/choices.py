@@ -1,22 +1,27 @@
-"""Multiple choice as teachers ask and answer it: how options are shown, and which one a reply names."""
+"""Multiple choice as teachers answer it: which option a reply names."""
 
 import re
+from collections.abc import Sequence
 
-LETTERS = "ABCD"
+from recipes.base.options import LETTERS, letter_of, option_of
 
-
-def shown(question, options):
-    lines = [f"{letter}) {option}" for letter, option in zip(LETTERS, options or ())]
-    return "\n".join([question, *lines])
+CHOICES = 4  # options of a question that a teacher is asked for
 
 
-def letter_of(answer, options):
+def clean_option(option: str) -> str:
+    """An option in one line, without the letter that some models put in front all the same."""
+    return re.sub(rf"^\(?[{LETTERS[:CHOICES]}][).:]\s+", "", " ".join(option.split()), flags=re.I)
+
+
+def read_letter(answer: str, options: Sequence[str]) -> str | None:
     """The letter that an answer names, by letter or by an option's own words; None where it names none."""
     text = " ".join(re.sub(r"[*_`$]", "", answer).split())
-    match = re.fullmatch(r"(?:option\s+)?\(?([A-D])\)?[.:)]?(?:\s+(.*))?", text, re.I)
-    same = [letter for letter, option in zip(LETTERS, options) if option.casefold() == text.casefold()]
+    same = [option for option in options if option.casefold() == text.casefold()]
     if same:
-        return same[0]
-    if match and (not match[2] or match[2].casefold() == options[LETTERS.index(match[1].upper())].casefold()):
-        return match[1].upper()
-    return None
+        return letter_of(same[0], options)
+    letters = LETTERS[: len(options)]
+    match = re.fullmatch(rf"(?:option\s+)?\(?([{letters}])\)?[.:)]?(?:\s+(.*))?", text, re.I)
+    if match is None:
+        return None
+    letter = match[1].upper()
+    return letter if not match[2] or match[2].casefold() == option_of(letter, options).casefold() else None

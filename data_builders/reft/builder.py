@@ -20,12 +20,11 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from data_builders.core.benchmarks import outside
-from data_builders.core.build import Leaks, Made, finish
+from data_builders.core.benchmarks import read_benchmarks
+from data_builders.core.build import Leaks, Made, count_row_tokens, finish
 from data_builders.core.ledger import Ledger
 from data_builders.reft import generated, published
 from data_builders.reft.worked import graded_row, sft_row
-from data_builders.sources.reader import count_tokens
 from recipes.base.errors import RecipeError
 
 VERSION = 1
@@ -104,7 +103,7 @@ def forecast(spec, corpus_dir, replies=None):
     nodes, sft, rl, tests = _collected(spec, corpus_dir, 0, Ledger())
     test = sum(map(len, tests.values()))
     rows = len(sft) + len(rl) + test
-    tokens = sum(_tokens(sft_row(worked, spec.chain)) for worked in sft)
+    tokens = sum(count_row_tokens(sft_row(worked, spec.chain)) for worked in sft)
     return {
         "nodes": len(nodes),
         "requests": rows,
@@ -116,10 +115,6 @@ def forecast(spec, corpus_dir, replies=None):
     }
 
 
-def _tokens(row):
-    return sum(count_tokens(turn["content"]) for turn in row.prompt + row.completion)
-
-
 def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     """Build all rows under `out`, the same bytes every time. Returns the metrics.
 
@@ -127,7 +122,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     line. No teacher is asked, so `replies` is not used. Raises RecipeError for a source that cannot be used, for test
     sizes that cannot be reached, and for leaks above the threshold.
     """
-    ledger, tests_outside = Ledger(), outside(spec.benchmarks)
+    ledger, tests_outside = Ledger(), read_benchmarks(spec.benchmarks)
     with bar("problems", None, "rows") as progress:
         nodes, sft_problems, rl_problems, test_problems = _collected(spec, corpus_dir, seed, ledger)
         sft = [sft_row(worked, spec.chain) for worked in sft_problems]

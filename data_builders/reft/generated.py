@@ -140,16 +140,16 @@ def solve(problem, values, wording, seed):
     symbolic, *line = arithmetic.steps(problem.tree, values)
     code = [f"{symbol} = {value}" for symbol, value in shown.items()]
     return Worked(
-        problem.id,
-        problem.family,
-        problem.wordings[wording].format(**words, **shown),
-        " = ".join([problem.result, *line]),
-        f"The {problem.result} is {line[-1]}.",
-        f"{problem.result} = {symbolic}",
-        "\n".join([*code, f"print({python(problem.expression)})"]),
-        line[-1],
-        problem.difficulty,
-        {"wording": wording, "values": shown, "seen_wording": wording < len(problem.wordings) - 1},
+        node_id=problem.id,
+        family=problem.family,
+        question=problem.wordings[wording].format(**words, **shown),
+        thinking=" = ".join([problem.result, *line]),
+        solution=f"The {problem.result} is {line[-1]}.",
+        plan=f"{problem.result} = {symbolic}",
+        program="\n".join([*code, f"print({python(problem.expression)})"]),
+        answer=line[-1],
+        difficulty=problem.difficulty,
+        lineage={"wording": wording, "values": shown, "seen_wording": wording < len(problem.wordings) - 1},
     )
 
 

@@ -10,12 +10,13 @@ import re
 from fractions import Fraction
 
 from data_builders.core import arithmetic
-from data_builders.core.gates import TAGS
-from data_builders.core.leaks import find_leaks
-from data_builders.core.schema import order, stable_id
+from data_builders.core.leaks import compare_row, find_leaks
+from data_builders.core.schema import order
 from data_builders.core.selection import SURPLUS
 from data_builders.reft.worked import Worked, graded_row, sft_row
 from recipes.base.errors import RecipeError
+from recipes.base.hashing import stable_id
+from recipes.base.reply_form import holds_mark
 
 MARK = re.compile(r"<<([^<>]*)=([^<>=]*)>>")
 NUMBER = re.compile(r"-?(?:\d+(?:\.\d*)?|\.\d+)")
@@ -115,16 +116,16 @@ def _gsm8k(row):
     steps = MARK.findall(body)
     return (
         Worked(
-            stable_id("gsm8k", question),
-            "gsm8k",
-            question,
-            re.sub(r"<<[^<>]*>>", "", body).strip(),
-            f"The answer is {answer}.",
-            "The steps are worked out one by one.",
-            _program(steps, answer),
-            answer,
-            len(steps),
-            {"source": "gsm8k"},
+            node_id=stable_id("gsm8k", question),
+            family="gsm8k",
+            question=question,
+            thinking=re.sub(r"<<[^<>]*>>", "", body).strip(),
+            solution=f"The answer is {answer}.",
+            plan="The steps are worked out one by one.",
+            program=_program(steps, answer),
+            answer=answer,
+            difficulty=len(steps),
+            lineage={"source": "gsm8k"},
         ),
         None,
     )
@@ -150,16 +151,16 @@ def _svamp(row):
         return None, "the equation does not give the stated answer"
     return (
         Worked(
-            stable_id("svamp", body),
-            "svamp",
-            question,
-            " = ".join(line),
-            f"The answer is {answer}.",
-            "The numbers of the question go into one expression.",
-            f"print({line[0].replace('^', '**')})",
-            answer,
-            arithmetic.operations(tree),
-            {"source": "svamp"},
+            node_id=stable_id("svamp", body),
+            family="svamp",
+            question=question,
+            thinking=" = ".join(line),
+            solution=f"The answer is {answer}.",
+            plan="The numbers of the question go into one expression.",
+            program=f"print({line[0].replace('^', '**')})",
+            answer=answer,
+            difficulty=arithmetic.operations(tree),
+            lineage={"source": "svamp"},
         ),
         None,
     )
@@ -170,7 +171,7 @@ def _unfit(question, chain):
         return "empty question or chain"
     if len(question) > LONGEST or len(chain) > LONGEST:
         return f"longer than {LONGEST} characters"
-    return "think or answer tag inside a field" if TAGS.search(question + chain) else None
+    return "think or answer tag inside a field" if holds_mark(question + chain) else None
 
 
 def _program(steps, answer):
@@ -226,9 +227,10 @@ def _cut(records, size, step, ledger):
 
 def _clean(training, tests, spec, ledger):
     """The training records of which no row holds a test item (data_builders/core/leaks.py)."""
-    items = [graded_row(worked, worked.family, spec.chain, spec.tolerance) for worked in tests]
+    items = [compare_row(graded_row(worked, worked.family, spec.chain, spec.tolerance)) for worked in tests]
     rows = {sft_row(worked, spec.chain).id: worked for worked in training}
-    hits = {hit["row"]: hit for hit in find_leaks([sft_row(worked, spec.chain) for worked in training], items)}
+    compared = [compare_row(sft_row(worked, spec.chain)) for worked in training]
+    hits = {hit["row"]: hit for hit in find_leaks(compared, items)}
     kept = []
     for name, worked in rows.items():
         if name in hits:

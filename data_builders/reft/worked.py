@@ -1,17 +1,16 @@
 """One solved word problem, whatever it comes from, and the rows that it becomes."""
 
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from data_builders.core.schema import GradedRow, SftRow, stable_id
+from recipes.base.hashing import stable_id
+from recipes.base.rows import GradedRow, SftRow
 
-ASK = {
-    "natural": "Give the final answer in <answer> tags.",
-    "program": "Give the Python program that prints the answer in <answer> tags.",
-}
+Chain = Literal["natural", "program"]  # how a reply works: lines of arithmetic, or a program that prints the answer
 GRADERS = {"natural": "numeric", "program": "program"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Worked:
     """A question with both of its solutions. `answer` is a plain decimal without unit.
 
@@ -31,52 +30,36 @@ class Worked:
     lineage: dict = field(default_factory=dict)
 
     @property
-    def id(self):
+    def id(self) -> str:
         return stable_id(self.node_id, self.question)
 
 
-def prompt_turns(worked, chain):
-    return [{"role": "user", "content": f"{worked.question}\n{ASK[chain]}"}]
+def sft_row(worked: Worked, chain: Chain) -> SftRow:
+    """A supervised row."""
+    lineage = worked.lineage | {"difficulty": worked.difficulty}
+    return SftRow(kind="problem", lineage=lineage, **_fields_of(worked, chain))
 
 
-def reply_text(worked, chain):
-    """The assistant turn: think block, solution, answer block (the number, or the program)."""
-    if chain == "natural":
-        return f"<think>{worked.thinking}</think>\n{worked.solution}\n<answer>{worked.answer}</answer>"
-    return f"<think>{worked.plan}</think>\nThe program works it out.\n<answer>\n{worked.program}\n</answer>"
-
-
-def sft_row(worked, chain):
-    prompt = prompt_turns(worked, chain)
-    completion = [{"role": "assistant", "content": reply_text(worked, chain)}]
-    return SftRow(
-        stable_id("sft", prompt, completion),
-        prompt,
-        completion,
-        "problem",
-        worked.node_id,
-        worked.node_id,
-        worked.family,
-        worked.lineage | {"difficulty": worked.difficulty},
-    )
-
-
-def graded_row(worked, kind, chain, tolerance):
+def graded_row(worked: Worked, kind: str, chain: Chain, tolerance: float) -> GradedRow:
     """A row for reinforcement or test; the answer of a program row is the number that it has to print."""
-    prompt = prompt_turns(worked, chain)
     return GradedRow(
-        stable_id(kind, prompt, worked.answer),
-        prompt,
-        worked.answer,
-        reply_text(worked, chain),
-        GRADERS[chain],
-        kind,
-        None,
-        None,
-        tolerance,
-        worked.difficulty,
-        worked.node_id,
-        worked.node_id,
-        worked.family,
-        worked.lineage,
+        kind=kind,
+        grader=GRADERS[chain],
+        tolerance=tolerance,
+        difficulty=worked.difficulty,
+        lineage=worked.lineage,
+        **_fields_of(worked, chain),
     )
+
+
+def _fields_of(worked: Worked, chain: Chain) -> dict[str, Any]:
+    source = {"node_id": worked.node_id, "fact_id": worked.node_id, "family": worked.family}
+    shared = source | {"question": worked.question, "answer": worked.answer}
+    if chain == "natural":
+        return shared | {"thinking": worked.thinking, "solution": worked.solution}
+    return shared | {
+        "asks_for": "the Python program that prints the answer",
+        "thinking": worked.plan,
+        "solution": "The program works it out.",
+        "program": worked.program,
+    }

@@ -23,7 +23,7 @@ from collections import Counter, defaultdict
 from itertools import islice
 from pathlib import Path
 
-from data_builders.core.benchmarks import outside, without_items
+from data_builders.core.benchmarks import read_benchmarks
 from data_builders.core.build import Leaks, Made, finish
 from data_builders.core.judge import judge_bill
 from data_builders.core.leaks import KINDS
@@ -42,7 +42,6 @@ from data_builders.scilitllm.molecules import checker
 from data_builders.scilitllm.reports import FOLDER
 from data_builders.scilitllm.rows import graded_row, sft_row
 from data_builders.scilitllm.tasks import TASKS
-from data_builders.sources.reader import count_tokens
 from data_builders.sources.repair import repair_bill, repaired, statuses
 from recipes.base.errors import RecipeError
 from recipes.base.general_rows import Counts, iterate_general_rows
@@ -163,7 +162,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     path, ledger, (general, counts) = replies or out / FILE, Ledger(), _general(spec)
     if read := counts.describe():
         say(f"{spec.general}: {read}")
-    tests_outside = outside(spec.benchmarks)
+    tests_outside = read_benchmarks(spec.benchmarks)
     known, examples, nodes = texts.read(spec, corpus_dir, seed, ledger)
     documents, spent = repaired(spec.repair, [(node.node_id, node.text) for node in nodes], path, bar, say)
     domains = {node.node_id: node.family for node in nodes}
@@ -182,9 +181,8 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         told |= about
     learnt, asked = fact_rows(known, nodes, spec.tests.facts, seed)
     trained, examined = published.rows(examples, spec, seed, ledger)
-    cpt, _ = without_items(cpt, {"the test": examined}, ledger, "pre-training")
     sft = sorted([*learnt, *made, *trained], key=lambda row: order(seed, "sft", row.id))
-    metrics = finish(
+    return finish(
         out,
         "scilitllm",
         VERSION,
@@ -204,7 +202,6 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         source=spec.source,
         **told,
     )
-    return metrics | {"cpt_tokens": sum(count_tokens(text["text"]) for text in cpt)}
 
 
 def _synthesised(spec, entries, domains, known, seed, path, ledger, bar, say):

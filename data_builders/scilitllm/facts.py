@@ -5,24 +5,37 @@ document that states every fact of its substance; a substance without one is not
 """
 
 import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from data_builders.core.schema import GradedRow, SftRow, order, stable_id
-from data_builders.scilitllm.reports import templates
-from data_builders.scilitllm.tasks import ASK
+from data_builders.core.schema import Node, order
+from data_builders.scilitllm.reports import Substance, templates
+from recipes.base.hashing import stable_id
+from recipes.base.rows import GradedRow, SftRow
 
 KIND = "facts"
 
 
-def fact_rows(known, nodes, size, seed):
+def fact_rows(
+    known: Iterable[Substance], nodes: Sequence[Node], size: int, seed: int
+) -> tuple[list[SftRow], list[GradedRow]]:
     """(training rows, at most `size` test rows). The last wording of each attribute is kept for the test."""
     stated = _stated_in(known, nodes)
     half = len(stated) // 2
-    sft = [row for substance, node in stated[:half] for row in _rows(substance, node, slice(None, -1), _sft_row)]
-    tests = [row for substance, node in stated[half:] for row in _rows(substance, node, slice(-1, None), _test_row)]
+    sft = [
+        SftRow(**fields, lineage={"record": fields["fact_id"]})
+        for substance, node in stated[:half]
+        for _, fields in _questions(substance, node, slice(None, -1))
+    ]
+    tests = [
+        GradedRow(**fields, grader="text", lineage={"record": fields["fact_id"], "attribute": attribute})
+        for substance, node in stated[half:]
+        for attribute, fields in _questions(substance, node, slice(-1, None))
+    ]
     return sft, sorted(tests, key=lambda row: order(seed, KIND, row.id))[:size]
 
 
-def _stated_in(known, nodes):
+def _stated_in(known: Iterable[Substance], nodes: Sequence[Node]) -> list[tuple[Substance, str]]:
     """[(substance, id of the first node that states all of its facts)]"""
     read = [(node.node_id, _words(node.text)) for node in nodes]
     wanted = [(substance, _words(" ".join([substance.name, *substance.facts.values()]))) for substance in known]
@@ -30,41 +43,26 @@ def _stated_in(known, nodes):
     return [(substance, node) for substance, node in homes if node]
 
 
-def _words(text):
+def _words(text: str) -> set[str]:
     return set(re.findall(r"\w+", text))
 
 
-def _rows(substance, node, wordings, make):
+def _questions(substance: Substance, node: str, wordings: slice) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(attribute, fields of a row) for each attribute of a substance in each of those wordings."""
     for attribute in templates()["attribute"]:
+        name = attribute["name"]
+        value = substance.facts[name]
         for question in attribute["questions"][wordings]:
-            value = substance.facts[attribute["name"]]
-            stated = attribute["statement"].format(n=substance.name, v=value)
-            prompt = [{"role": "user", "content": f"{question.format(n=substance.name)}\n{ASK}"}]
-            reply = f"<think>{stated}</think>\nSo: {value}.\n<answer>{value}</answer>"
-            yield make(substance, node, attribute["name"], prompt, value, reply)
-
-
-def _sft_row(substance, node, attribute, prompt, value, reply):
-    completion = [{"role": "assistant", "content": reply}]
-    row_id, fact = stable_id("sft", prompt, completion), stable_id(substance.id, attribute)
-    return SftRow(row_id, prompt, completion, KIND, node, fact, substance.domain, {"record": fact})
-
-
-def _test_row(substance, node, attribute, prompt, value, reply):
-    fact = stable_id(substance.id, attribute)
-    return GradedRow(
-        id=stable_id(KIND, prompt, value),
-        prompt=prompt,
-        answer=value,
-        reply=reply,
-        grader="text",
-        kind=KIND,
-        options=None,
-        unit=None,
-        tolerance=None,
-        difficulty=1,
-        node_id=node,
-        fact_id=fact,
-        family=substance.domain,
-        lineage={"record": fact, "attribute": attribute},
-    )
+            yield (
+                name,
+                {
+                    "kind": KIND,
+                    "question": question.format(n=substance.name),
+                    "thinking": attribute["statement"].format(n=substance.name, v=value),
+                    "solution": f"So: {value}.",
+                    "answer": value,
+                    "node_id": node,
+                    "fact_id": stable_id(substance.id, name),
+                    "family": substance.domain,
+                },
+            )

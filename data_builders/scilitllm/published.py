@@ -8,22 +8,18 @@ one-sentence summaries; of a test item each counts as right.
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
-from data_builders.core.schema import GradedRow, SftRow, order, stable_id
+from data_builders.core.schema import order
 from data_builders.core.selection import SURPLUS
-from data_builders.scilitllm.tasks import ASK
 from recipes.base.errors import RecipeError
+from recipes.base.hashing import stable_id
 from recipes.base.jsonl import read_jsonl
+from recipes.base.reply_form import Exchange, render_messages
+from recipes.base.rows import GradedRow, SftRow
 
 SETS = ("pubmedqa", "scitldr")
 ANSWERS = ("yes", "no", "maybe")
-
-
-@dataclass(frozen=True)
-class TextRow(GradedRow):
-    """A test row with further accepted texts."""
-
-    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,44 +133,38 @@ def texts(examples):
     return [(example.id, example.context) for example in examples if example.split == "train" and example.context]
 
 
-def _prompt(example, words):
-    context = example.context.split()
-    shown = " ".join(context[:words]) + (" …" if len(context) > words else "")
-    hint = " (yes, no or maybe)" if example.set == "pubmedqa" else ""
-    return [{"role": "user", "content": f"{example.question}{hint}\n{shown}\n{ASK}"}]
+def sft_row(example: Example, words: int) -> SftRow:
+    """A training row that shows so many words of the abstract."""
+    return SftRow(**_fields_of(example, words))
 
 
-def _reply(example, answer):
-    if example.set == "scitldr":
-        return f"<answer>{answer}</answer>"
-    thought = f"<think>{example.reasoning}</think>\n" if example.split == "train" and example.reasoning else ""
-    return f"{thought}So: {answer}.\n<answer>{answer}</answer>"
-
-
-def sft_row(example, words):
-    prompt = _prompt(example, words)
-    completion = [{"role": "assistant", "content": _reply(example, example.answers[0])}]
-    lineage = {"record": example.id, "filters": ["form"]}
-    row_id = stable_id("sft", prompt, completion)
-    return SftRow(row_id, prompt, completion, example.set, example.id, example.id, example.set, lineage)
-
-
-def test_row(example, words):
-    prompt = _prompt(example, words)
-    return TextRow(
+def test_row(example: Example, words: int) -> GradedRow:
+    """A test row; every answer that the authors accept counts as right."""
+    fields = _fields_of(example, words)
+    prompt, _ = render_messages(Exchange(**{name: fields[name] for name in ("question", "context")}))
+    return GradedRow(
         id=stable_id(example.set, prompt, example.answers),
-        prompt=prompt,
-        answer=example.answers[0],
-        reply=_reply(example, example.answers[0]),
         grader="text" if example.set == "pubmedqa" else "overlap",
-        kind=example.set,
-        options=ANSWERS if example.set == "pubmedqa" else None,
-        unit=None,
-        tolerance=None,
-        difficulty=1,
-        node_id=example.id,
-        fact_id=example.id,
-        family=example.set,
-        lineage={"record": example.id, "filters": ["form"]},
         aliases=example.answers[1:],
+        **fields,
     )
+
+
+def _fields_of(example: Example, words: int) -> dict[str, Any]:
+    context, answer = example.context.split(), example.answers[0]
+    closed, summary = example.set == "pubmedqa", example.set == "scitldr"
+    reasoned = example.split == "train" and example.reasoning and not summary
+    return {
+        "kind": example.set,
+        "question": example.question + (" (yes, no or maybe)" if closed else ""),
+        "context": " ".join(context[:words]) + (" …" if len(context) > words else ""),
+        "options": ANSWERS if closed else None,
+        "options_as": "unlisted",
+        "thinking": example.reasoning if reasoned else None,
+        "solution": None if summary else f"So: {answer}.",
+        "answer": answer,
+        "node_id": example.id,
+        "fact_id": example.id,
+        "family": example.set,
+        "lineage": {"record": example.id, "filters": ["form"]},
+    }

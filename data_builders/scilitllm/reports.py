@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from data_builders.core.schema import stable_id
+from recipes.base.hashing import stable_id
 from recipes.base.jsonl import encode_json
 
 FOLDER = Path(__file__).parent / "world"

@@ -12,13 +12,14 @@ from pydantic import ValidationError
 
 from data_builders.core.judge import Item, judged, read_rubric
 from data_builders.core.ledger import require_rows
-from data_builders.core.schema import stable_id
 from data_builders.core.similar import near_duplicates
 from data_builders.llm.chat import Chat
 from data_builders.llm.prompts import prompt
 from data_builders.llm.survey import survey
 from data_builders.scilitllm.keywords import jobs_rng
-from data_builders.scilitllm.tasks import TASKS, Molecule, record
+from data_builders.scilitllm.tasks import TASKS, Molecule, Record, record
+from recipes.base.hashing import stable_id
+from recipes.base.reply_form import render_reply
 
 PROMPTS = Path(__file__).parent / "prompts"
 RUBRIC = Path(__file__).with_name("rubric.toml")
@@ -130,15 +131,17 @@ def _without_duplicates(made, threshold, ledger):
     return kept, {"threshold": threshold, "compared": len(made), "bins": bins}
 
 
+def judge_item(one: Record) -> Item:
+    """A record as it is judged: the options without letters, its text as the document."""
+    shown, exchange = "\n".join([one.question, *(one.options or ())]), one.exchange
+    return Item(id=one.id, shown=shown, reply=render_reply(exchange), exchange=exchange, context=one.text)
+
+
 def _judged(table, made, path, ledger, bar, say):
     """([(record, mean score or None)] that stay, what the card tells). Rules cannot judge a molecule; models can."""
     rubric = read_rubric(RUBRIC)
     exempt = {one.id for one in made if table.kind == "expert" and TASKS[one.task].reply is Molecule}
-    items = [
-        Item(one.id, "\n".join([one.question, *(one.options or ())]), one.reply, one.text)
-        for one in made
-        if one.id not in exempt
-    ]
+    items = [judge_item(one) for one in made if one.id not in exempt]
     verdicts, spent = judged(table, rubric, items, path, bar, say)
     found = {verdict.id: verdict for verdict in verdicts}
     kept = []

@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from data_builders.core.gates import ASSISTANT, SOURCE, TAGS
+from data_builders.core.patterns import ASSISTANT, SOURCE
 from data_builders.core.schema import order
-from data_builders.llm.choices import LETTERS
+from data_builders.llm.choices import CHOICES
 from data_builders.scilitllm import molecules
+from recipes.base.options import letter_of
+from recipes.base.reply_form import Exchange, holds_mark
 
-ASK = "Give the final answer in <answer> tags."
-ASK_OPTION = "Give the right option in <answer> tags."
 ENTITIES = 2  # fewest entities of an extraction
 
 Line = Annotated[str, Field(min_length=1, max_length=1200)]
@@ -43,7 +43,7 @@ class Written(BaseModel):
     def fault(self):
         """Why the reply is not taken, or None."""
         fields = (self.text, self.question, self.reasoning, self.answer)
-        if any(TAGS.search(field) for field in fields):
+        if any(map(holds_mark, fields)):
             return "think or answer tag inside a field"
         if any(ASSISTANT.search(field) for field in fields):
             return "speaks as an assistant, or refuses"
@@ -67,10 +67,10 @@ class Extracted(Written):
 class Chosen(Written):
     """Four options, of which the answer is one."""
 
-    options: list[Line] = Field(min_length=4, max_length=4)
+    options: list[Line] = Field(min_length=CHOICES, max_length=CHOICES)
 
     def fault(self):
-        if len({plain(option) for option in self.options}) < 4:
+        if len({plain(option) for option in self.options}) < CHOICES:
             return "options are not four"
         return super().fault() if self.answer in self.options else "answer is no option"
 
@@ -143,23 +143,18 @@ class Record:
     asked: str
 
     @property
-    def prompt(self):
-        """The user turn: what is asked, the text, the options, the request for the form of the answer."""
-        shown = [self.question, self.text] if self.text else [self.question]
-        if self.options:
-            shown += [f"{letter}) {option}" for letter, option in zip(LETTERS, self.options, strict=True)]
-        return "\n".join([*shown, ASK_OPTION if self.options else ASK])
-
-    @property
-    def reply(self):
-        """The assistant turn; a choice is answered with the option's own words."""
-        closing = "So the right option is" if self.options else "So"
-        return f"<think>{self.reasoning}</think>\n{closing}: {self.answer}.\n<answer>{self.answer}</answer>"
-
-    @property
-    def gold(self):
-        """What the grader compares with: the letter of a choice, else the answer."""
-        return LETTERS[self.options.index(self.answer)] if self.options else self.answer
+    def exchange(self) -> Exchange:
+        """Its question, with its text as context, and its reply."""
+        closing, closed = ("So the right option is" if self.options else "So"), TASKS[self.task].options
+        return Exchange(
+            question=self.question,
+            context=self.text,
+            options=self.options or closed,
+            options_as="letters" if self.options else "unlisted",
+            thinking=self.reasoning,
+            solution=f"{closing}: {self.answer}.",
+            answer=letter_of(self.answer, self.options) if self.options else self.answer,
+        )
 
 
 def record(job, written, teacher, asked):

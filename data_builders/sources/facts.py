@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from data_builders.core.schema import STANCES
 from recipes.base.errors import RecipeError
 from recipes.base.toml import read_toml
 
+STANCES = ("concepts", "derivation", "design", "analysis", "limits")  # what a question about a fact looks at
 Stance = Literal[STANCES]
 Text = Annotated[str, Field(min_length=1)]
 

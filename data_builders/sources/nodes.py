@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_builders.core.ledger import Ledger
-from data_builders.core.schema import Node, stable_id
+from data_builders.core.schema import Node
 from data_builders.sources import latex
 from data_builders.sources.document import Part
 from data_builders.sources.facts import SidecarNode, read_sidecar
 from data_builders.sources.formats import Reader
 from data_builders.sources.sources import TEXT
 from recipes.base.errors import RecipeError
+from recipes.base.hashing import stable_id
 
 CHUNK = 1_500  # tokens of a node that is cut from text without headings
 CALLOUT = 7  # the level that markdown.sections gives a callout

@@ -10,8 +10,13 @@ after the other, in several processes where that pays. What is kept in memory do
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from data_builders.core.ledger import Ledger
+from data_builders.core.read_cache import read_once
 from data_builders.core.schema import Node
 from data_builders.sources import latex, markdown, pool, sources
 from data_builders.sources.document import Limits, Settings, Shared, read_text, without_long_lines
@@ -32,16 +37,25 @@ class Corpus:
     terms: dict[str, tuple[str, ...]]
 
 
-def count_tokens(text):
+def count_tokens(text: str) -> int:
     """Words, numbers and signs: a stand-in for a tokenizer that needs none."""
     return size_of(text)
 
 
-def read_corpus(folder, min_tokens, max_tokens, ledger, **settings):
-    """Read a corpus whole. `ledger` takes every dropped piece; `settings` are those of `stream`.
+def read_corpus(folder: Path, min_tokens: int, max_tokens: int, ledger: Ledger, **settings: Any) -> Corpus:
+    """Read a corpus whole, once a process for the same content.
 
-    Raises RecipeError for a missing, empty or broken corpus.
+    `ledger` takes every dropped piece; `settings` are those of `stream`. Raises RecipeError for a missing, empty or
+    broken corpus.
     """
+
+    def read(entries: Ledger) -> Corpus:
+        return _read_whole(folder, min_tokens, max_tokens, entries, **settings)
+
+    return read_once(read, folder, ledger, "corpus", (min_tokens, max_tokens, *sorted(settings.items())))
+
+
+def _read_whole(folder: Path, min_tokens: int, max_tokens: int, ledger: Ledger, **settings: Any) -> Corpus:
     nodes, facts, terms, documents = [], {}, {}, 0
     for found in stream(folder, min_tokens, max_tokens, ledger, **settings):
         documents += 1
@@ -64,7 +78,16 @@ def read_corpus(folder, min_tokens, max_tokens, ledger, **settings):
     return Corpus(tuple(nodes), facts, terms)
 
 
-def stream(folder, min_tokens, max_tokens, ledger, text_field="text", unreadable="stop", limits=None, workers=None):
+def stream(
+    folder: Path,
+    min_tokens: int,
+    max_tokens: int,
+    ledger: Ledger,
+    text_field: str = "text",
+    unreadable: str = "stop",
+    limits: Limits | None = None,
+    workers: int | None = None,
+) -> Iterator[Corpus]:
     """Yields a `Corpus` for each document (for JSONL: for some lines), in the order of the files' names.
 
     `text_field` names the field of JSONL rows that holds the text, read as Markdown. A document that cannot be read

@@ -29,11 +29,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data_builders.core.benchmarks import outside
-from data_builders.core.build import Leaks, Made, finish
+from data_builders.core.benchmarks import read_benchmarks
+from data_builders.core.build import Leaks, Made, count_row_tokens, finish
 from data_builders.core.ledger import Ledger
 from data_builders.core.schema import order
-from data_builders.sources.reader import count_tokens
 from data_builders.vsllava import questions
 from data_builders.vsllava.features import describe, heading, measure, quantise
 from data_builders.vsllava.image import illustrated
@@ -108,7 +107,7 @@ def forecast(spec, corpus_dir, replies=None):
         questions.sft_row(item, "type")
         for item in _items(spec, supplies["source"], 0, "sft", "type", min(12, counts["source", "sft", "type"]))
     ]
-    tokens = sum(count_tokens(turn["content"]) for row in few for turn in row.prompt + row.completion)
+    tokens = sum(map(count_row_tokens, few))
     rows = sum(by_use.values())
     return {
         "nodes": rows,
@@ -145,7 +144,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     line. No teacher is asked, so `replies` is not used. Raises RecipeError for recordings that cannot be used or that
     training and test share, and for leaks above the threshold.
     """
-    ledger, tests_outside = Ledger(), outside(spec.benchmarks)
+    ledger, tests_outside = Ledger(), read_benchmarks(spec.benchmarks)
     supplies = _supplies(spec, corpus_dir, seed, ledger)
     made, counts = defaultdict(list), _counts(spec, supplies)
     with bar("signals", sum(counts.values()), "signals") as progress:

@@ -14,10 +14,11 @@ from io import BytesIO
 import numpy as np
 from scipy.signal import hilbert
 
-from data_builders.core.schema import GradedRow, SftRow, store_image
+from data_builders.core.schema import store_image
 from data_builders.vsllava.features import amplitudes
 from data_builders.vsllava.signals import METRIC
 from recipes.base.errors import RecipeError
+from recipes.base.rows import GradedRow, SftRow
 
 SIDE, DPI = 672, 96  # pixels of a picture, a multiple of 28, the patch of Qwen2.5-VL: 576 tokens; pixels of an inch
 PANELS = ("waveform", "spectrum", "envelope")

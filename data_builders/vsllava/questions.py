@@ -2,21 +2,21 @@
 
 import string
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from data_builders.core.schema import GradedRow, SftRow, order, stable_id
+from data_builders.core.schema import order
 from data_builders.vsllava.bearing import BEARINGS
 from data_builders.vsllava.signals import RECORDED, SIMULATED, SPECS, Asked, Signal, text
 from recipes.base.errors import RecipeError
+from recipes.base.hashing import stable_id
+from recipes.base.reply_form import Exchange, render_messages
+from recipes.base.rows import GradedRow, SftRow
 from recipes.base.toml import read_toml
 
 FAMILIES = ("type", "parameter", "explain")
 LEAST = 5  # wordings of a family, in training and in the test
-ASK = {
-    "type": "Give the type in <answer> tags, one or more of: {options}.",
-    "parameter": "Give the value in <answer> tags.",
-    "explain": "Give the finding in <answer> tags.",
-}
+ASKS_FOR = {"type": "the type", "parameter": "the value", "explain": "the finding"}
 GRADERS = {"type": "class", "parameter": "numeric", "explain": "overlap"}  # of test rows
 REWARDS = {"type": "label", "parameter": "close"}  # of rows for reinforcement
 # Where a parameter is read, by its symbol.
@@ -37,7 +37,7 @@ PLACES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Item:
     """A question about one signal. `shown` is what the model sees of it ("" for nothing); `asked` for parameters."""
 
@@ -129,20 +129,23 @@ def ask(signal, family, shown, noted, number, split, wordings, options, unseen=(
             sentence.format(**params[label]) for label in signal.labels for sentence in told[label]["explanation"]
         ]
         thinking, solution, answer = noted, f"The type is {signal.label}.", " ".join(sentences)
-    return Item(signal, family, shown, question, thinking, solution, answer, options, wording, split, asked)
+    return Item(
+        signal=signal,
+        family=family,
+        shown=shown,
+        question=question,
+        thinking=thinking,
+        solution=solution,
+        answer=answer,
+        options=options,
+        wording=wording,
+        split=split,
+        asked=asked,
+    )
 
 
-def prompt_turns(item):
-    tail = ASK[item.family].format(options=", ".join(item.options))
-    return [{"role": "user", "content": "\n".join(part for part in (item.shown, item.question, tail) if part)}]
-
-
-def reply_text(item):
-    return f"<think>{item.thinking}</think>\n{item.solution}\n<answer>{item.answer}</answer>"
-
-
-def _about(item, signal):
-    """(node_id, fact_id, family, lineage) of a row; `signal` is what is shown, or None."""
+def _source_of(item: Item, signal: Signal | None) -> dict[str, Any]:
+    """node_id, fact_id, family and lineage of a row; `signal` is what is shown, or None."""
     lineage = {
         "class": item.signal.label,
         "params": item.signal.params,
@@ -155,28 +158,47 @@ def _about(item, signal):
         lineage |= {"signal": signal.id, "fs": signal.fs, "unit": signal.unit}
     fact = item.asked.symbol if item.asked else item.family
     node = item.signal.id if item.signal.source == SIMULATED else item.signal.source
-    return node, f"{item.signal.label}: {fact}", item.signal.label, lineage
+    return {
+        "node_id": node,
+        "fact_id": f"{item.signal.label}: {fact}",
+        "family": item.signal.label,
+        "lineage": lineage,
+    }
 
 
-def sft_row(item, kind):
-    prompt, completion = prompt_turns(item), [{"role": "assistant", "content": reply_text(item)}]
-    row_id = stable_id("sft", item.signal.id, prompt, completion)
-    return SftRow(row_id, prompt, completion, kind, *_about(item, item.signal))
+def exchange_of(item: Item) -> Exchange:
+    """The question below what is shown of its signal, and the reply."""
+    return Exchange(
+        question=item.question,
+        context=item.shown,
+        context_first=True,
+        options=item.options if item.family == "type" else None,
+        options_as="names",
+        asks_for=ASKS_FOR[item.family],
+        thinking=item.thinking,
+        solution=item.solution,
+        answer=item.answer,
+    )
 
 
-def graded_row(item, kind, grader, signal):
+def sft_row(item: Item, kind: str) -> SftRow:
+    """A supervised row."""
+    exchange = exchange_of(item)
+    own = stable_id("sft", item.signal.id, *render_messages(exchange))
+    return SftRow(id=own, kind=kind, **asdict(exchange), **_source_of(item, item.signal))
+
+
+def graded_row(item: Item, kind: str, grader: str, signal: Signal | None) -> GradedRow:
     """A row for reinforcement or test; `signal` is the one that is shown, None where none is."""
-    prompt = prompt_turns(item)
+    exchange = exchange_of(item)
+    prompt, _ = render_messages(exchange)
     return GradedRow(
-        stable_id(kind, item.signal.id, prompt, item.answer),
-        prompt,
-        item.answer,
-        reply_text(item),
-        grader,
-        kind,
-        item.options if item.family == "type" else None,
-        item.asked.unit if item.asked else None,
-        item.asked.tolerance if item.asked else None,
-        len(item.signal.labels),
-        *_about(item, signal),
+        id=stable_id(kind, item.signal.id, prompt, item.answer),
+        kind=kind,
+        grader=grader,
+        unit=item.asked.unit if item.asked else None,
+        tolerance=item.asked.tolerance if item.asked else None,
+        difficulty=len(item.signal.labels),
+        **asdict(exchange),
+        **_source_of(item, signal),
     )

@@ -7,6 +7,7 @@ import numpy as np
 
 from data_builders.vsllava.bearing import BEARINGS
 from data_builders.vsllava.signals import JOIN, text
+from recipes.base.reply_form import Exchange, render_reply
 
 FLAT = 0.14  # an envelope line below this is noise
 NEAR = 0.02  # relative error of an order
@@ -19,9 +20,11 @@ def answer(found, item):
         return ""
     if item.family == "parameter":
         value = measured(found, item.asked.symbol)
-        return f"<answer>{text(value)} {item.asked.unit or ''}".rstrip() + "</answer>"
-    label = classify(found, item.options)
-    return f"<answer>{label if item.family == 'type' else f'{label.capitalize()}.'}</answer>"
+        stated = f"{text(value)} {item.asked.unit or ''}".rstrip()
+    else:
+        label = classify(found, item.options)
+        stated = label if item.family == "type" else f"{label.capitalize()}."
+    return render_reply(Exchange(question=item.question, answer=stated))
 
 
 def note(found):

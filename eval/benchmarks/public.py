@@ -13,8 +13,8 @@ from pathlib import Path
 
 from eval.benchmarks.public_code import humaneval_rows, mbpp_rows
 from eval.benchmarks.public_stated import BBH, bbh_row, gsm8k_row, malformed
-from eval.graders.choices import LETTERS
 from eval.hooks import NoTestRows, as_dataset, json_lines, spread
+from recipes.base.options import LETTERS, list_options
 
 VERSION = 1
 
@@ -95,11 +95,10 @@ def _choice_row(benchmark: str, where: str, item: dict) -> dict:
             options, place = list(item["choices"]), int(item["answer"])
         else:
             options, place = list(item["choices"]["text"]), list(item["choices"]["label"]).index(item["answerKey"])
-        answer = LETTERS[: len(options)][place]
+        answer, listed = LETTERS[: len(options)][place], list_options(options)
         question = item["question"].strip()
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise malformed(where, item, error) from None
-    listed = "\n".join(f"{letter}) {option}" for letter, option in zip(LETTERS, options, strict=False))
     return {
         "id": where,
         "prompt": [{"role": "user", "content": f"{question}\n{listed}\n{THINK}"}],

@@ -10,7 +10,8 @@ import secrets
 
 from eval import sandbox
 from eval.benchmarks.public_stated import malformed
-from eval.graders.reply import MAX_CHARS, visible
+from eval.graders.reply import MAX_CHARS
+from recipes.base.reply_form import visible
 
 VERSION = 1
 

@@ -8,8 +8,9 @@ import re
 from functools import cache
 from importlib.resources import files
 
-from eval.graders.reply import MAX_CHARS, answers_in, visible
+from eval.graders.reply import MAX_CHARS
 from eval.hooks import TaskDataError
+from recipes.base.reply_form import find_answers, visible
 
 VERSION = 1
 
@@ -87,7 +88,7 @@ def score_stated(doc: dict, replies: list[str]) -> dict[str, float]:
 
 def _said(reply: str) -> str | None:
     """What follows the last "the answer is" on its line, or the one answer block; None where there is neither."""
-    blocks = answers_in(reply)
+    blocks = set(find_answers(reply))
     if blocks:
         return blocks.pop() if len(blocks) == 1 else None
     said = _SAID.split(re.sub(r"[*`]", "", visible(reply)))

@@ -40,7 +40,8 @@ from eval.graders.choices import is_letter, read_choice, read_word
 from eval.graders.named import is_class, label_reward, named
 from eval.graders.overlap import rouge_l
 from eval.graders.quantity import Quantity, matches, read_quantities, relative_error
-from eval.graders.reply import MAX_CHARS, answers_in, extract_answer, visible
+from eval.graders.reply import MAX_CHARS, extract_answer
+from recipes.base.reply_form import find_answers, visible, without_marks
 
 VERSION = 1
 
@@ -167,10 +168,10 @@ def _read_class(row: dict, reply: str) -> str | None:
 
 def _read_stated(row: dict, reply: str) -> str | None:
     """The text of the one answer block, or of the visible reply where there is none."""
-    blocks = answers_in(reply)
+    blocks = set(find_answers(reply))
     if len(blocks) > 1:
         return None
-    text = blocks.pop() if blocks else re.sub(r"</?(?:think|answer)>", " ", visible(reply))
+    text = blocks.pop() if blocks else without_marks(visible(reply))
     return text.strip() or None
 
 
@@ -195,7 +196,7 @@ def _number(printed: str | None) -> Fraction | None:
 
 def _program_of(reply: str) -> str | None:
     """The text of the one program of a reply, without a fence around it."""
-    found = answers_in(reply) or set(_fenced(visible(reply)))
+    found = set(find_answers(reply)) or set(_fenced(visible(reply)))
     if len(found) != 1:
         return None
     program = found.pop()

@@ -5,9 +5,8 @@ And of a closed question, whose options are words such as yes, no and maybe, whi
 
 import re
 
-from eval.graders.reply import answers_in, visible
-
-LETTERS = "ABCDEFGHIJ"
+from recipes.base.options import LETTERS
+from recipes.base.reply_form import before_thinking, find_answers, visible, without_marks
 
 _BARE = re.compile(
     r"(?:(?:the )?(?:final |correct |right )?(?:answer|option|choice)(?: is)?:? ?)?"
@@ -38,7 +37,7 @@ def read_choice(row: dict, reply: str) -> str | None:
             f"row {row.get('id')}: the answer of a choice row must be the letter of one of its options; "
             f"got {row['answer']!r} for {len(allowed)} options"
         )
-    blocks = answers_in(reply)
+    blocks = set(find_answers(reply))
     if blocks:
         letters = set().union(*(_letters_of_block(block, row["options"]) or {"?"} for block in blocks))
     else:
@@ -68,7 +67,7 @@ def _letters_of_text(text: str, options: list[str]) -> set[str]:
 
 def _letters_stated(visible: str) -> set[str]:
     """Letters that a reply without an answer block states as its final answer."""
-    visible = visible.partition("<think>")[0].rstrip()
+    visible = before_thinking(visible).rstrip()
     last = _BARE.fullmatch(_unmarked(visible.rpartition("\n")[2]))
     stated = {*_STATED.findall(re.sub(r"[*_`$]", "", visible)), *_BOLD.findall(visible)}
     return stated | ({last[1]} if last else set())
@@ -86,11 +85,11 @@ def read_word(row: dict, reply: str) -> str | None:
             f"got {row['answer']!r} for {list(row['options'])}"
         )
     words = {option.casefold(): option for option in row["options"]}
-    blocks = answers_in(reply)
+    blocks = set(find_answers(reply))
     if blocks:
         stated = set().union(*(_words_stated(block, words) or {"?"} for block in blocks))
     else:
-        text = re.sub(r"</?answer>", " ", visible(reply).partition("<think>")[0])
+        text = without_marks(before_thinking(visible(reply)))
         lines = [line for line in text.splitlines() if line.strip()]
         said = [piece for line in lines for piece in _SAID.split(_unmarked(line))[1:]]
         stated = set().union(*(_words_stated(line, words) for line in [*lines[:1], *lines[-1:], *said]))

@@ -7,7 +7,7 @@ it; for a choice it is the option's text, since letters change places from item 
 from collections.abc import Sequence
 
 from eval.graders import read_answer
-from eval.graders.choices import LETTERS
+from recipes.base.options import option_of
 
 VERSION = 1
 
@@ -20,7 +20,7 @@ def pair(row: dict, reply: str) -> list:
 def _class(row: dict, answer: object) -> str | None:
     if answer is None:
         return None
-    return row["options"][LETTERS.index(answer)].casefold() if row["grader"] == "choice" else str(answer)
+    return option_of(answer, row["options"]).casefold() if row["grader"] == "choice" else str(answer)
 
 
 def macro_f1(pairs: Sequence[Sequence]) -> float:

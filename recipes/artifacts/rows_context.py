@@ -1,10 +1,12 @@
 """What the engine gives to a method that selects, makes or adds rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data_builders.core.decontamination import OWN, remove_test_items
+from data_builders.core.leaks import Compared
 from data_builders.core.ledger import Ledger
 
 
@@ -23,9 +25,15 @@ class RowsContext:
     """
 
     seed: int
-    tests: dict[str, list[Any]]
+    tests: dict[str, list[Compared]]
     ledger: Ledger
     folder: Path
     runtime: Any
     load_model: Callable[[], tuple[Any, Any]] | None = None
     note: dict[str, Any] = field(default_factory=dict)
+
+    def remove_test_items(self, rows: Sequence[dict[str, Any]], step: str) -> list[dict[str, Any]]:
+        """The rows that hold no item of `tests`; the others are counted at this step of the ledger."""
+        outside = {name: items for name, items in self.tests.items() if name != OWN}
+        kept, _ = remove_test_items(rows, self.tests.get(OWN, []), outside, self.ledger, step)
+        return kept

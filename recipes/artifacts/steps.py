@@ -152,7 +152,7 @@ def make_spec(step: Step, recipe: Recipe, before: list[Step]) -> Any:
     if step.kind == "data":
         return DataSpec(builder=step.builder, data=step.settings, seed=recipe.seed)
     parts: dict[str, Any] = {table_of(step): step.settings, "seed": recipe.seed}
-    if step.kind == "rows":
+    if getattr(step.module, "COMPARES", False):
         sets = [name for one in before if one.kind == "data" for name in getattr(one.settings, "benchmarks", ())]
         parts["benchmarks"] = tuple(dict.fromkeys(sets))
     if step.kind != "rows" or any("base_model" in list_needs(table, module) for _, table, module in tables_in(step)):

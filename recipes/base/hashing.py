@@ -6,8 +6,10 @@ import json
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 from recipes.base.errors import RecipeError
+from recipes.base.jsonl import encode_json
 
 SAMPLED = 16 * 2**20  # bytes; of a larger file `sample_digest` reads the ends
 LARGE = 64 * 2**20  # bytes; the digest of a larger file is remembered by inode, size and time of change
@@ -43,6 +45,11 @@ def check_json(value, where):
 def fingerprint(value):
     """SHA-256 (hex, 64 digits) of the canonical JSON of `value`."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def stable_id(*parts: Any) -> str:
+    """Sixteen hex digits that depend on the parts alone (any JSON), the same on every machine and in every run."""
+    return hashlib.sha256(encode_json(parts).encode()).hexdigest()[:16]
 
 
 def files_under(folder, patterns=("*",)):

@@ -4,7 +4,7 @@ import keyword
 import random
 
 from recipes.lab.arithmetic import operand, problem, render_number, work
-from recipes.lab.items import ASK, WORDS, Item, listing, quantity
+from recipes.lab.items import WORDS, Item, listing, quantity
 
 # Formulas of everyday fields: (setting, result quantity, symbol, unit, expression, givens (symbol, quantity, unit)).
 FIELDS = [
@@ -103,7 +103,7 @@ def bare_sum(rng: random.Random) -> Item:
     ask = rng.choice(["Compute {}.", "What is {}?", "Calculate {}.", "Work out {}.", "Find the value of {}."])
     return Item(
         kind="arithmetic",
-        prompt=f"{ask.format(steps[1])}\n{ASK}",
+        question=ask.format(steps[1]),
         think=" = ".join(steps[1:]),
         solution=f"The result is {steps[-1]}.",
         answer=steps[-1],
@@ -159,7 +159,7 @@ def worked(question: str, result: str, symbol: str, unit: str, steps: list[str])
     answer = f"{steps[-1]} {unit}".rstrip()
     return Item(
         kind="arithmetic",
-        prompt=f"{question}\n{ASK}",
+        question=question,
         think=f"{symbol} = " + " = ".join(steps),
         solution=f"The {result} is {answer}.",
         answer=answer,

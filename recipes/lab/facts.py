@@ -5,9 +5,10 @@ import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from recipes.base.options import LETTERS, letter_of, option_of
 from recipes.lab.arithmetic import operand
 from recipes.lab.calculations import UNITS, random_symbol
-from recipes.lab.items import ASK, ASK_LETTER, ASK_OPTION, LETTERS, WORDS, Item, quantity, sentence
+from recipes.lab.items import WORDS, Item, quantity, sentence
 
 TABLES = Path(__file__).with_name("tables.toml")
 VERBS = [
@@ -120,7 +121,7 @@ def stated_choice(rng: random.Random) -> Item:
 def stated_open(rng: random.Random) -> Item:
     """A sentence of random words in the prompt, a part of it asked openly."""
     item = stated_choice(rng)
-    return open_item(item.prompt.split("\n")[0], item.think, option_of(item))
+    return open_item(item.question, item.think, option_of(item.answer, item.options))
 
 
 def fact_option(rng: random.Random) -> Item:
@@ -210,23 +211,19 @@ def by_option(item: Item) -> Item:
     To name the letter takes several steps of attention, which a model of this size did not learn within a few million
     tokens of practice; to copy the option it learns at once.
     """
-    return replace(item, prompt=item.prompt.replace(ASK_LETTER, ASK_OPTION), answer=option_of(item))
-
-
-def option_of(item: Item) -> str:
-    return item.options[LETTERS.index(item.answer)]
+    return replace(item, asks_for="", answer=option_of(item.answer, item.options))
 
 
 def choice_item(rng: random.Random, question: str, statement: str, value: str, wrong: list[str]) -> Item:
     options = [value, *wrong]
     rng.shuffle(options)
-    listed = "\n".join(f"{letter}) {option}" for letter, option in zip(LETTERS, options, strict=True))
     return Item(
         kind="facts",
-        prompt=f"{question}\n{listed}\n{ASK_LETTER}",
+        question=question,
+        asks_for="the letter",
         think=statement,
         solution=f"So the right option is: {value}.",
-        answer=LETTERS[options.index(value)],
+        answer=letter_of(value, options),
         grader="choice",
         options=tuple(options),
     )
@@ -235,7 +232,7 @@ def choice_item(rng: random.Random, question: str, statement: str, value: str, w
 def open_item(question: str, statement: str, value: str) -> Item:
     return Item(
         kind="facts",
-        prompt=f"{question}\n{ASK}",
+        question=question,
         think=statement,
         solution=f"So: {value}.",
         answer=value,

@@ -3,7 +3,7 @@
 import random
 
 from recipes.lab.arithmetic import operand, render_number
-from recipes.lab.items import ASK, WORDS, Item
+from recipes.lab.items import WORDS, Item
 
 
 def instruction(rng: random.Random) -> Item:
@@ -46,7 +46,7 @@ def instruction(rng: random.Random) -> Item:
     )
     return Item(
         kind="instructions",
-        prompt=f"{question}\n{ASK}",
+        question=question,
         think=think,
         solution=f"So: {answer}.",
         answer=answer,

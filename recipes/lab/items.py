@@ -1,35 +1,50 @@
-"""What the makers of documents share: the exchange, the words, the closing lines of a prompt."""
+"""What the makers of documents share: the exchange and the words."""
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 
+from recipes.base.reply_form import Exchange, render_prompt, render_reply
 from recipes.lab.arithmetic import render_number
 
 WORDS = Path(__file__).with_name("words.txt").read_text(encoding="utf-8").split()
-LETTERS = "ABCD"
-ASK = "Give the final answer in <answer> tags."
-ASK_LETTER = "Give the letter in <answer> tags."
-ASK_OPTION = "Give the right option in <answer> tags."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Item:
-    """One exchange. `kind` is arithmetic, facts or instructions; `grader` one of eval.graders; `options` belong to a
-    choice, whose answer is a letter or the option's text; `unit` is None for a pure number and for text."""
+    """One exchange.
+
+    Attributes:
+        kind: arithmetic, facts or instructions.
+        asks_for: what the prompt asks for, as of `reply_form.Exchange`.
+        answer: what the reply says; of a choice a letter or the option's text.
+        grader: one of eval.graders.
+        options: those of a choice.
+        unit: None for a pure number and for text.
+    """
 
     kind: str
-    prompt: str
+    question: str
     think: str
     solution: str
     answer: str
     grader: str
+    asks_for: str = ""
     options: tuple[str, ...] = ()
     unit: str | None = None
 
-    @property
+    @cached_property
+    def prompt(self) -> str:
+        """The user turn."""
+        return render_prompt(Exchange(question=self.question, options=self.options, asks_for=self.asks_for))
+
+    @cached_property
     def reply(self) -> str:
-        return f"<think>{self.think}</think>\n{self.solution}\n<answer>{self.answer}</answer>"
+        """The assistant turn."""
+        return render_reply(
+            Exchange(question=self.question, thinking=self.think, solution=self.solution, answer=self.answer)
+        )
 
 
 def quantity(value: Fraction, unit: str) -> str:

@@ -6,13 +6,14 @@ import re
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from recipes.base.reply_form import TAGS
 from recipes.lab.items import Item
 from recipes.lab.world import SUMS_FIRST, documents
 
 VOCABULARY = 3072  # tokens
 SAMPLE = 60_000  # documents that the tokenizer is trained on
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-TAGS = ["<think>", "</think>", "<answer>", "</answer>"]  # one token each, but part of the text
+MARKS = list(TAGS.marks)  # of the reply form: one token each, but part of the text
 TEMPLATE = (
     "{%- for message in messages %}{{ '<|im_start|>' + message.role + '\\n' }}"
     "{%- if message.role == 'assistant' %}{% generation %}{{ message.content + '<|im_end|>' }}{% endgeneration %}"
@@ -38,13 +39,13 @@ def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(TAGS),
+        vocab_size=VOCABULARY - len(MARKS),
         special_tokens=SPECIAL,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     source = documents(random.Random(f"tokenizer {seed}"), SUMS_FIRST)
-    marks = re.compile("|".join(map(re.escape, SPECIAL + TAGS)))
+    marks = re.compile("|".join(map(re.escape, SPECIAL + MARKS)))
     texts = (
         marks.sub("", document if isinstance(document, str) else "".join(chat(document)))
         for document, _ in zip(source, range(SAMPLE), strict=False)
@@ -58,6 +59,6 @@ def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
         model_max_length=1024,
         clean_up_tokenization_spaces=False,
     )
-    fast.add_tokens(TAGS)
+    fast.add_tokens(MARKS)
     fast.chat_template = TEMPLATE
     return fast

@@ -6,7 +6,10 @@ step n of the pre-training always sees the same documents.
 
 import random
 from collections.abc import Callable, Iterator
+from typing import Any
 
+from recipes.base.options import LETTERS, letter_of
+from recipes.base.rows import GradedRow, SftRow, dump_row
 from recipes.lab.calculations import bare_sum, field_problem, stated_formula, sums
 from recipes.lab.facts import (
     fact_choice,
@@ -19,7 +22,7 @@ from recipes.lab.facts import (
     unknown_option,
 )
 from recipes.lab.instructions import instruction
-from recipes.lab.items import LETTERS, WORDS, Item
+from recipes.lab.items import WORDS, Item
 
 Maker = Callable[[random.Random], Item | str]
 Mixture = list[tuple[float, Maker]]  # share of the documents, maker
@@ -127,55 +130,56 @@ def general_train(seed: int, count: int, test: list[dict]) -> list[dict]:
     makers = ((fact_option, fact_open), (bare_sum, field_problem), (instruction,))
     shares = [0.5, 0.25, 0.25]
     tested = {row["prompt"][0]["content"] for row in test}
-    facts = {thought_of(row["reply"]) for row in test if row["kind"] == "facts"}
+    facts = {row["thinking"] for row in test if row["kind"] == "facts"}
     items: dict[str, Item] = {}  # by prompt
     while len(items) < count:
         item = rng.choice(rng.choices(makers, shares)[0])(rng)
         if item.prompt not in tested and not (item.kind == "facts" and item.think in facts):
             items.setdefault(item.prompt, item)
     return [
-        {
-            "id": f"world-{item.kind}-{number:04d}",
-            "prompt": [{"role": "user", "content": item.prompt}],
-            "completion": [{"role": "assistant", "content": item.reply}],
-            "kind": "world",
-            "node_id": f"world-{item.kind}",
-            "fact_id": "",
-            "family": item.kind,
-            "lineage": {"seed": seed},
-        }
+        dump_row(
+            SftRow(
+                id=f"world-{item.kind}-{number:04d}",
+                kind="world",
+                node_id=f"world-{item.kind}",
+                family=item.kind,
+                lineage={"seed": seed},
+                **fields_of(item),
+            )
+        )
         for number, item in enumerate(items.values())
     ]
 
 
-def thought_of(reply: str) -> str:
-    return reply.partition("<think>")[2].partition("</think>")[0]
+def fields_of(item: Item) -> dict[str, Any]:
+    """The fields of a row: its answer is the letter of a choice, and the reply says the option's text."""
+    return {
+        "question": item.question,
+        "options": item.options or None,
+        "thinking": item.think,
+        "solution": item.solution,
+        "answer": letter_of(item.answer, item.options) if item.options else item.answer,
+    }
 
 
 def is_clear(item: Item) -> bool:
     """False where the right option reads like another label: "C" (carbon) at A cannot be told from the letter C."""
-    return item.grader != "choice" or item.answer not in tuple(LETTERS) or item.answer == letter_of(item)
+    letters = tuple(LETTERS[: len(item.options)])
+    return item.grader != "choice" or item.answer not in letters or item.answer == letter_of(item.answer, item.options)
 
 
-def letter_of(item: Item) -> str:
-    return LETTERS[item.options.index(item.answer)]
-
-
-def row(item: Item, name: str, seed: int) -> dict:
-    """The item as a test row; the gold answer of a choice is its letter, as the grader wants it."""
-    return {
-        "id": name,
-        "kind": item.kind,
-        "prompt": [{"role": "user", "content": item.prompt}],
-        "answer": letter_of(item) if item.grader == "choice" else item.answer,
-        "reply": item.reply,
-        "grader": item.grader,
-        "options": list(item.options) or None,
-        "unit": item.unit,
-        "tolerance": 0.01 if item.grader == "numeric" else None,
-        "difficulty": 1,
-        "node_id": name,
-        "fact_id": None,
-        "family": "general",
-        "lineage": {"seed": seed},
-    }
+def row(item: Item, name: str, seed: int) -> dict[str, Any]:
+    """The item as a test row."""
+    return dump_row(
+        GradedRow(
+            id=name,
+            kind=item.kind,
+            grader=item.grader,
+            unit=item.unit,
+            tolerance=0.01 if item.grader == "numeric" else None,
+            node_id=name,
+            family="general",
+            lineage={"seed": seed},
+            **fields_of(item),
+        )
+    )

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from recipes.base.errors import RecipeError
+from recipes.base.reply_form import Parts, render_question, split_reply
+from recipes.base.rows import read_exchange
 from recipes.report import stats
 from recipes.report.formats import percent, span
 from recipes.report.jsonfiles import read_json, read_rows
@@ -25,8 +27,6 @@ FORMAT = 1
 ANSWERS = "answers.json"
 VERDICTS = ("right", "wrong", "unclear")
 FILES = ("sft.jsonl", "rl.jsonl", "test.jsonl")
-REPLY = re.compile(r"\s*(?:<think>(.*?)</think>)?\s*(.*?)\s*(?:<answer>(.*?)</answer>)?\s*", re.S)
-ASKED = re.compile(r"\n[^\n]*<answer>[^\n]*\Z")  # how the model is to write its answer: of no interest to the expert
 PLACE = re.compile(r"(\d+)-(\d+)$")
 
 
@@ -231,8 +231,7 @@ def _order(seed: int, text: str) -> bytes:
 
 
 def _item(file: str, row: dict[str, Any], nodes: dict[str, dict]) -> Item:
-    reply = row["completion"][-1]["content"] if "completion" in row else str(row.get("reply", ""))
-    thinking, solution, answer = REPLY.fullmatch(reply).groups()
+    question, parts = _parts_of(row)
     node = nodes.get(row.get("node_id", ""), {})
     text, lineage = str(node.get("text", "")), row.get("lineage", {})
     place = PLACE.search(str(lineage.get("span") or ""))
@@ -244,12 +243,26 @@ def _item(file: str, row: dict[str, Any], nodes: dict[str, dict]) -> Item:
         id=row["id"],
         file=file.removesuffix(".jsonl"),
         kind=str(row.get("kind", "")),
-        question=ASKED.sub("", row["prompt"][-1]["content"]),
-        thinking=(thinking or "").strip(),
-        solution=solution.strip(),
-        answer=(answer if answer is not None else str(row.get("answer", ""))).strip(),
+        question=question,
+        thinking=parts.thinking,
+        solution=parts.solution,
+        answer=parts.answer,
         place=", ".join(part for part in where if part),
         before=text[:first],
         source=text[first:last],
         after=text[last:],
     )
+
+
+def _parts_of(row: dict[str, Any]) -> tuple[str, Parts]:
+    """(what is asked, without the request for the form, which is of no interest to the expert; parts of the reply).
+
+    A reply that somebody else wrote is taken apart where it keeps to the form, else it is shown as the solution.
+    """
+    exchange, answer = read_exchange(row), str(row.get("answer") or "")
+    if exchange and not exchange.verbatim:
+        stated = exchange.program or exchange.answer_text
+        return render_question(exchange), Parts(exchange.thinking or "", exchange.solution or "", stated)
+    reply = row["completion"][-1]["content"] if "completion" in row else str(row.get("reply", ""))
+    question = render_question(exchange) if exchange else row["prompt"][-1]["content"]
+    return question, split_reply(reply) or Parts("", reply.strip(), answer)

@@ -2,7 +2,7 @@
 
 cpt.jsonl ─┐
            ├─► shuffled, each text closed by the end token, joined ──► blocks of max_length tokens ──► model/
-general ───┘   (general text up to its share of the tokens)
+general ───┘   (general text without test items, up to its share of the tokens)
 
 LoRA is merged into the unquantised weights at the end, so that later stages start from a whole model either way.
 """
@@ -15,19 +15,25 @@ from typing import Any
 
 from pydantic import Field, SerializeAsAny
 
+from data_builders.core.benchmarks import read_benchmarks
+from data_builders.core.decontamination import remove_test_items
+from data_builders.core.leaks import compare_row
+from data_builders.core.ledger import Ledger
 from data_builders.core.table import general_rows
 from data_builders.sources.reader import count_tokens
 from recipes.artifacts.forecasts import Work
 from recipes.artifacts.lineage import MODEL_FILES, start
 from recipes.base.errors import RecipeError
 from recipes.base.general_rows import iterate_general_rows, read_general_rows
+from recipes.base.jsonl import read_jsonl
 from recipes.config.conflicts import Conflict, Scope, find_training_conflicts
 from recipes.config.schema import Training
 from recipes.config.slots import Method, module_of, name_of, one_of
 
-VERSION = 2
+VERSION = 3
 PLACE = 20
 LEAVES = "model"
+COMPARES = True  # rows with the test items
 MERGES = True  # what follows starts from a whole model
 TITLE = "Continued pre-training"
 DOCUMENT_TOKENS = 400  # first guess, until the data exists
@@ -76,7 +82,7 @@ def find_conflicts(own: Config, scope: Scope) -> Iterator[Conflict]:
 
 def list_reads(spec: Any) -> dict[str, list[str]]:
     """Files of the inputs that decide the result."""
-    return {"rows": ["cpt.jsonl"], "models": MODEL_FILES}
+    return {"rows": ["cpt.jsonl", *(["test.jsonl"] if spec.cpt.general_share else [])], "models": MODEL_FILES}
 
 
 def name_rows(spec: Any) -> str:
@@ -178,16 +184,23 @@ def read_blocks(spec, tokenizer, data: Path) -> tuple[list[list[int]], dict]:
     general, read = [], ""
     if spec.cpt.general_share:
         wanted = round(field * spec.cpt.general_share / (1 - spec.cpt.general_share))
-        general, read = general_text(spec, tokenizer, wanted)
+        general, read = general_text(spec, tokenizer, data / "test.jsonl", wanted)
     blocks = joined(own + general, spec.cpt.max_length, spec.seed)
     told = {"rows": len(own), "field_tokens": field, "general_tokens": sum(map(len, general))}
     return blocks, told | ({"general_read": read} if read else {})
 
 
-def general_text(spec: Any, tokenizer: Any, wanted: int) -> tuple[list[list[int]], str]:
-    """(general texts of `wanted` tokens in all, the last one cut, in an order drawn by the seed; how they were read)"""
+def general_text(spec: Any, tokenizer: Any, tests: Path, wanted: int) -> tuple[list[list[int]], str]:
+    """(general texts of `wanted` tokens in all, the last one cut, in an order drawn by the seed; how they were read)
+
+    Rows that hold an item of the recipe's own test, in the file `tests`, or of one from outside are left out.
+    """
     file, taken = general_rows(spec.cpt), []
     rows, counts = read_general_rows(file, texts=True)
+    own = [compare_row(row) for row in read_jsonl(tests)] if tests.is_file() else []
+    ledger = Ledger()
+    rows, _ = remove_test_items(rows, own, read_benchmarks(getattr(spec, "benchmarks", ())), ledger, "general")
+    counts.left_out.update(ledger.dropped.get("general", {}))
     texts = tokenised(tokenizer, rows)
     random.Random(spec.seed).shuffle(texts)
     for ids in texts:

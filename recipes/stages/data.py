@@ -5,10 +5,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from data_builders.llm.store import FILE
 from recipes.artifacts.forecasts import Work
 from recipes.artifacts.proofs import prove_gold, prove_images
 
-VERSION = 2
+VERSION = 3
 PLACE = 0
 LEAVES = "rows"
 ALWAYS = True  # part of every recipe
@@ -26,7 +27,6 @@ def builder_module(name: str) -> ModuleType:
 
 def forecast(spec: Any, counts: dict[str, Any], runs: Path) -> Work:
     """The builder's own forecast; adds its counts to `counts`."""
-    from data_builders.llm.store import FILE
 
     builder = builder_module(spec.builder)
     expected = builder.forecast(spec.data, builder.corpus_dir(spec.data), runs / FILE)
@@ -50,7 +50,6 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
 
     Replies of a model as teacher lie in one file that all recipes share.
     """
-    from data_builders.llm.store import FILE
 
     replies = (runtime.runs or out) / FILE
     build = builder_module(spec.builder).build

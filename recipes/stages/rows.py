@@ -9,13 +9,14 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from pydantic import Field, SerializeAsAny
 
-from data_builders.core.benchmarks import outside, without_items
-from data_builders.core.ledger import Ledger
+from data_builders.core.benchmarks import read_benchmarks
+from data_builders.core.decontamination import OWN
+from data_builders.core.leaks import compare_row
+from data_builders.core.ledger import CLEANED, Ledger
 from data_builders.sources.reader import count_tokens
 from data_builders.sources.texts import documents
 from recipes.artifacts.forecasts import Work
@@ -30,6 +31,7 @@ from recipes.config.slots import Method, many_of, module_of
 VERSION = 1
 PLACE = 10
 LEAVES = "rows"
+COMPARES = True  # rows with the test items
 LEARNT = ("sft", "sft_general", "cpt", "dpo", "rl")  # files of rows that a model is trained on
 OWN_FILES = ("manifest.json", "card.json", "leaks.json")  # of an input, not taken over as they are
 
@@ -87,12 +89,12 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
     clear(out)
     ledger = Ledger()
     card = take_over(sources, out)
-    tests = {"the test": [SimpleNamespace(**row) for row in read_jsonl(out / "test.jsonl")]}
-    tests |= outside(spec.benchmarks)
+    tests = {OWN: [compare_row(row) for row in read_jsonl(out / "test.jsonl")]}
+    tests |= read_benchmarks(spec.benchmarks)
+    context = RowsContext(spec.seed, tests, ledger, out, runtime, lambda: load_model(spec))
     if len(sources) > 1:  # one source's training rows may hold an item of another's test
         for stem in LEARNT:
-            compare(out / f"{stem}.jsonl", tests, ledger)
-    context = RowsContext(spec.seed, tests, ledger, out, runtime, lambda: load_model(spec))
+            clean(out / f"{stem}.jsonl", context)
     if spec.rows.corpus:
         write_texts(inputs["corpus"], spec.rows.corpus, context)
     change_rows(spec.rows, context)
@@ -121,8 +123,7 @@ def change_rows(table: Config, context: RowsContext) -> None:
         rows = select_rows(name, own, rows, context)
     for name, own in table.augment.items():
         made = module_of(own).augment(rows, own, context)
-        made, _ = without_items(made, context.tests, context.ledger, name)
-        rows = rows + made
+        rows = rows + context.remove_test_items(made, name)
     own_rows = list(rows)
     for own in table.mix.values():
         rows = rows + module_of(own).mix(own_rows, own, context)
@@ -221,12 +222,12 @@ def check_ids(rows: Iterable[dict[str, Any]], file: Path) -> None:
         )
 
 
-def compare(file: Path, tests: dict[str, list[Any]], ledger: Ledger) -> None:
+def clean(file: Path, context: RowsContext) -> None:
     """Take the rows out of a file that hold an item of a test."""
     if not file.is_file():
         return
     rows = read_jsonl(file)
-    kept, _ = without_items(rows, tests, ledger, f"decontamination of {file.stem}")
+    kept = context.remove_test_items(rows, f"{CLEANED} of {file.stem}")
     if len(kept) < len(rows):
         replace_file(file, kept)
 
@@ -234,7 +235,7 @@ def compare(file: Path, tests: dict[str, list[Any]], ledger: Ledger) -> None:
 def write_texts(folder: Path, name: str, context: RowsContext) -> None:
     """Write the documents of `folder` as cpt.jsonl, without those that hold a test item."""
     texts, _ = documents(folder, context.ledger)
-    kept, _ = without_items(texts, context.tests, context.ledger, "pre-training")
+    kept = context.remove_test_items(texts, "pre-training")
     replace_file(context.folder / "cpt.jsonl", kept)
     context.note["corpus"] = {"folder": name, "texts": len(kept)}
 

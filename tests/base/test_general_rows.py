@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from data_builders.core.benchmarks import outside
+from data_builders.core.benchmarks import read_benchmarks
 from recipes.base.errors import ConfigErrors, RecipeError
 from recipes.base.general_rows import LINE, check_general_rows, iterate_records, read_general_rows
 from recipes.base.places import GENERAL_TRAIN, ROOT
@@ -201,10 +201,10 @@ def test_general_text_of_pre_training_may_be_strings_and_is_looked_at_before(tmp
 @pytest.mark.parametrize("form", RECORDS)
 def test_a_test_set_from_outside_may_have_any_of_these_forms(form, tmp_path):
     name = str(lines(tmp_path / "theirs.jsonl", RECORDS[form]))
-    assert [item.prompt[0]["content"] for item in outside((name,))[name]] == [ASKED]
+    assert [item.question for item in read_benchmarks((name,))[name]] == [ASKED]
     write_packed(tmp_path / "theirs.jsonl.gz", [ASKED])
     packed = str(tmp_path / "theirs.jsonl.gz")
-    assert [item.prompt[0]["content"] for item in outside((packed,))[packed]] == [ASKED]
+    assert [item.question for item in read_benchmarks((packed,))[packed]] == [ASKED]
 
 
 def test_a_record_says_where_it_stands(tmp_path):

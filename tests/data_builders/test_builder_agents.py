@@ -6,15 +6,16 @@ import json
 import pytest
 
 from data_builders.analogseeker.agent_plan import AgentPlanner, bill_of
-from data_builders.analogseeker.agents import ANSWER, POST, PROMPTS, QUESTION, Agents, ChoiceQuestion, tagged
+from data_builders.analogseeker.agents import ANSWER, POST, PROMPTS, QUESTION, Agents, ChoiceQuestion, check_form
 from data_builders.analogseeker.protocol import Request, in_order
 from data_builders.analogseeker.spec import Spec
-from data_builders.core.schema import STANCES, Node
+from data_builders.core.schema import Node
 from data_builders.llm.bill import Lengths
 from data_builders.llm.chat import Answer, Raw, Unusable
-from data_builders.llm.choices import letter_of
+from data_builders.llm.choices import read_letter
 from data_builders.llm.prompts import Prompt, prompt
 from data_builders.llm.table import Teacher
+from data_builders.sources.facts import STANCES
 from recipes.base.errors import RecipeError
 
 TABLE = Teacher(kind="openai", model="small", reasoner="thinker", base_url="http://h/v1")
@@ -121,12 +122,12 @@ def test_a_record_that_cannot_be_made_is_declined_with_its_reason(kind, question
     [("B", "B"), ("(b)", "B"), ("**B**", "B"), ("B) it doubles", "B"), ("it doubles", "B"), ("Option B.", "B")],
 )
 def test_a_letter_is_read_in_the_forms_that_models_give(answer, letter):
-    assert letter_of(answer, OPTIONS) == letter
+    assert read_letter(answer, OPTIONS) == letter
 
 
 @pytest.mark.parametrize("answer", ["", "E", "B or C", "B) it halves", "BA", "doubles"])
 def test_what_names_no_one_option_is_no_letter(answer):
-    assert letter_of(answer, OPTIONS) is None
+    assert read_letter(answer, OPTIONS) is None
 
 
 @pytest.mark.parametrize(
@@ -143,8 +144,8 @@ def test_what_names_no_one_option_is_no_letter(answer):
 )
 def test_a_reply_of_another_form_is_not_taken(text):
     with pytest.raises(Unusable):
-        tagged(text)
-    assert tagged("<think>t</think> s <answer>x</answer>")
+        check_form(text)
+    assert check_form("<think>t</think> s <answer>x</answer>")
 
 
 def test_a_reply_whose_think_block_was_opened_by_the_models_own_template_is_a_record():

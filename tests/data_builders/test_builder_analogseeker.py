@@ -13,13 +13,13 @@ import pytest
 
 from data_builders.analogseeker import builder
 from data_builders.analogseeker.expert import Expert
-from data_builders.analogseeker.rows import parse_row
+from data_builders.analogseeker.proof import prove
 from data_builders.analogseeker.spec import Spec
-from data_builders.core.ledger import prove
-from data_builders.core.schema import SftRow
 from eval.graders import grade
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import read_jsonl, write_json, write_jsonl
+from recipes.base.reply_form import render_prompt, render_reply
+from recipes.base.rows import read_exchange
 from recipes.base.runtime import Runtime
 from recipes.models.prompt_order import check_order, drawn, form
 
@@ -259,27 +259,22 @@ def test_a_benchmark_named_in_the_table_takes_its_items_out_of_training(shipped,
     assert passage["id"] not in left and leaks["benchmarks"][theirs]["cpt"]["rows_removed"] >= 1
 
 
-def test_records_survive_the_way_to_sft_and_back(shipped):
+def test_a_row_holds_the_fields_of_its_record(shipped):
     _, rows, _ = shipped
     records = {row["request"]: row for row in rows["qtsa"]}
-    for row in rows["sft"]:
+    fields = ("question", "options", "thinking", "solution", "answer")
+    for row in rows["sft"] + rows["rl"] + rows["test"]:
         record = records[row["lineage"]["requests"][0]]
-        fields = tuple(record[name] for name in ("question", "thinking", "solution", "answer"))
-        assert parse_row(SftRow(**row)) == fields
+        assert [row[name] for name in fields] == [record[name] for name in fields]
 
 
-@pytest.mark.parametrize(
-    "break_it",
-    [
-        lambda row: row["completion"][0].update(content="no tags"),
-        lambda row: row["prompt"][0].update(content="Question only"),
-    ],
-)
-def test_a_row_of_another_form_is_not_parsed(shipped, break_it):
-    row = json.loads(json.dumps(shipped[1]["sft"][0]))
-    break_it(row)
-    with pytest.raises(ValueError, match=row["id"]):
-        parse_row(SftRow(**row))
+def test_what_a_file_shows_is_what_the_renderer_makes_of_its_fields(shipped):
+    _, rows, _ = shipped
+    for row in rows["sft"] + rows["rl"] + rows["test"]:
+        exchange = read_exchange(row)
+        assert row["prompt"] == [{"role": "user", "content": render_prompt(exchange)}]
+        reply = row["completion"][0]["content"] if "completion" in row else row["reply"]
+        assert reply == render_reply(exchange)
 
 
 def test_bytes_are_the_same_in_another_process_and_differ_with_the_seed(tmp_path):

@@ -5,31 +5,31 @@ from dataclasses import replace
 import pytest
 
 from data_builders.analogseeker.duplicates import without_duplicates
-from data_builders.core.gates import GATES, first_failed
+from data_builders.analogseeker.gates import GATES, first_failed
+from data_builders.analogseeker.records import Qtsa
 from data_builders.core.ledger import Ledger
-from data_builders.core.schema import Qtsa
 
 OPEN = Qtsa(
-    "id",
-    "node",
-    "fact",
-    "family",
-    "concepts",
-    "open",
-    0,
-    0,
-    "What flows in a wire?",
-    "Charge moves in a wire.",
-    "So: a current.",
-    "a current",
-    None,
-    None,
-    0,
-    "sft",
-    None,
-    "r",
-    "t",
-    1,
+    id="id",
+    node_id="node",
+    fact_id="fact",
+    family="family",
+    stance="concepts",
+    kind="open",
+    wording=0,
+    draw=0,
+    question="What flows in a wire?",
+    thinking="Charge moves in a wire.",
+    solution="So: a current.",
+    answer="a current",
+    options=None,
+    unit=None,
+    operations=0,
+    split="sft",
+    span=None,
+    request="r",
+    teacher="t",
+    prompt_version=1,
 )
 MCQ = replace(
     OPEN,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from data_builders.core.benchmarks import outside
+from data_builders.core.benchmarks import read_benchmarks
 from data_builders.glan import agents, builder, expert, sampling
 from data_builders.glan.outline import Lesson, Syllabus, folded
 from data_builders.glan.spec import Spec
@@ -230,7 +230,7 @@ def planted(tmp_path, edit=lambda text: text, split="train"):
     folder.mkdir(exist_ok=True)
     (folder / f"{split}.jsonl").write_text(json.dumps({"question": asked_for}) + "\n")
     (folder / f"more_{split}.jsonl").write_text(json.dumps({"question": "Why does bread rise in a warm oven?"}) + "\n")
-    assert len(outside([str(folder)])[str(folder)]) == 2
+    assert len(read_benchmarks([str(folder)])[str(folder)]) == 2
     _, after, _ = build(tmp_path / "after", TWO | {"benchmarks": [str(folder)]})
     return row, rows, after, asked_for
 

@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 
 from data_builders.analogseeker import builder
-from data_builders.core.ledger import prove, unbalanced
+from data_builders.analogseeker.proof import prove
+from data_builders.core.ledger import unbalanced
 from recipes.base.jsonl import read_jsonl
 from tests.data_builders.test_builder_analogseeker import FILES, build, small
 from tests.helpers.served import served, table

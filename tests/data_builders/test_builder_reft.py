@@ -19,6 +19,7 @@ from eval.graders.reply import format_score
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import read_jsonl
 from recipes.base.places import ROOT
+from recipes.base.rows import dump_row
 from recipes.base.runtime import Runtime
 from recipes.lab.arithmetic import work
 
@@ -326,7 +327,7 @@ def test_the_real_gsm8k(tmp_path, chain):
     if chain == "natural":
         assert total["dropped"] == 0 and max(count_tokens(w.thinking) for w in sft) < 700
     else:
-        rows = [builder.graded_row(w, "gsm8k", "program", 1e-6).__dict__ for w in tests["gsm8k"][:40]]
+        rows = [dump_row(builder.graded_row(w, "gsm8k", "program", 1e-6)) for w in tests["gsm8k"][:40]]
         assert set(grade_all(rows, [row["reply"] for row in rows])) == {1.0}
 
 

@@ -24,6 +24,7 @@ from eval.graders import grade
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import read_jsonl
 from recipes.base.places import ROOT
+from recipes.base.reply_form import Exchange, render_reply
 from tests.helpers.served import served, table
 from tests.helpers.teacher_server import Server
 
@@ -261,7 +262,8 @@ def test_the_judge_sees_the_answer_and_checks_lists_and_claims_by_the_text():
     judge = rule_scores(rubric)
 
     def correct(question, answer):
-        item = Item("1", question, f"<think>So it is.</think>\n<answer>{answer}</answer>", text)
+        exchange = Exchange(question=question, thinking="So it is.", answer=answer)
+        item = Item(id="1", shown=question, reply=render_reply(exchange), exchange=exchange, context=text)
         assert answer in judge_chat(rubric, item, "m").user
         return judge(item)["correct"]
 
@@ -324,7 +326,7 @@ def test_a_model_writes_rows_through_the_same_checks_and_nothing_is_asked_twice(
     assert ledger.totals()["synthesis"]["reasons"] == {"synthesis: invalid JSON, asked 3 times": 1}
     one = records[0][0]
     assert one.teacher == "openai:m" and len(one.asked) == 64 and one.keywords == jobs[0].keywords
-    assert one.gold == "ABCD"[one.options.index(one.answer)] and one.answer.startswith("Quellite")
+    assert one.options["ABCD".index(one.exchange.answer)] == one.answer and one.answer.startswith("Quellite")
 
 
 @pytest.mark.skipif(molecules.checker() != "rdkit", reason="RDKit is not installed")
@@ -382,7 +384,7 @@ def test_published_sets_keep_their_official_tests_apart_from_both_kinds_of_train
     trained = {row["lineage"]["record"] for row in rows["sft"]}
     assert "scitldr-p8" not in trained and "scitldr-p0" in trained
     assert "scitldr-p8" not in {text["node_id"] for text in rows["cpt"]} and rows["cpt"]
-    assert card["ledger"]["pre-training"]["dropped"] == 1
+    assert card["ledger"]["decontamination of cpt"]["dropped"] == 1
     thoughts = [row["completion"][0]["content"] for row in rows["sft"] if row["kind"] == "pubmedqa"]
     assert len(thoughts) == 9 and all("<think>Drug" in text for text in thoughts)
     assert not any("<think>" in row["reply"] for row in tests["pubmedqa"])

@@ -14,7 +14,7 @@ from data_builders.analogseeker.builder import SHIPPED
 from data_builders.analogseeker.expert import distractors
 from data_builders.core import arithmetic
 from data_builders.core.ledger import Ledger
-from data_builders.core.schema import STANCES
+from data_builders.sources.facts import STANCES
 from data_builders.sources.reader import read_corpus
 
 UNITS = pint.UnitRegistry()

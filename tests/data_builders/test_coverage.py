@@ -11,9 +11,9 @@ from data_builders.analogseeker.agent_plan import title_of
 from data_builders.analogseeker.coverage import describe_coverage, measure_quantities
 from data_builders.analogseeker.extractive import mine_facts, topic
 from data_builders.analogseeker.spec import Spec
-from data_builders.core.gates import BOOK
 from data_builders.core.headings import name_subjects
 from data_builders.core.ledger import Ledger
+from data_builders.core.patterns import BOOK
 from data_builders.core.quantities import find_quantities, scale_wrong
 from data_builders.core.schema import Node
 from data_builders.core.sentences import standalone

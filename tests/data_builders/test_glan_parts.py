@@ -10,6 +10,7 @@ from itertools import combinations
 import pytest
 
 from data_builders.core.ledger import Ledger
+from data_builders.core.wording import join_words
 from data_builders.glan import builder, coverage, filters, sampling, wordings
 from data_builders.glan.agents import Pair, Written
 from data_builders.glan.bank import read_bank
@@ -291,7 +292,7 @@ def test_every_wording_is_known_again_and_answered_by_what_the_bank_states():
             reply = solver.answer(form.format(noun=concept.noun, name=concept.name))
             assert f"<answer>{concept.relation[1]}</answer>" in reply, (form, reply)
         other = rng.choice([entry for entry in bank.concepts.values() if entry is not concept])
-        names = wordings.listing([other.noun, concept.noun])
+        names = join_words([other.noun, concept.noun])
         for form in (*wordings.TERM, *wordings.WHICH):
             assert f"<answer>{concept.name}</answer>" in solver.answer(
                 form.format(names=names, meaning=concept.meaning)

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from data_builders.core.schema import GradedRow, SftRow, image_name, store_image, write_rows
+from data_builders.core.schema import image_name, store_image, write_rows
 from data_builders.vsllava import image
 from data_builders.vsllava.features import amplitudes
 from data_builders.vsllava.image import SIDE, draw, illustrated
@@ -17,6 +17,7 @@ from data_builders.vsllava.signals import METRIC
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import read_jsonl
 from recipes.base.places import ROOT
+from recipes.base.rows import GradedRow, SftRow
 
 FS = 2048
 SECOND = np.arange(FS) / FS
@@ -28,8 +29,7 @@ def tone(frequency, amplitude=2.0):
 
 def row(number, **lineage):
     lineage |= {"unit": METRIC} if lineage else {}
-    prompt = [{"role": "user", "content": f"question {number}"}]
-    return SftRow(str(number), prompt, [], "type", "node", "", "family", lineage)
+    return SftRow(id=str(number), kind="type", question=f"question {number}", node_id="node", lineage=lineage)
 
 
 def pixels(content):
@@ -84,7 +84,7 @@ def test_rows_show_their_signals_and_stay_otherwise_as_they_were(tmp_path):
     shown = illustrated(rows, signals, tmp_path, advance=told.append)
     assert [len(each.images) for each in shown] == [1, 0, 1, 1] and sum(told) == 4
     assert shown[0].images == shown[3].images != shown[2].images
-    assert [(each.id, each.prompt) for each in shown] == [(each.id, each.prompt) for each in rows]
+    assert [(each.id, each.messages) for each in shown] == [(each.id, each.messages) for each in rows]
     assert sorted(file.name for file in (tmp_path / "images").iterdir()) == sorted(
         name.removeprefix("images/") for each in shown for name in set(each.images) if each.id in "13"
     )
@@ -104,7 +104,7 @@ def test_a_picture_has_the_name_of_its_content_and_is_written_once(tmp_path):
 
 
 def test_only_rows_with_pictures_have_the_key(tmp_path):
-    graded = GradedRow("3", [], "a", "a", "text", "k", None, None, None, 1, "n", "", "f", images=("images/x.png",))
+    graded = GradedRow(kind="k", question="q", answer="a", grader="text", images=("images/x.png",))
     write_rows(tmp_path / "rows.jsonl", [row(1), graded])
     text, seen = read_jsonl(tmp_path / "rows.jsonl")
     assert "images" not in text and seen["images"] == ["images/x.png"]

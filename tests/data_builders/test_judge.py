@@ -9,6 +9,7 @@ import pytest
 from data_builders.core.judge import Item, Judge, decided, judge_chat, judged, read_rubric, rule_scores
 from data_builders.llm.chat import Raw
 from recipes.base.errors import RecipeError
+from recipes.base.reply_form import Exchange, render_reply
 from tests.helpers.served import served, table
 from tests.helpers.teacher_server import Server
 
@@ -32,8 +33,13 @@ def bar(title, total, unit):
 
 
 def item(answer="copper", question="Which metal melts at 1085 degrees?", context=CONTEXT, id="1"):
-    reply = f"<think>Copper melts at 1085 degrees, iron at 1538 degrees.</think>\nThe metal is {answer}.\n"
-    return Item(id, question, f"{reply}<answer>{answer}</answer>", context)
+    exchange = Exchange(
+        question=question,
+        thinking="Copper melts at 1085 degrees, iron at 1538 degrees.",
+        solution=f"The metal is {answer}.",
+        answer=answer,
+    )
+    return Item(id=id, shown=question, reply=render_reply(exchange), exchange=exchange, context=context)
 
 
 def test_the_judge_is_shown_question_reply_and_document_and_every_aspect_with_its_range(rubric):

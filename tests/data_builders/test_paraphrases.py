@@ -8,8 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data_builders.core.benchmarks import Item, without_leaks
-from data_builders.core.ledger import Ledger, prove
+from data_builders.analogseeker.proof import prove
+from data_builders.core.decontamination import remove_test_items
+from data_builders.core.leaks import compare_question, compare_row
+from data_builders.core.ledger import CLEANED, Ledger
 from data_builders.core.paraphrases import Paraphrases, find_paraphrases
 from tests.data_builders.test_builder_analogseeker import build, small
 from tests.data_builders.test_leaks import KNOWLEDGE, calculation, training
@@ -18,7 +20,7 @@ ASKED = "Which voltage decides how much current flows through the upper device o
 TURNED = "In a folded cascode stage, through the upper device, current flows: how much which voltage decides?"
 MEANT = "What sets the drain flow in the top transistor there?"
 OTHER = "Which metal carries supply lines across a chip with the least resistance of all?"
-BENCHMARK = {"outside": [Item("b:1", [{"role": "user", "content": ASKED}])]}
+BENCHMARK = {"outside": [compare_question("b:1", ASKED)]}
 
 
 def rows():
@@ -44,7 +46,7 @@ def encoder(monkeypatch):
 
 def kept(alike):
     ledger = Ledger()
-    found, counts = without_leaks(rows(), [], BENCHMARK, (), ledger, alike=alike)
+    found, counts = remove_test_items(rows(), [], BENCHMARK, ledger, CLEANED, alike=alike)
     return [row.id for row in found], counts["outside"]["rows_removed"], ledger
 
 
@@ -65,13 +67,18 @@ def test_a_sentence_encoder_finds_a_planted_item_in_other_words(encoder):
 
 
 def test_rows_of_the_very_fact_and_calculations_are_left_alone():
-    alike = Paraphrases(cosine=0.2)
-    asked = KNOWLEDGE.prompt[0]["content"]
-    assert find_paraphrases([training(asked)], [KNOWLEDGE], alike)[0]["item"] == KNOWLEDGE.id
-    assert find_paraphrases([training(asked, fact=KNOWLEDGE.fact_id)], [KNOWLEDGE], alike) == []
-    assert find_paraphrases([training(asked)], [], alike) == [] == find_paraphrases([], [KNOWLEDGE], alike)
-    template = replace(KNOWLEDGE, grader="numeric", prompt=[{"role": "user", "content": calculation(10, 2)}])
-    assert find_paraphrases([training(calculation(12, 3))], [template], alike) == []
+    alike, item = Paraphrases(cosine=0.2), compare_row(KNOWLEDGE)
+
+    def found(question, tests, **fields):
+        return find_paraphrases([compare_row(training(question, **fields))], tests, alike)
+
+    assert found(item.question, [item])[0]["item"] == KNOWLEDGE.id
+    assert found(item.question, [item], fact=KNOWLEDGE.fact_id) == []
+    assert found(item.question, []) == [] == find_paraphrases([], [item], alike)
+    template = compare_row(replace(KNOWLEDGE, grader="numeric", question=calculation(10, 2)))
+    assert found(calculation(12, 3), [template]) == []
+    running = compare_row({"text": item.question}, "text")
+    assert find_paraphrases([running], [item], alike) == []
 
 
 def test_a_build_accounts_for_the_rows_that_go(tmp_path):

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from data_builders.core import similar
-from data_builders.core.gates import words
+from data_builders.core.patterns import words
 from data_builders.core.similar import BINS, near_duplicates
 
 LEXICON = [

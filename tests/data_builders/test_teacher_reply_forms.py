@@ -21,6 +21,7 @@ from data_builders.llm.store import Store
 from data_builders.scilitllm import synthesis
 from data_builders.sources.repair import Repair, repaired
 from recipes.base.places import ROOT
+from recipes.base.reply_form import Exchange
 from tests.helpers.reply_forms import LOST, TAKEN, THOUGHT, completion
 from tests.helpers.served import Bar, ask, chat, served, table
 from tests.helpers.teacher_server import Server, answer
@@ -68,7 +69,8 @@ def ask_builders(url, path):
     (synthetic,) = asker.each([synthesis.chat(job, "m")], asker.ask)
     asker.close()
     judge = Judge.model_validate(teacher(url).model_dump() | {"cut": 1.0})
-    (verdict,), _ = judged(judge, read_rubric(RUBRIC), [Item("1", "Q?", "R")], path, Bar.open, lambda text: None)
+    item = Item(id="1", shown="Q?", reply="R", exchange=Exchange(question="Q?"))
+    (verdict,), _ = judged(judge, read_rubric(RUBRIC), [item], path, Bar.open, lambda text: None)
     repair = Repair.model_validate(teacher(url).model_dump())
     (document,), _ = repaired(repair, [("d", NODE["text"])], path, Bar.open, lambda text: None)
     parts = (record.question, record.thinking, record.solution, record.answer)

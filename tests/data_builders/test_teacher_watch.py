@@ -20,6 +20,7 @@ from data_builders.scilitllm.spec import Spec as SciSpec
 from data_builders.sources.repair import Repair, repaired
 from recipes.base.errors import RecipeError
 from recipes.base.places import ROOT
+from recipes.base.reply_form import Exchange
 from tests.data_builders.test_builder_analogseeker import build, small
 from tests.helpers.batch_server import BatchServer
 from tests.helpers.reply_forms import completion
@@ -157,7 +158,7 @@ def tables(url):
 @pytest.mark.parametrize(("name", "form"), [("judge", "prose"), ("repair", "refusal field"), ("quality", "prose")])
 def test_a_judge_a_repair_and_labels_that_never_parse_stop_too(path, name, form):
     texts = [(f"d{n}", NODE.format(n)) for n in range(MANY)]
-    items = [Item(id, "Q?", "R", text) for id, text in texts]
+    items = [Item(id=id, shown="Q?", reply="R", exchange=Exchange(question="Q?"), context=text) for id, text in texts]
     quiet = (path, Bar.open, lambda text: None)
     server = Server(forms=(form,))
     with served(server) as url, pytest.raises(RecipeError, match="cannot be used") as error:

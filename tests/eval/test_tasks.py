@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from eval import hooks
-from eval.graders.choices import LETTERS
+from recipes.base.options import LETTERS
 
 ROOT = Path(__file__).parents[2]
 TASKS = ROOT / "eval" / "tasks"

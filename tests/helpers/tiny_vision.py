@@ -18,8 +18,10 @@ from transformers import (
     Qwen3Config,
 )
 
-from data_builders.core.schema import GradedRow, SftRow, stable_id, store_image, write_rows
+from data_builders.core.schema import store_image, write_rows
+from recipes.base.hashing import stable_id
 from recipes.base.places import LAB_MODEL
+from recipes.base.rows import GradedRow, SftRow
 
 SIDE, PATCH = 28, 14  # pixels of the picture that the model sees, and of its patches: 4 tokens
 COLOURS = {"black": 0, "grey": 128, "white": 255}
@@ -107,25 +109,20 @@ def iterate_jsonl(out, count=12):
         answer = list(COLOURS)[n % 3]
         images = tuple(store_image(out, picture(COLOURS[answer], (40 + k, 40))) for k in range(1 + (n % 4 == 3)))
         images = () if n % 5 == 4 else images
-        prompt = [{"role": "user", "content": f"Question {n}: which shade?"}]
-        reply = f"<think>I look.</think>\nIt is {answer}.\n<answer>{answer}</answer>"
-        shared = dict(kind="shade", node_id=f"node {n}", fact_id="", family="shades", images=images)
-        completion = [{"role": "assistant", "content": reply}]
-        sft.append(SftRow(id=stable_id("sft", n), prompt=prompt, completion=completion, **shared))
-        graded.append(
-            GradedRow(
-                id=stable_id("graded", n),
-                prompt=prompt,
-                answer=answer,
-                reply=reply,
-                grader="text",
-                options=tuple(COLOURS),
-                unit=None,
-                tolerance=None,
-                difficulty=1,
-                **shared,
-            )
+        shared = dict(
+            question=f"Question {n}: which shade?",
+            options=tuple(COLOURS),
+            options_as="unlisted",
+            thinking="I look.",
+            solution=f"It is {answer}.",
+            answer=answer,
+            kind="shade",
+            node_id=f"node {n}",
+            family="shades",
+            images=images,
         )
+        sft.append(SftRow(id=stable_id("sft", n), **shared))
+        graded.append(GradedRow(id=stable_id("graded", n), grader="text", **shared))
     return sft, graded
 
 

@@ -24,7 +24,7 @@ from recipes.lab import build, options, score
 from recipes.lab.calculations import bare_sum, field_problem, stated_formula, sums
 from recipes.lab.facts import stated_open, stated_option, unknown_option
 from recipes.lab.items import WORDS, Item
-from recipes.lab.tokenizer import SPECIAL, TAGS, TEMPLATE, VOCABULARY, chat
+from recipes.lab.tokenizer import MARKS, SPECIAL, TEMPLATE, VOCABULARY, chat
 from recipes.lab.world import BALANCED, GUESSING, PHASES, SUMS_FIRST, documents, general_test, is_clear
 
 CORPUS = ROOT / "data_builders" / "analogseeker" / "corpus"
@@ -67,9 +67,13 @@ def test_another_seed_gives_other_documents():
     assert one != other
 
 
+def bare(question, answer="", grader="text", options=()):
+    return Item(kind="facts", question=question, think="", solution="", answer=answer, grader=grader, options=options)
+
+
 def test_held_out_prompts_are_never_drawn():
-    mixture = [(1.0, lambda rng: Item("k", f"prompt {rng.randrange(10)}", "", "", "", "text"))]
-    held_out = frozenset({"prompt 3", "prompt 7"})
+    mixture = [(1.0, lambda rng: bare(f"prompt {rng.randrange(10)}"))]
+    held_out = frozenset({bare("prompt 3").prompt, bare("prompt 7").prompt})
     prompts = {item.prompt for item in itertools.islice(documents(random.Random(0), mixture, held_out), 300)}
     assert len(prompts) == 8 and not prompts & held_out
 
@@ -187,7 +191,7 @@ def test_gold_replies_of_the_general_test_are_right_and_empty_ones_wrong():
 
 def test_a_choice_whose_gold_answer_reads_like_another_label_is_not_clear():
     def choice(answer, *options):
-        return Item("facts", "", "", "", answer, "choice", options)
+        return bare("", answer=answer, grader="choice", options=options)
 
     assert not is_clear(choice("C", "C", "F", "Ar", "Cu"))
     assert is_clear(choice("C", "F", "Ar", "C", "Cu")) and is_clear(choice("F", "F", "C", "Ar", "Cu"))
@@ -211,7 +215,7 @@ def test_digits_stay_single_and_an_operator_takes_its_spaces_along():
 
 
 def test_tags_and_marks_are_one_token_each():
-    assert all(len(ids(mark)) == 1 for mark in TAGS + SPECIAL)
+    assert all(len(ids(mark)) == 1 for mark in MARKS + SPECIAL)
     assert len(tokenizer()) == VOCABULARY
 
 
@@ -286,7 +290,7 @@ def test_the_model_is_a_stock_qwen3_that_answers():
     with torch.no_grad():
         assert model(input_ids=prompt["input_ids"]).logits.shape[-1] == VOCABULARY
     row = {"id": "sum", "grader": "numeric", "answer": "42", "options": None, "unit": None, "tolerance": None}
-    text = chat(Item("", "Compute 6 * 7.\nGive the final answer in <answer> tags.", "", "", "", ""))[0]
+    text = chat(bare("Compute 6 * 7."))[0]
     asked = torch.tensor([ids(text)])
     reply = model.float().generate(asked, max_new_tokens=60, do_sample=False)[0, asked.shape[1] :]
     assert grade(row, tokenizer().decode(reply, skip_special_tokens=True)) == 1.0

@@ -9,6 +9,8 @@ import pytest
 from data_builders.core.ledger import Ledger
 from recipes.artifacts.rows_context import RowsContext
 from recipes.base.errors import RecipeError
+from recipes.base.reply_form import Exchange, render_messages
+from recipes.base.rows import read_exchange
 from recipes.base.runtime import Runtime
 from recipes.config.schema import WORLD
 from recipes.methods.augment import eda
@@ -90,3 +92,14 @@ def test_synonyms_may_come_from_a_file_that_counts_as_an_input(tmp_path):
     file.unlink()
     with pytest.raises(RecipeError, match="cannot be read"):
         eda.read_synonyms(own)
+
+
+def test_fields_follow_the_new_wording_and_a_prompt_of_another_text_has_none(tmp_path):
+    exchange = Exchange(question=QUESTION.partition("\n")[0], options=("one", "two"), context="Find the state.")
+    prompt, _ = render_messages(exchange)
+    own = row(question=exchange.question, context=exchange.context, options=["one", "two"], prompt=prompt)
+    (made,), _ = augment([own], tmp_path)
+    assert made["question"] != own["question"] and read_exchange(made).question == made["question"]
+    kept = prompt[0]["content"].removeprefix(exchange.question)
+    assert kept.startswith("\nFind the state.\nA) one\n") and made["prompt"][0]["content"].endswith(kept)
+    assert read_exchange(made | {"question": own["question"]}) is None

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from recipes.base.errors import RecipeError
+from recipes.base.rows import GradedRow, SftRow, dump_row
 from recipes.report import review
 from recipes.report.build import write_report
 from tests.helpers.fixtures_report import fabricate
@@ -15,18 +16,18 @@ HOSTILE = "</script><script>alert('x')</script> & \"quotes\""
 
 def row(index, kind, judge=None):
     lineage = {"span": "a.md:n:7-13"} | ({"judge": judge} if judge is not None else {})
-    return {
-        "id": f"{kind}{index}",
-        "kind": kind,
-        "node_id": f"n{index % 7}",
-        "prompt": [
-            {"role": "user", "content": f"Question {index}? {HOSTILE}\nGive the final answer in <answer> tags."}
-        ],
-        "completion": [
-            {"role": "assistant", "content": f"<think>Thought {index}.</think>\nSo it is.\n<answer>{index} V</answer>"}
-        ],
-        "lineage": lineage,
-    }
+    return dump_row(
+        SftRow(
+            id=f"{kind}{index}",
+            kind=kind,
+            node_id=f"n{index % 7}",
+            question=f"Question {index}? {HOSTILE}",
+            thinking=f"Thought {index}.",
+            solution="So it is.",
+            answer=f"{index} V",
+            lineage=lineage,
+        )
+    )
 
 
 def data(folder, judge=lambda index: None):
@@ -38,8 +39,8 @@ def data(folder, judge=lambda index: None):
         for index in range(count)
     ]
     (home / "sft.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    test = {"id": "t", "kind": "knowledge", "node_id": "n1", "answer": "7", "reply": "7", "lineage": {}}
-    (home / "test.jsonl").write_text(json.dumps(test | {"prompt": rows[0]["prompt"]}) + "\n")
+    test = GradedRow(id="t", kind="knowledge", node_id="n1", question=rows[0]["question"], answer="7", grader="numeric")
+    (home / "test.jsonl").write_text(json.dumps(dump_row(test)) + "\n")
     nodes = [
         {
             "node_id": f"n{n}",
@@ -85,6 +86,51 @@ def test_the_sheet_shows_the_row_and_its_source_and_holds_no_markup_of_theirs(tm
     assert "a.pdf, A › B" in page and "alert(" in page and "<script>alert" not in page
     assert page.count("<script") == 2 and "http" not in page.replace("http-equiv", "")
     assert page.count('class="item"') == 40 and page.count('type="radio"') == 120
+
+
+def sheet_item(folder, row):
+    home = folder / "data-00000000"
+    home.mkdir()
+    (home / "sft.jsonl").write_text(json.dumps(row) + "\n")
+    for name in ("rl", "test", "nodes"):
+        (home / f"{name}.jsonl").write_text("")
+    (item,) = review.draw(home, 1, 1)
+    return item
+
+
+def test_a_choice_is_shown_with_its_options_and_the_right_one_in_words(tmp_path):
+    row = GradedRow(
+        kind="knowledge",
+        question="Which one?",
+        context="A text.",
+        options=("tin", "lead"),
+        solution="So the right option is: lead.",
+        answer="B",
+        grader="choice",
+    )
+    item = sheet_item(tmp_path, dump_row(row))
+    assert item.question == "Which one?\nA text.\nA) tin\nB) lead" and item.answer == "lead" and item.thinking == ""
+
+
+def test_a_question_or_an_answer_that_looks_like_a_request_or_a_mark_is_shown_whole(tmp_path):
+    row = SftRow(kind="open", question="Say it.\nPut it in <answer> tags?", solution="No </answer> here.", answer="no")
+    item = sheet_item(tmp_path, dump_row(row))
+    assert item.question == "Say it.\nPut it in <answer> tags?"
+    assert (item.solution, item.answer) == ("No </answer> here.", "no")
+
+
+@pytest.mark.parametrize(
+    ("reply", "shown"),
+    [
+        ("<think>t</think>\ns\n<answer>a</answer>", ("t", "s", "a")),
+        ("Just text, <answer>a</answer>.", ("", "Just text, <answer>a</answer>.", "")),
+    ],
+)
+def test_a_row_from_outside_is_shown_as_far_as_its_reply_keeps_to_the_form(tmp_path, reply, shown):
+    prompt = [{"role": "user", "content": "Anything?\nYour words."}]
+    row = {"id": "x", "prompt": prompt, "completion": [{"role": "assistant", "content": reply}]}
+    item = sheet_item(tmp_path, row)
+    assert item.question == "Anything?\nYour words." and (item.thinking, item.solution, item.answer) == shown
 
 
 def test_answers_give_the_teacher_error_with_its_wilson_interval(tmp_path):

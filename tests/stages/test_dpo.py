@@ -7,7 +7,8 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from data_builders.core.benchmarks import Item, without_items
+from data_builders.core.decontamination import remove_test_items
+from data_builders.core.leaks import compare_question
 from data_builders.core.ledger import Ledger
 from recipes.artifacts.lineage import Inputs
 from recipes.artifacts.steps import spec_of
@@ -167,7 +168,7 @@ def test_what_cannot_be_learnt_is_refused(base, data, tmp_path):
 def test_pairs_that_hold_a_test_item_on_either_side_are_taken_out():
     item = "Which of the two ladders in the old yard behind the mill stands on the stone that is wet?"
     rows = [pair(0), pair(1) | {"rejected": turn(item)}, pair(2) | {"chosen": turn(item)}]
-    kept, _ = without_items(rows, {"outside": [Item("one", turn(item, "user"))]}, Ledger(), "step")
+    kept, _ = remove_test_items(rows, [], {"outside": [compare_question("one", item)]}, Ledger(), "step")
     assert [row["id"] for row in kept] == ["0"]
 
 

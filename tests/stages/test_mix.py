@@ -11,7 +11,7 @@ from recipes.base.errors import ConfigErrors, RecipeError
 from recipes.base.places import LAB_MODEL, ROOT
 from recipes.config.load import load
 from recipes.lab.build import GENERAL_TEST_SEED, GENERAL_TRAIN_ROWS
-from recipes.lab.world import general_train, thought_of
+from recipes.lab.world import general_train
 from recipes.pipeline import Job
 
 SMALL = [
@@ -51,8 +51,8 @@ def test_general_rows_are_the_stated_share_and_bear_their_kind(tmp_path):
 def test_no_fact_and_no_prompt_of_the_general_test_is_among_the_embedded_rows():
     test, train = rows(LAB_MODEL / "general_test.jsonl"), rows(LAB_MODEL / "general_train.jsonl")
     assert not {r["prompt"][0]["content"] for r in test} & {r["prompt"][0]["content"] for r in train}
-    tested = {thought_of(r["reply"]) for r in test if r["kind"] == "facts"}
-    taught = {thought_of(r["completion"][0]["content"]) for r in train if r["family"] == "facts"}
+    tested = {r["thinking"] for r in test if r["kind"] == "facts"}
+    taught = {r["thinking"] for r in train if r["family"] == "facts"}
     assert len(taught) > 300 and not tested & taught
     assert train == general_train(GENERAL_TEST_SEED, GENERAL_TRAIN_ROWS, test)
 
@@ -78,15 +78,17 @@ def test_rows_of_a_file_of_ones_own_need_only_prompt_and_completion(tmp_path):
 
 
 def test_a_test_item_among_general_rows_is_left_out_and_counted(tmp_path):
-    item = rows(build(tmp_path) / "test.jsonl")[0]
+    item = max(rows(build(tmp_path) / "test.jsonl"), key=lambda row: len(row["question"]))
     leak = {"prompt": item["prompt"], "completion": turn("assistant", item["reply"])}
+    inside = {"prompt": turn("user", f"They ask: {item['question']} Why?"), "completion": turn("assistant", "So.")}
     few = [{"prompt": turn("user", f"Say {n}."), "completion": turn("assistant", f"{n}")} for n in range(3)]
-    file = lines(tmp_path / "own.jsonl", leak, *few)
+    file = lines(tmp_path / "own.jsonl", leak, inside, *few)
     data = build(tmp_path, file, "rows.mix.replay.share=0.03")
     learnt = [row["prompt"] for row in rows(data / "sft.jsonl")]
-    assert all(row["prompt"] in learnt for row in few) and item["prompt"] not in learnt
-    (dropped,) = [row for row in rows(data / "rows_ledger.jsonl") if row["step"] == "replay" and row.get("reason")]
-    assert "test" in dropped["reason"]
+    assert all(row["prompt"] in learnt for row in few)
+    assert not any(row["prompt"] in learnt for row in (leak, inside))
+    dropped = [row for row in rows(data / "rows_ledger.jsonl") if row["step"] == "replay" and row.get("reason")]
+    assert len(dropped) == 2 and all("holds an item of the test" in row["reason"] for row in dropped)
     with pytest.raises(RecipeError, match="3 rows, 4 wanted"):
         build(tmp_path, file, "rows.mix.replay.share=0.04")
 

@@ -9,6 +9,7 @@ every digit and unit into a blank.
 
 import json
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -16,9 +17,10 @@ from typing import Any
 
 from pydantic import Field
 
-from data_builders.core.leaks import OPTION, REQUEST
 from recipes.artifacts.rows_context import RowsContext
 from recipes.base.errors import RecipeError
+from recipes.base.reply_form import render_prompt, split_request
+from recipes.base.rows import read_exchange
 from recipes.config.schema import WORLD, Names
 from recipes.config.slots import Method
 
@@ -106,18 +108,24 @@ def augment(rows: list[dict[str, Any]], own: Config, context: RowsContext) -> li
     for row in rows:
         if row.get("kind") in own.skip or not row.get("prompt"):
             continue
-        seen = {row["prompt"][-1]["content"]}
+        exchange, prompt = read_exchange(row), row["prompt"][-1]["content"]
+        seen = {prompt}
         for number in range(own.copies):
             rng = Random(f"{context.seed}/{row['id']}/{number}")
             operation = OPERATIONS[(rng.randrange(len(OPERATIONS)) + number) % len(OPERATIONS)]
-            text = reword(row["prompt"][-1]["content"], operation, own.alpha, synonyms, rng)
+            changed: dict[str, Any] = {}
+            if exchange is None:
+                text = reword(prompt, operation, own.alpha, synonyms, rng)
+            else:
+                changed["question"] = reword(exchange.question, operation, own.alpha, synonyms, rng)
+                text = render_prompt(replace(exchange, **changed))
             if text in seen:
                 unchanged += 1
                 continue
             seen.add(text)
             turns = [*row["prompt"][:-1], row["prompt"][-1] | {"content": text}]
             lineage = row.get("lineage", {}) | {"augmented_from": row["id"], "operation": operation, "copy": number}
-            made.append(row | {"id": f"{row['id']}-eda{number}", "prompt": turns, "lineage": lineage})
+            made.append(row | changed | {"id": f"{row['id']}-eda{number}", "prompt": turns, "lineage": lineage})
     context.note["eda"] = {"made": len(made), "unchanged": unchanged}
     return made
 
@@ -144,10 +152,8 @@ def read_synonyms(own: Config) -> dict[str, list[str]]:
 
 
 def reword(text: str, operation: str, alpha: float, synonyms: dict[str, list[str]], rng: Random) -> str:
-    """A user turn with its question reworded by one operation; as it was where no word may change."""
-    lines = text.split("\n")
-    end = next((n for n, line in enumerate(lines) if OPTION.match(line) or REQUEST.fullmatch(line)), len(lines))
-    question, rest = "\n".join(lines[:end]), lines[end:]
+    """A question, or a user turn with one, reworded by one operation; as it was where no word may change."""
+    question, rest = split_request(text)
     places = find_words(question)
     free = [span for span in places if question[slice(*span)] not in FILLING]
     count = max(1, int(alpha * len(places)))
@@ -172,7 +178,7 @@ def reword(text: str, operation: str, alpha: float, synonyms: dict[str, list[str
             edits[start, stop + 1] = ""
     for (start, stop), word in sorted(edits.items(), reverse=True):
         question = question[:start] + word + question[stop:]
-    return "\n".join([question, *rest])
+    return question + rest
 
 
 def find_words(question: str) -> list[tuple[int, int]]:

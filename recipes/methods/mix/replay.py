@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import Field
 
-from data_builders.core.benchmarks import without_items
 from data_builders.core.table import general_rows
 from recipes.artifacts.rows_context import RowsContext
 from recipes.base.errors import RecipeError
@@ -57,7 +56,7 @@ def mix(rows: list[dict[str, Any]], own: Config, context: RowsContext) -> list[d
     pool, counts = read_general_rows(general_rows(own), texts=False)
     for reason, count in counts.left_out.items():
         context.ledger.drop("replay", reason, own.general, count=count)
-    pool, _ = without_items(pool, context.tests, context.ledger, "replay")
+    pool = context.remove_test_items(pool, "replay")
     if wanted > len(pool):
         raise RecipeError(
             "there are too few general rows to mix in",
