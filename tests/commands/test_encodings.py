@@ -12,6 +12,8 @@ from recipes.base.places import ROOT
 from recipes.base.runtime import Runtime
 from recipes.config.load import as_toml, load, read_file
 
+pytestmark = pytest.mark.slow
+
 SIGNS = "10 kΩ … 漢 →"
 PLAIN_LOCALE = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 SCREENS = [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}, PLAIN_LOCALE]

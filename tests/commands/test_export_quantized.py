@@ -20,6 +20,8 @@ from recipes.models.loramoe.register import register
 from recipes.models.value_head import attach_value_head, with_head_saved
 from recipes.pipeline import Job
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("bitsandbytes")
 IDS = torch.arange(5, 45).view(2, 20)
 PROMPTS = [f"Compute {number} + 1." for number in range(12)]

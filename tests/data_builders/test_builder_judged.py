@@ -13,6 +13,8 @@ from tests.data_builders.test_builder_analogseeker import FILES, build, small
 from tests.helpers.served import served, table
 from tests.helpers.teacher_server import Server
 
+pytestmark = pytest.mark.slow
+
 TESTS = {"knowledge": 6, "calculation": 0, "transfer": 4}
 PRICES = {"price_in": 1.0, "price_out": 4.0, "price_date": "2026-11-01"}
 

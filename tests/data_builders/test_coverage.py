@@ -20,6 +20,8 @@ from data_builders.core.sentences import standalone
 from recipes.base.jsonl import write_jsonl
 from recipes.base.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 PLANTED = """The clamping force of the bench vise is 450 N at full handle torque.
 The safety valve of the boiler opens at 6 bar in normal service.
 The flywheel of the press has a mass of 85 kg including its hub.

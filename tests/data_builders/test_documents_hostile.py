@@ -24,6 +24,8 @@ from recipes.base.errors import RecipeError
 from tests.helpers.bounded import ends_within
 from tests.helpers.pdf_files import pdf
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = "Some words that stand on this page and are enough for a node."
 PAGE = [(50, 700, 10, WORDS)]

@@ -19,6 +19,8 @@ from recipes.base.jsonl import read_jsonl
 from recipes.base.places import ROOT
 from recipes.base.rows import GradedRow, SftRow
 
+pytestmark = pytest.mark.slow
+
 FS = 2048
 SECOND = np.arange(FS) / FS
 

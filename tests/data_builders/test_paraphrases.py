@@ -16,6 +16,8 @@ from data_builders.core.paraphrases import Paraphrases, find_paraphrases
 from tests.data_builders.test_builder_analogseeker import build, small
 from tests.data_builders.test_leaks import KNOWLEDGE, calculation, training
 
+pytestmark = pytest.mark.slow
+
 ASKED = "Which voltage decides how much current flows through the upper device of a folded cascode stage?"
 TURNED = "In a folded cascode stage, through the upper device, current flows: how much which voltage decides?"
 MEANT = "What sets the drain flow in the top transistor there?"

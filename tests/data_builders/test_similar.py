@@ -8,6 +8,8 @@ from data_builders.core import similar
 from data_builders.core.patterns import words
 from data_builders.core.similar import BINS, near_duplicates
 
+pytestmark = pytest.mark.slow
+
 LEXICON = [
     first + second
     for first in ("am", "cur", "noi", "gain", "lo", "vol")

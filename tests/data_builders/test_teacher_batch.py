@@ -21,6 +21,8 @@ from tests.helpers.served import ask, chat, served, table
 from tests.helpers.teacher_server import UNUSABLE, Server
 from tests.helpers.turns import count_turns
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -18,6 +18,8 @@ from tests.data_builders.test_builder_analogseeker import FILES, SMALL, build, s
 from tests.helpers.served import served, table
 from tests.helpers.teacher_server import PASSING, UNUSABLE, Server
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -17,6 +17,8 @@ from tests.helpers.bounded import ends_within
 from tests.helpers.served import ask, chat, served, table
 from tests.helpers.teacher_server import PASSING, UNUSABLE, Server
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-this-must-never-be-seen-0123456789"
 
 

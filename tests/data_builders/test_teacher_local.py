@@ -12,6 +12,8 @@ from recipes.base.errors import RecipeError
 from recipes.base.places import LAB_MODEL
 from tests.helpers.served import chat
 
+pytestmark = pytest.mark.slow
+
 
 class Choice(BaseModel):
     model_config = ConfigDict(extra="forbid")

@@ -13,6 +13,8 @@ from data_builders.llm.table import Teacher
 from recipes.base.errors import RecipeError
 from tests.helpers.served import chat
 
+pytestmark = pytest.mark.slow
+
 
 class Tokenizer:
     """A token is a word."""

@@ -20,6 +20,8 @@ from recipes.base.errors import RecipeError
 from tests.helpers.served import ask, chat, served, table
 from tests.helpers.teacher_server import Server
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

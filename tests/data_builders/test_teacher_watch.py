@@ -27,6 +27,8 @@ from tests.helpers.reply_forms import completion
 from tests.helpers.served import Bar, ask, chat, served, table
 from tests.helpers.teacher_server import Server, answer
 
+pytestmark = pytest.mark.slow
+
 RUBRIC = ROOT / "data_builders" / "analogseeker" / "rubric.toml"
 NODE = "A mirror copies the current of its input to its output at a ratio that is set by its devices, number {}."
 MANY = 360

@@ -28,6 +28,8 @@ from tests.data_builders.test_judge import bar
 from tests.helpers.served import served, table
 from tests.helpers.teacher_server import Server
 
+pytestmark = pytest.mark.slow
+
 CORPUS = Path(__file__).parents[2] / "data_builders" / "analogseeker" / "corpus"
 
 

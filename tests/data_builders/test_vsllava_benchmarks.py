@@ -11,6 +11,8 @@ from tests.helpers import teacher_server
 from tests.helpers.served import served
 from tests.helpers.served import table as teacher_table
 
+pytestmark = pytest.mark.slow
+
 
 def judged_by_likeness(payload, words=0):
     """A referee that compares: 10 for the reference's own words, else 2."""

@@ -6,6 +6,8 @@ from eval import sandbox
 from eval.graders import grade, grade_all, is_readable, majority
 from recipes.stages.rl import accuracy_reward
 
+pytestmark = pytest.mark.slow
+
 
 def program(answer="17", tolerance=1e-6):
     return {"id": "p", "grader": "program", "answer": answer, "options": None, "unit": None, "tolerance": tolerance}

@@ -17,6 +17,8 @@ from recipes.config.load import as_toml, load
 from recipes.config.request_counts import tasks_of, warnings
 from recipes.stages.evaluate import available
 
+pytestmark = pytest.mark.slow
+
 TASKS = Path(__file__).parents[2] / "eval" / "tasks"
 GSM8K = [{"question": "A pen costs $3. What do 400 cost?", "answer": "3 * 400 = <<3*400=1200>>1200\n#### 1,200"}]
 SUBTASKS = BBH.split()

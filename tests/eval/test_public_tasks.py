@@ -9,6 +9,8 @@ from eval import hooks
 from eval.benchmarks import public
 from eval.graders import grade
 
+pytestmark = pytest.mark.slow
+
 TASKS = Path(__file__).parents[2] / "eval" / "tasks"
 
 

@@ -6,6 +6,8 @@ from eval.graders import _GRADERS, ROW_KEYS, grade, grade_all
 from eval.graders.reply import format_score
 from tests.helpers.bounded import ends_within
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = ["a larger current", "the drain voltage", "the same voltage", "no feedback"]
 EMPTY = {"id": "r", "options": None, "unit": None, "tolerance": None}
 CHOICE = EMPTY | {"grader": "choice", "answer": "C", "options": OPTIONS}

@@ -17,6 +17,8 @@ from recipes.base.places import ROOT
 from recipes.commands import doctor
 from recipes.config.load import load
 
+pytestmark = pytest.mark.slow
+
 LINUX = sys.platform.startswith("linux")
 
 

@@ -13,6 +13,8 @@ import pytest
 from eval import hooks
 from recipes.base.options import LETTERS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TASKS = ROOT / "eval" / "tasks"
 RECIPE = {

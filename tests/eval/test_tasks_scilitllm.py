@@ -7,6 +7,8 @@ import pytest
 from eval.benchmarks import sciriff
 from recipes.base.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 TASKS = ROOT / "eval" / "tasks"
 
 

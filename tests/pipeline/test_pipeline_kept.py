@@ -16,6 +16,8 @@ from recipes.base.errors import RecipeError
 from recipes.base.places import ROOT
 from tests.helpers.fake_pipeline import HALFWAY, Place, Stages
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def place(tmp_path):
