@@ -189,6 +189,7 @@ def test_a_fully_trained_model_goes_through_ppo(inputs, tmp_path):
     base.save_pretrained(tmp_path / "sft" / "model")
     loader.load_tokenizer(inputs[0]).save_pretrained(tmp_path / "sft" / "model")
     spec = make_spec(inputs, "ppo", steps=2)
+    (tmp_path / "out").mkdir()
     stage.run(spec, {"data": inputs[1]["data"], "sft": tmp_path / "sft"}, tmp_path / "out", Runtime())
     ids = torch.arange(5, 25).view(1, 20)
     plain = loader.load_base(Model(name=str(tmp_path / "out" / "model")))
@@ -276,6 +277,7 @@ def prompts_met(spec, inputs, out, monkeypatch, until=None):
         met.append(list(dict.fromkeys(p[0]["content"] for p in prompts)))
         return [0.5] * len(completions)
 
+    out.mkdir(exist_ok=True)
     with monkeypatch.context() as patch:
         patch.setattr(stage, "format_reward", note)
         patch.setattr(training.Watch, "on_step_begin", stop, raising=False)
