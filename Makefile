@@ -5,14 +5,13 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 NAME   ?= analogseeker
 ARGS   ?=
-QUICK  := tests/base tests/config tests/artifacts tests/pipeline tests/commands tests/report tests/data_builders tests/eval
 
 .PHONY: help run test test-quick lint clean
 .DEFAULT_GOAL := help
 
 help: ## this text
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
-	@echo "  variables    NAME=analogseeker  ARGS='--set sft.epochs=1'  PYTHON=python3.12"
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  %-16s %s\n", $$1, $$2}'
+	@echo "  variables        NAME=analogseeker  ARGS='--set sft.epochs=1'  PYTHON=python3.12"
 
 run: $(READY) ## set up, then run a recipe: make run NAME=analogseeker ARGS='--profile gpu'
 	$(BIN)/python -m recipes run $(NAME) $(ARGS)
@@ -20,8 +19,8 @@ run: $(READY) ## set up, then run a recipe: make run NAME=analogseeker ARGS='--p
 test: $(READY) ## set up, then run all tests: make test ARGS='-k config'
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-test-quick: $(READY) ## the tests that train nothing and start no server
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow' $(QUICK) $(ARGS)
+test-quick: $(READY) ## set up, then run the tests that need no torch and are done in seconds
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 lint: $(READY) ## style and import rules
 	$(BIN)/ruff check .

@@ -18,7 +18,6 @@ from data_builders.vsllava.spec import Spec
 from eval.graders import grade
 from recipes.base.jsonl import read_jsonl
 from recipes.config.schema import Model
-from recipes.models import loader
 from recipes.report import stats
 
 LEVELS = (20.0, 10.0, 5.0, 0.0, -5.0, -10.0)  # dB
@@ -51,7 +50,7 @@ def replies(model, tokenizer, rows: list[dict], batch: int, longest: int) -> lis
     for start in range(0, len(rows), batch):
         prompts = [row["prompt"] for row in rows[start : start + batch]]
         texts = tokenizer.apply_chat_template(prompts, tokenize=False, add_generation_prompt=True)
-        asked = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(loader.device())
+        asked = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(model.device)
         asked.pop("token_type_ids", None)
         told = model.generate(**asked, max_new_tokens=longest, do_sample=False)[:, asked["input_ids"].shape[1] :]
         found += tokenizer.batch_decode(told, skip_special_tokens=True)
@@ -87,6 +86,8 @@ def picture(table: dict[str, dict[float, float]]) -> str:
 
 
 def main() -> None:
+    from recipes.models import loader
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", action="append", default=[], metavar="NAME=FOLDER", help="a stage with an adapter")
     parser.add_argument("--base", default="embedded")

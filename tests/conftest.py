@@ -7,6 +7,7 @@ that, libraries that look there by themselves (lm-eval's dummy model for a token
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,22 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["HF_HUB_OFFLINE"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:  # processes with as many threads each as there are cores wait for one another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+TESTS = Path(__file__).parent
+TORCH = [TESTS / name for name in ("gpu", "lab", "methods", "models", "stages")]  # their subject is a model
+
+
+def pytest_ignore_collect(collection_path: Path, config) -> bool | None:
+    """Where slow tests are left out, the folders that import torch are not even read."""
+    return True if config.option.markexpr == "not slow" and collection_path in TORCH else None
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Every test of those folders counts as slow."""
+    for item in items:
+        if any(folder in item.path.parents for folder in TORCH):
+            item.add_marker("slow")
 
 
 @pytest.fixture

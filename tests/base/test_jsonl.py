@@ -33,15 +33,6 @@ def test_a_line_that_is_no_object_is_named_once_it_is_reached(file, line):
         next(rows)
 
 
-def test_training_names_the_broken_line_of_its_rows(file):
-    from recipes.models.training import read_rows
-
-    assert read_rows(file) == ROWS
-    file.write_text("{}\n{", encoding="utf-8")
-    with pytest.raises(RecipeError, match=r"rows\.jsonl, line 2"):
-        read_rows(file)
-
-
 def test_the_forecast_of_pretraining_names_the_broken_line_of_the_general_text(file):
     table = cpt_table(general=str(file), general_share=0.5)
     cpt.check_general(table, 3)

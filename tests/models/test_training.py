@@ -221,6 +221,15 @@ def test_the_count_of_tokens_goes_on_from_a_checkpoint(tmp_path):
     assert trainer._total_train_tokens == 0
 
 
+def test_a_broken_line_of_the_rows_is_named(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"text": "a"}\n\n{"text": "b"}\n', encoding="utf-8")
+    assert training.read_rows(file) == [{"text": "a"}, {"text": "b"}]
+    file.write_text("{}\n{", encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"rows\.jsonl, line 2"):
+        training.read_rows(file)
+
+
 @pytest.mark.parametrize("scheduler", ["constant", "cosine", "linear"])
 @pytest.mark.parametrize("warm", [4, 0.4, 0])
 def test_the_rate_rises_over_the_warm_up_under_every_scheduler(scheduler, warm, tmp_path):
