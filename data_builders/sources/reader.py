@@ -10,8 +10,12 @@ after the other, in several processes where that pays. What is kept in memory do
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from data_builders.core.ledger import Ledger
 from data_builders.core.schema import Node
 from data_builders.sources import latex, markdown, pool, sources
 from data_builders.sources.document import Limits, Settings, Shared, read_text, without_long_lines
@@ -32,12 +36,12 @@ class Corpus:
     terms: dict[str, tuple[str, ...]]
 
 
-def count_tokens(text):
+def count_tokens(text: str) -> int:
     """Words, numbers and signs: a stand-in for a tokenizer that needs none."""
     return size_of(text)
 
 
-def read_corpus(folder, min_tokens, max_tokens, ledger, **settings):
+def read_corpus(folder: Path, min_tokens: int, max_tokens: int, ledger: Ledger, **settings: Any) -> Corpus:
     """Read a corpus whole. `ledger` takes every dropped piece; `settings` are those of `stream`.
 
     Raises RecipeError for a missing, empty or broken corpus.
@@ -64,7 +68,16 @@ def read_corpus(folder, min_tokens, max_tokens, ledger, **settings):
     return Corpus(tuple(nodes), facts, terms)
 
 
-def stream(folder, min_tokens, max_tokens, ledger, text_field="text", unreadable="stop", limits=None, workers=None):
+def stream(
+    folder: Path,
+    min_tokens: int,
+    max_tokens: int,
+    ledger: Ledger,
+    text_field: str = "text",
+    unreadable: str = "stop",
+    limits: Limits | None = None,
+    workers: int | None = None,
+) -> Iterator[Corpus]:
     """Yields a `Corpus` for each document (for JSONL: for some lines), in the order of the files' names.
 
     `text_field` names the field of JSONL rows that holds the text, read as Markdown. A document that cannot be read
@@ -96,7 +109,7 @@ def stream(folder, min_tokens, max_tokens, ledger, text_field="text", unreadable
         raise _together(faults)
 
 
-def _together(faults):
+def _together(faults: list[RecipeError]) -> RecipeError:
     if len(faults) == 1:
         return faults[0]
     shown = [f"{fault.where}: {fault.what} {fault.got}" for fault in faults[:SHOWN]]
@@ -109,7 +122,7 @@ def _together(faults):
     )
 
 
-def _shared(folder, paths, limits):
+def _shared(folder: Path, paths: list[Path], limits: Limits) -> Shared:
     """Macros and section titles of the whole corpus."""
     macros, labels = {}, {}
     for path in sources.macro_files(folder) + [
@@ -130,7 +143,7 @@ def _shared(folder, paths, limits):
     return Shared(macros, titles)
 
 
-def _labels(text):
+def _labels(text: str) -> dict[str, str]:
     """{label: title} of the headings of a Markdown text that have one, `# Title {#sec-label}`."""
     found = {}
     for title in markdown.headings(text):
@@ -141,7 +154,7 @@ def _labels(text):
     return found
 
 
-def _check_unique(facts):
+def _check_unique(facts: dict[str, SidecarNode]) -> None:
     seen = {}
     for node_id, entry in facts.items():
         for item in (*entry.fact, *entry.formula):

@@ -1,9 +1,11 @@
 """Which files of a folder are documents, and the units in which they are read."""
 
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_builders.core.ledger import Ledger
 from data_builders.sources import tex
 from recipes.base.errors import RecipeError
 
@@ -23,7 +25,7 @@ class Unit:
     line: int = 1
 
 
-def find(folder, ledger):
+def find(folder: Path, ledger: Ledger) -> list[Path]:
     """The documents of a corpus, sorted. Raises RecipeError where there is no folder or nothing to read in it.
 
     Hidden files and those that begin with "_" are no documents. Links that lead out of the folder are left out and
@@ -64,7 +66,7 @@ def find(folder, ledger):
     return found
 
 
-def _files(folder):
+def _files(folder: Path) -> list[Path]:
     """Every file below a folder, sorted; links to folders stand for themselves, they are not followed."""
     found = []
     for top, folders, names in os.walk(folder, followlinks=False):
@@ -73,7 +75,7 @@ def _files(folder):
     return sorted(found)
 
 
-def macro_files(folder):
+def macro_files(folder: Path) -> list[Path]:
     """Files that only define macros: LaTeX without text, styles, and includes of Quarto."""
     home = folder.resolve()
     return [
@@ -85,19 +87,19 @@ def macro_files(folder):
     ]
 
 
-def _is_document(path):
+def _is_document(path: Path) -> bool:
     with path.open("rb") as stream:
         return tex.is_document(stream.read(2**20).decode("utf-8", "replace"))
 
 
-def tex_inputs(path, folder):
+def tex_inputs(path: Path, folder: Path) -> set[Path]:
     """The files inside the corpus that a LaTeX file puts in."""
     with path.open("rb") as stream:
         names = tex.inputs(stream.read(2**22).decode("utf-8", "replace"))
     return {target for name in names if (target := tex_target(path, name, folder)) is not None}
 
 
-def tex_target(path, name, folder):
+def tex_target(path: Path, name: str, folder: Path) -> Path | None:
     """The file that `\\input{name}` means, beside `path` or in the folder; None where there is none inside it."""
     for home in (path.parent, folder):
         for candidate in (home / name, home / f"{name}.tex"):
@@ -107,7 +109,7 @@ def tex_target(path, name, folder):
     return None
 
 
-def books(folder, paths):
+def books(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
     """{path in the corpus: book id}: the path without suffix, or with it where documents differ only in that."""
     names, taken = {}, set()
     for path in paths:
@@ -118,7 +120,7 @@ def books(folder, paths):
     return names
 
 
-def units(folder, paths):
+def units(folder: Path, paths: Iterable[Path]) -> Iterator[tuple[Unit, int]]:
     """Yields (unit, bytes) for all documents in order."""
     for path in paths:
         name, size = path.relative_to(folder).as_posix(), path.stat().st_size
@@ -128,7 +130,7 @@ def units(folder, paths):
             yield Unit(name, 0, size), size
 
 
-def _blocks(path, name):
+def _blocks(path: Path, name: str) -> Iterator[tuple[Unit, int]]:
     """Units of about BLOCK bytes that end with a line."""
     with path.open("rb") as stream:
         start, line, place, lines = 0, 1, 0, 0
