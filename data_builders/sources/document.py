@@ -1,6 +1,7 @@
 """What a document is after reading, whatever its format: parts under headings, with where each part stands."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from recipes.base.errors import RecipeError
@@ -10,6 +11,9 @@ class Drop(Protocol):
     """Takes note of `count` pieces that are left out for a reason; `detail` shows some of what they held."""
 
     def __call__(self, reason: str, detail: str, count: int = 1, /) -> None: ...
+
+
+Macro = tuple[int, str | None, str]  # number of arguments, default of the first, body
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Settings:
 class Shared:
     """What documents know of each other: LaTeX macros, and titles by section label."""
 
-    macros: dict[str, tuple]
+    macros: dict[str, Macro]
     titles: dict[str, str]
 
 
@@ -66,7 +70,7 @@ class Part:
     span: tuple[int, int] = (0, 0)
     places: list[tuple[int | None, int, int]] = field(default_factory=list)
 
-    def add(self, paragraph, start, page=None):
+    def add(self, paragraph: str, start: int, page: int | None = None) -> int:
         """Add a paragraph that begins at `start` of the text (and stands on `page`); the place after it."""
         end = start + len(paragraph)
         self.paragraphs.append(paragraph)
@@ -86,7 +90,7 @@ class Document:
     title: str = ""
 
 
-def read_text(path, limits):
+def read_text(path: Path, limits: Limits) -> str:
     """The text of a UTF-8 file with LF line ends; control characters, which mark nothing in prose, become spaces.
 
     Raises RecipeError for another encoding and for a file over `limits.file_bytes`.
@@ -107,7 +111,7 @@ def read_text(path, limits):
     return clean_controls(text)
 
 
-def clean_controls(text):
+def clean_controls(text: str) -> str:
     """LF line ends, a space for every other control character but the tab, and the replacement character for half a
     surrogate pair, which JSON can hold and UTF-8 cannot."""
     return text.replace("\r\n", "\n").replace("\r", "\n").translate(CONTROLS)
@@ -117,7 +121,7 @@ CONTROLS = {code: " " for code in range(32) if code not in (9, 10)} | {127: " "}
 CONTROLS |= dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 
 
-def too_large(path, got, allowed):
+def too_large(path: Path, got: str, allowed: str) -> RecipeError:
     return RecipeError(
         "A corpus file is larger than one document may be.",
         where=str(path),
@@ -127,7 +131,7 @@ def too_large(path, got, allowed):
     )
 
 
-def without_long_lines(text, limits, drop, fill=" "):
+def without_long_lines(text: str, limits: Limits, drop: Drop, fill: str = " ") -> str:
     """The text, as long as before, with `fill` for every character of a line over `limits.line`; those are counted."""
     if len(text) <= limits.line or max(map(len, text.split("\n"))) <= limits.line:
         return text

@@ -1,7 +1,8 @@
 """Facts and formulas about a node: read from the sidecar file beside a chapter (`NAME.toml` beside `NAME.md`)."""
 
 import tomllib
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -29,7 +30,7 @@ class Fact(Strict):
     span: Text | None = Field(None, description="where the source sentence stands, for facts found in running text")
 
     @model_validator(mode="after")
-    def _answers_differ(self):
+    def _answers_differ(self) -> Self:
         options = [option.casefold() for option in (self.answer, *self.wrong)]
         if len(set(options)) < len(options):
             raise ValueError("answer and wrong must all differ")
@@ -61,11 +62,11 @@ class Formula(Strict):
     given: tuple[Given, ...] = Field(min_length=1)
 
     @property
-    def symbols(self):
+    def symbols(self) -> tuple[str, ...]:
         return tuple(given.symbol for given in self.given)
 
     @model_validator(mode="after")
-    def _givens_once(self):
+    def _givens_once(self) -> Self:
         for question in self.questions:
             if question.count("{givens}") != 1:
                 raise ValueError("each question holds {givens} exactly once: " + question)
@@ -86,7 +87,7 @@ class Sidecar(Strict):
     node: tuple[SidecarNode, ...] = ()
 
 
-def read_sidecar(path):
+def read_sidecar(path: Path) -> Sidecar:
     """The facts of one chapter. Raises RecipeError that lists every problem of the file."""
     try:
         return Sidecar.model_validate(read_toml(path))

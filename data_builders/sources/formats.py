@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from data_builders.core.ledger import Ledger
 from data_builders.sources import latex, markdown
 from data_builders.sources.document import (
     Document,
+    Limits,
     Part,
     Settings,
     Shared,
@@ -37,13 +39,13 @@ class Reader:
     included: int = 0
 
     @property
-    def path(self):
+    def path(self) -> Path:
         return self.folder / self.unit.name
 
-    def drop(self, reason, detail, count=1):
+    def drop(self, reason: str, detail: str, count: int = 1) -> None:
         self.ledger.drop("pieces", reason, self.unit.name, detail[:120], count)
 
-    def documents(self):
+    def documents(self) -> Iterator[Document]:
         """Yields the unit's documents."""
         suffix = self.path.suffix.lower()
         if suffix in TEXT:
@@ -65,14 +67,14 @@ class Reader:
         else:
             yield self.pdf()
 
-    def text(self):
+    def text(self) -> Document:
         limits = self.settings.limits
         lines = self.lines(self.path, (self.path.resolve(),))
         plain = self.path.suffix.lower() == ".txt"
         parts = self.parts(markdown.sections(lines, plain, self.drop, str(self.path)), limits)
         return Document(self.unit.name, parts)
 
-    def parts(self, sections, limits):
+    def parts(self, sections: Iterable[markdown.Section], limits: Limits) -> list[Part]:
         """Markdown sections as parts."""
         parts = []
         for section in sections:
@@ -83,7 +85,9 @@ class Reader:
             parts.append(Part(section.level, title, section.number, tuple(inline), paragraphs, terms, None, span))
         return parts
 
-    def lines(self, path, chain, directive=None):
+    def lines(
+        self, path: Path, chain: tuple[Path, ...], directive: markdown.Line | None = None
+    ) -> Iterator[markdown.Line]:
         """The lines of a Markdown file without code, with its Quarto includes put in at the place of the directive.
 
         An include that is not there, or includes itself, is left out and counted. Raises RecipeError where includes
@@ -105,7 +109,7 @@ class Reader:
                 self.drop("include not found", name)
                 yield here._replace(text="")
 
-    def without_definitions(self, text, whole=False):
+    def without_definitions(self, text: str, whole: bool = False) -> str:
         """A Markdown text, as long as before, without macros and very long lines.
 
         Code, which may show both macros and includes, is left out first where the text has any, or where `whole`.
@@ -114,7 +118,7 @@ class Reader:
             text = markdown.without_code(text, self.drop)
         return latex.definitions(without_long_lines(text, self.settings.limits, self.drop))[1]
 
-    def tex(self, path, chain):
+    def tex(self, path: Path, chain: tuple[Path, ...]) -> str:
         """A LaTeX file with its inputs put in."""
         from data_builders.sources import tex
 
@@ -124,7 +128,7 @@ class Reader:
         )  # the rest of a line after % is no text
         self.count(len(text), path)
 
-        def put_in(match):
+        def put_in(match: re.Match[str]) -> str:
             target = tex_target(path, match.group(1).strip(), self.folder)
             if target is None or target in chain:
                 self.drop("include not found", match.group(1))
@@ -133,14 +137,14 @@ class Reader:
 
         return tex.INPUT.sub(put_in, text)
 
-    def count(self, characters, path):
+    def count(self, characters: int, path: Path) -> None:
         self.included += characters
         if self.included > self.settings.limits.characters:
             raise too_large(
                 self.path, f"{self.included:,} characters with {path.name}", f"{self.settings.limits.characters:,}"
             )
 
-    def rows(self):
+    def rows(self) -> Iterator[Document]:
         """The rows of a JSONL unit, each a document. Raises RecipeError for a line that is no object with the field."""
         with self.path.open("rb") as stream:
             stream.seek(self.unit.start)
@@ -157,7 +161,7 @@ class Reader:
                 if line.strip():
                     yield self.row(line, f"{self.unit.name}:{number}")
 
-    def row(self, line, name):
+    def row(self, line: bytes, name: str) -> Document:
         try:
             row = json.loads(line)
             text = row[self.settings.text_field]
@@ -177,16 +181,16 @@ class Reader:
         title = row.get("title")
         return Document(name, self.parts(sections, limits), clean_controls(title) if isinstance(title, str) else "")
 
-    def pdf(self):
+    def pdf(self) -> Document:
         from data_builders.sources import layout, pdf
 
         pages = []
 
-        def drop(reason, detail):
+        def drop(reason: str, detail: str, count: int = 1) -> None:
             if reason == pdf.NO_TEXT or reason.startswith("page that"):
-                self.ledger.drop("pages", reason, self.unit.name, detail)
+                self.ledger.drop("pages", reason, self.unit.name, detail, count)
             else:
-                self.drop(reason, detail)
+                self.drop(reason, detail, count)
 
         for number, page in enumerate(pdf.read_pages(self.path, self.settings.limits, drop), 1):
             if page[2]:

@@ -1,10 +1,12 @@
 """HTML to parts under headings. Menus, heads and feet of pages, tables, code and scripts are left out and counted."""
 
 import re
+from collections.abc import Iterator
 
-from selectolax.lexbor import LexborHTMLParser
+from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from data_builders.sources.document import Part
+from data_builders.sources.document import Drop, Part
+from data_builders.sources.latex import Renderer
 from data_builders.sources.markdown import CAPTION, split_number
 from recipes.base.errors import RecipeError
 
@@ -24,7 +26,7 @@ DEPTH = 500  # of nested tags; a book has perhaps thirty
 MATH_SCRIPT = re.compile(r"\s*math/tex")
 
 
-def parts_of(text, renderer, drop, where):
+def parts_of(text: str, renderer: Renderer, drop: Drop, where: str) -> tuple[str, list[Part]]:
     """(title of the page, parts). Math is rendered from its TeX where the page has it.
 
     Raises RecipeError for tags nested deeper than DEPTH, which no document needs and which costs time without end.
@@ -57,7 +59,7 @@ def parts_of(text, renderer, drop, where):
     return title, list(cut(root, renderer, drop))
 
 
-def check_depth(text, where):
+def check_depth(text: str, where: str) -> None:
     """A look at the tags alone, in one pass, before a tree is built."""
     depth = 0
     for match in re.finditer(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)[^<>]*?(/?)>", text):
@@ -77,12 +79,12 @@ def check_depth(text, where):
                 )
 
 
-def cut(root, renderer, drop):
+def cut(root: LexborNode, renderer: Renderer, drop: Drop) -> Iterator[Part]:
     """Yields the parts of a tree, walked without recursion."""
     part, stack, place, text = Part(0, "", "", ()), [], 0, []
     item = False  # whether the text being gathered is a list item
 
-    def paragraph():
+    def paragraph() -> None:
         nonlocal place, item
         found = renderer_inline("".join(text), renderer)
         text.clear()
@@ -127,7 +129,7 @@ def cut(root, renderer, drop):
         yield part
 
 
-def walk(root):
+def walk(root: LexborNode) -> Iterator[tuple[LexborNode, bool]]:
     """(node, True) when a node opens and (node, False) when it closes, in document order."""
     pending = [(root, True)]
     while pending:
@@ -142,7 +144,7 @@ def walk(root):
             pending += reversed(children)
 
 
-def renderer_inline(text, renderer):
+def renderer_inline(text: str, renderer: Renderer) -> str:
     """Text with TeX in \\( \\), \\[ \\] and $$ $$ rendered, white space squeezed."""
     text = re.sub(
         r"\\\(((?:(?!\\\().){1,2000}?)\\\)|\\\[((?:(?!\\\[).){1,2000}?)\\\]|\$\$([^$]{1,2000})\$\$",
@@ -153,5 +155,5 @@ def renderer_inline(text, renderer):
     return squeezed(text)
 
 
-def squeezed(text):
+def squeezed(text: str) -> str:
     return re.sub(r"\s+", " ", text.replace("\xad", "")).strip()

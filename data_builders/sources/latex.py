@@ -5,6 +5,9 @@ commands that are no symbol) becomes `UNREADABLE`, which the gates refuse in que
 """
 
 import re
+from collections.abc import Mapping
+
+from data_builders.sources.document import Macro
 
 UNREADABLE = "[…]"
 EXPANSIONS = 500  # macros expanded in one formula; definitions that multiply each other end here
@@ -146,7 +149,7 @@ DEFINITION = re.compile(  # possessive where spaces may be many, which else are 
 BRACE = re.compile(r"(?<!\\)[{}]")
 
 
-def closings(text):
+def closings(text: str) -> dict[int, int]:
     """{place of an opening brace: place of the one that closes it}, in one pass."""
     pairs, opened = {}, []
     for match in BRACE.finditer(text):
@@ -157,7 +160,7 @@ def closings(text):
     return pairs
 
 
-def definitions(text):
+def definitions(text: str) -> tuple[dict[str, Macro], str]:
     """Macros defined in a text, {name: (number of arguments, default of the first or None, body)}, and the text.
 
     In that text, as long as before, spaces stand where the definitions stood.
@@ -181,14 +184,15 @@ def definitions(text):
 class Renderer:
     """Renders math with the macros of one corpus. `unknown` counts undefined commands by name."""
 
-    def __init__(self, macros):
-        self.macros, self.unknown, self.expanded = macros, {}, 0
+    def __init__(self, macros: Mapping[str, Macro]) -> None:
+        self.macros, self.expanded = macros, 0
+        self.unknown: dict[str, int] = {}
 
-    def render(self, math):
+    def render(self, math: str) -> str:
         """One line of plain text without backslashes, dollars or braces; UNREADABLE where there is no plain form."""
         parser, self.expanded = Parser(self, TOKEN.findall(math)), 0
         try:
-            shown = parser.sequence(())
+            shown = parser.sequence()
         except (RecursionError, Unreadable):
             return UNREADABLE
         shown = re.sub(r"\s+", " ", shown).strip()
@@ -203,58 +207,60 @@ class Unreadable(Exception):
 class Parser:
     """Recursive descent over LaTeX tokens; every method returns plain text."""
 
-    def __init__(self, renderer, tokens, depth=0):
+    def __init__(self, renderer: Renderer, tokens: list[str], depth: int = 0) -> None:
         self.renderer, self.tokens, self.at, self.depth = renderer, tokens, 0, depth
         if depth > 20:
             raise Unreadable
 
-    def peek(self):
-        return self.tokens[self.at] if self.at < len(self.tokens) else None
+    def peek(self) -> str:
+        """The next token; "" at the end."""
+        return self.tokens[self.at] if self.at < len(self.tokens) else ""
 
-    def skip_space(self):
-        while self.peek() is not None and self.peek().isspace():
+    def skip_space(self) -> None:
+        while self.peek().isspace():
             self.at += 1
 
-    def sequence(self, stop):
+    def sequence(self) -> str:
+        """All that is left."""
         out = []
-        while self.peek() is not None and self.peek() not in stop:
+        while self.peek():
             out.append(self.item())
         return "".join(out)
 
-    def raw_group(self):
+    def raw_group(self) -> list[str]:
         """The tokens of the next argument, unrendered."""
         self.skip_space()
         if self.peek() != "{":
             token = self.peek()
             self.at += 1
-            return [token] if token is not None else []
+            return [token] if token else []
         depth, start = 0, self.at + 1
-        while self.peek() is not None:
+        while self.peek():
             depth += {"{": 1, "}": -1}.get(self.peek(), 0)
             self.at += 1
             if depth == 0:
                 return self.tokens[start : self.at - 1]
         raise Unreadable
 
-    def raw_option(self):
+    def raw_option(self) -> list[str] | None:
         """The tokens between square brackets, or None where none follow."""
         if self.peek() != "[":
             return None
         depth, start = 0, self.at + 1
-        while self.peek() is not None:
+        while self.peek():
             depth += {"[": 1, "]": -1}.get(self.peek(), 0)
             self.at += 1
             if depth == 0:
                 return self.tokens[start : self.at - 1]
         raise Unreadable
 
-    def inner(self, tokens):
-        return Parser(self.renderer, tokens, self.depth + 1).sequence(()).strip()
+    def inner(self, tokens: list[str]) -> str:
+        return Parser(self.renderer, tokens, self.depth + 1).sequence().strip()
 
-    def argument(self):
+    def argument(self) -> str:
         return self.inner(self.raw_group())
 
-    def item(self):
+    def item(self) -> str:
         token = self.peek()
         self.at += 1
         if token == "{":
@@ -277,7 +283,7 @@ class Parser:
             return f" {token} " if token in "=<>" else token
         return self.command(token[1:].rstrip("*"))
 
-    def command(self, name):
+    def command(self, name: str) -> str:
         macros = self.renderer.macros
         if name in macros:
             return self.expand(*macros[name])
@@ -306,7 +312,7 @@ class Parser:
             return SPACES.get(name, "")
         return self.undefined(name)
 
-    def expand(self, count, default, body):
+    def expand(self, count: int, default: str | None, body: str) -> str:
         self.renderer.expanded += 1
         if self.renderer.expanded > EXPANSIONS:
             raise Unreadable
@@ -319,9 +325,9 @@ class Parser:
                 arguments.append("".join(self.raw_group()))
         for index, argument in enumerate(arguments, 1):
             body = body.replace(f"#{index}", argument)
-        return Parser(self.renderer, TOKEN.findall(body), self.depth + 1).sequence(())
+        return Parser(self.renderer, TOKEN.findall(body), self.depth + 1).sequence()
 
-    def undefined(self, name):
+    def undefined(self, name: str) -> str:
         self.renderer.unknown[name] = self.renderer.unknown.get(name, 0) + 1
         option = self.raw_option()
         shown = self.inner(option) if option is not None else ""
@@ -332,6 +338,6 @@ class Parser:
         raise Unreadable
 
 
-def _grouped(part):
+def _grouped(part: str) -> str:
     """Brackets around a numerator or denominator that is more than one factor."""
     return part if re.fullmatch(r"[\w.,'∂Δ∞□°]+(\^\w+)?|\w*\([^()]*\)", part) else f"({part})"

@@ -7,11 +7,12 @@ upright cuts tried first.
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from data_builders.sources.document import Part
+from data_builders.sources.document import Drop, Part
 from data_builders.sources.markdown import CAPTION, split_number
-from data_builders.sources.pdf import HYPHEN
+from data_builders.sources.pdf import HYPHEN, Run
 
 MARGIN = 0.09  # share of the page's height at top and bottom in which heads and page numbers stand
 REPEATS = 3  # pages on which a line in the margin stands before it counts as a running head
@@ -38,7 +39,7 @@ class Line:
     page: int = 0
 
 
-def parts_of(pages, drop):
+def parts_of(pages: Iterable[tuple[int, tuple[float, float, list[Run]]]], drop: Drop) -> list[Part]:
     """The parts of a document from its pages, (number, (width, height, [Run])) each."""
     heights = [height for _, (_, height, _) in pages]
     pages = [ordered(lines_of(runs, number), width) for number, (width, _, runs) in pages]
@@ -49,7 +50,7 @@ def parts_of(pages, drop):
     return parts_from(blocks, body, known, drop)
 
 
-def lines_of(runs, page):
+def lines_of(runs: Iterable[Run], page: int) -> list[Line]:
     """Runs that stand side by side on one height with little space between, as lines; from top to bottom."""
     lines = []
     for run in sorted(runs, key=lambda run: (-run.y0, run.x0)):
@@ -72,7 +73,7 @@ def lines_of(runs, page):
     return lines
 
 
-def ordered(lines, width, depth=0):
+def ordered(lines: list[Line], width: float, depth: int = 0) -> list[Line]:
     """Lines in reading order."""
     top_down = sorted(lines, key=lambda line: (-line.y1, line.x0))
     gutter = find_gutter(top_down, width) if 6 <= len(lines) <= MANY and depth < 8 else None
@@ -80,7 +81,7 @@ def ordered(lines, width, depth=0):
         return top_down
     order, band = [], []
 
-    def close():
+    def close() -> None:
         left = [line for line in band if line.x1 <= gutter]
         right = [line for line in band if line.x1 > gutter]
         for side in (left, right):
@@ -97,11 +98,11 @@ def ordered(lines, width, depth=0):
     return order
 
 
-def top_down_of(lines):
+def top_down_of(lines: Iterable[Line]) -> list[Line]:
     return sorted(lines, key=lambda line: (-line.y1, line.x0))
 
 
-def find_gutter(lines, width):
+def find_gutter(lines: list[Line], width: float) -> float | None:
     """The middle of the best strip that few lines cross and that has text columns on both sides, or None."""
     edges = sorted({round(line.x1, 1) for line in lines})
     best = None
@@ -125,19 +126,19 @@ def find_gutter(lines, width):
     return best[1] if best else None
 
 
-def columnar(lines):
+def columnar(lines: list[Line]) -> bool:
     """Whether lines look like a column of prose: at least three, with words in them. A column of numbers does not."""
     return len(lines) >= 3 and sum(len(line.text) for line in lines) / len(lines) >= 12
 
 
-def overlap(left, right):
+def overlap(left: list[Line], right: list[Line]) -> bool:
     """Whether two columns stand beside each other for at least half of the shorter one's height."""
     spans = [(min(line.y0 for line in side), max(line.y1 for line in side)) for side in (left, right)]
     shared = min(spans[0][1], spans[1][1]) - max(spans[0][0], spans[1][0])
     return shared > 0.5 * min(high - low for low, high in spans)
 
 
-def without_margins(pages, heights, drop):
+def without_margins(pages: list[list[Line]], heights: list[float], drop: Drop) -> list[list[Line]]:
     """The pages without running heads, page numbers and lines of a table of contents.
 
     A running head is a line at top or bottom that repeats on other pages: its numbers aside, or to the letter where it
@@ -145,7 +146,7 @@ def without_margins(pages, heights, drop):
     """
     body, seen = body_size([line for page in pages for line in page]), Counter()
 
-    def pattern(line):
+    def pattern(line: Line) -> str:
         text = line.text.strip().casefold()
         return text if is_heading(line, body) else re.sub(r"\d+|\b[ivxlc]{1,7}\b", "#", text)
 
@@ -168,11 +169,11 @@ def without_margins(pages, heights, drop):
     return kept
 
 
-def in_margin(line, height):
+def in_margin(line: Line, height: float) -> bool:
     return line.y0 > (1 - MARGIN) * height or line.y1 < MARGIN * height
 
 
-def body_size(lines):
+def body_size(lines: Iterable[Line]) -> float:
     """The size of most characters."""
     counts = Counter()
     for line in lines:
@@ -180,7 +181,7 @@ def body_size(lines):
     return max(counts, key=lambda size: (counts[size], -size)) if counts else 1.0
 
 
-def vocabulary(lines):
+def vocabulary(lines: Iterable[Line]) -> Counter[str]:
     """Words as they stand inside lines, lower case, those with hyphens among them."""
     words = Counter()
     for line in lines:
@@ -188,7 +189,7 @@ def vocabulary(lines):
     return words
 
 
-def is_heading(line, body):
+def is_heading(line: Line, body: float) -> bool:
     text = line.text.strip()
     if len(text) > HEADING_CHARACTERS or len(re.findall(r"[^\W\d_]", text)) < 3:
         return False
@@ -196,7 +197,7 @@ def is_heading(line, body):
     return large or (line.bold and line.size >= 0.97 * body and NUMBERED_HEADING.match(text) and text[-1] not in ".:,;")
 
 
-def blocks_of(lines, body):
+def blocks_of(lines: Iterable[Line], body: float) -> Iterator[tuple[bool, list[Line]]]:
     """(heading?, [lines]) of consecutive lines that form one heading or one paragraph."""
     block, kind = [], None
     for line in lines:
@@ -210,7 +211,7 @@ def blocks_of(lines, body):
         yield kind, block
 
 
-def starts_anew(block, line, heading):
+def starts_anew(block: list[Line], line: Line, heading: bool) -> bool:
     """Whether a line begins another heading or paragraph than the lines before it."""
     last = block[-1]
     if heading:
@@ -227,7 +228,7 @@ def starts_anew(block, line, heading):
     return ended and (short or indent > 0.8 * line.size)
 
 
-def join(lines, known):
+def join(lines: Iterable[Line], known: Counter[str]) -> str:
     """Lines as one paragraph; a word that was divided at a line's end is put together again.
 
     Its hyphen stays where the document writes the word with one elsewhere and never without.
@@ -245,7 +246,7 @@ def join(lines, known):
     return re.sub(r"\s+", " ", text.replace(HYPHEN, "-")).strip()
 
 
-def parts_from(blocks, body, known, drop):
+def parts_from(blocks: list[tuple[bool, list[Line]]], body: float, known: Counter[str], drop: Drop) -> list[Part]:
     """Headings get levels by their size, the largest first; numbered ones of body size go below those."""
     levels = levels_of({max(line.size for line in block) for heading, block in blocks if heading})
     parts, stack, place = [Part(0, "", "", ())], [], 0
@@ -272,7 +273,7 @@ def parts_from(blocks, body, known, drop):
     return [part for part in parts if part.title or part.paragraphs]
 
 
-def levels_of(sizes):
+def levels_of(sizes: Iterable[float]) -> dict[float, int]:
     """{size: level} from 1, the largest first; sizes within 4 % of each other are one level."""
     levels, level, top = {}, 0, None
     for size in sorted(sizes, reverse=True):

@@ -19,7 +19,7 @@ LIKE_NUMBER = re.compile(r"(?=\w*\d)\w*[A-Za-z]\w*|[OoIlSBZ|]+")
 LONG_NEGATIONS = ("not", "never", "without", "cannot")  # of which a word that differs by one letter says something
 
 
-def changed(raw, text):
+def changed(raw: str, text: str) -> str | None:
     """The first of "number changed", "unit changed", "negation changed" that holds for `text`, restored `raw`, or None.
 
     What the raw text has the other has to have, as often. What it has beyond that has to be what became of a word that
@@ -40,12 +40,12 @@ def changed(raw, text):
     return None
 
 
-def plain(text):
+def plain(text: str) -> str:
     """One spelling of units and apostrophes, and no white space inside numbers."""
     return SPLIT.sub("", unicodedata.normalize("NFKC", text).translate(SPELLING))
 
 
-def like_negation(word):
+def like_negation(word: str) -> bool:
     """Whether a word differs from a negation by one letter."""
     word = word.casefold()
     alike = [known for known in LONG_NEGATIONS if len(known) == len(word)]

@@ -7,10 +7,10 @@ from pathlib import Path
 from data_builders.core.ledger import Ledger
 from data_builders.core.schema import Node
 from data_builders.sources import latex
-from data_builders.sources.document import Part
+from data_builders.sources.document import Document, Part, Settings, Shared
 from data_builders.sources.facts import SidecarNode, read_sidecar
 from data_builders.sources.formats import Reader
-from data_builders.sources.sources import TEXT
+from data_builders.sources.sources import TEXT, Unit
 from recipes.base.errors import RecipeError
 from recipes.base.hashing import stable_id
 
@@ -35,16 +35,16 @@ class Reply:
     nodes: tuple[Node, ...] = ()
     facts: dict[str, SidecarNode] = field(default_factory=dict)
     terms: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    drops: list[tuple] = field(default_factory=list)
+    drops: list[tuple[str, str, str, str, int]] = field(default_factory=list)
     kept: dict[str, int] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
     error: RecipeError | None = None
 
 
-def read_unit(unit, settings, shared):
+def read_unit(unit: Unit, settings: Settings, shared: Shared) -> Reply:
     """Read one unit. A document that cannot be read comes back as `error`; what it gave until then is not returned."""
     folder, ledger = Path(settings.folder), Ledger()
-    renderer = latex.Renderer({name: tuple(macro) for name, macro in shared.macros.items()})
+    renderer = latex.Renderer(shared.macros)
     reader = Reader(folder, unit, settings, shared, renderer, ledger)
     nodes, facts, terms = [], {}, {}
     try:
@@ -60,7 +60,7 @@ def read_unit(unit, settings, shared):
     return Reply(tuple(nodes), facts, terms, drops, dict(ledger.kept), renderer.unknown)
 
 
-def nodes_of(document, reader):
+def nodes_of(document: Document, reader: Reader) -> Reply:
     """The nodes of a document, those with a sidecar entry with its facts."""
     settings, ledger, path = reader.settings, reader.ledger, reader.path
     text = path.suffix.lower() in TEXT
@@ -120,12 +120,12 @@ def nodes_of(document, reader):
     return Reply(tuple(nodes), facts, terms)
 
 
-def size_of(text):
+def size_of(text: str) -> int:
     """Words, numbers and signs of a text: see reader.count_tokens."""
     return len(re.findall(r"\w+|[^\w\s]", text))
 
 
-def unfit(part, title, numbered):
+def unfit(part: Part, title: str, numbered: bool) -> str | None:
     """Why a part is no node, or None."""
     if not part.paragraphs:
         return "heading without text"
@@ -138,7 +138,7 @@ def unfit(part, title, numbered):
     return None
 
 
-def chunks(part):
+def chunks(part: Part) -> list[Part]:
     """A part as it is, or cut at paragraph ends into pieces of about CHUNK tokens."""
     sizes = [size_of(paragraph) for paragraph in part.paragraphs]
     count = -(-sum(sizes) // CHUNK)

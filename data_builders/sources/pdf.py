@@ -1,14 +1,18 @@
-"""PDF to runs of text with their places, through PDFium. Called in a reading process, which has limits (worker.py)."""
+"""PDF to runs of text with their places, through PDFium. Called in a reading process, which has limits (pool.py)."""
 
 import ctypes
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from data_builders.sources.document import too_large
+from data_builders.sources.document import Drop, Limits, too_large
 from recipes.base.errors import RecipeError
 
 LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl", 0xFB05: "st", 0xFB06: "st"}
@@ -33,7 +37,7 @@ class Run:
     text: str
 
 
-def read_pages(path, limits, drop):
+def read_pages(path: Path, limits: Limits, drop: Drop) -> Iterator[tuple[float, float, list[Run]]]:
     """Yields (width, height, [Run]) for every page. `drop(reason, detail)` counts what is left out.
 
     Raises RecipeError for a file that is no PDF, is locked by a password, or goes over the limits.
@@ -63,7 +67,7 @@ def read_pages(path, limits, drop):
                 yield 1.0, 1.0, []
                 continue
             textpage = page.get_textpage()
-            runs = runs_of(textpage, lambda reason, text, number=number: drop(reason, f"page {number + 1}: {text}"))
+            runs = runs_of(textpage, partial(_drop_of_page, drop, number + 1))
             width, height = page.get_size()
             textpage.close()
             page.close()
@@ -75,7 +79,11 @@ def read_pages(path, limits, drop):
             yield width, height, runs
 
 
-def runs_of(textpage, drop):
+def _drop_of_page(drop: Drop, number: int, reason: str, detail: str, count: int = 1) -> None:
+    drop(reason, f"page {number}: {detail}", count)
+
+
+def runs_of(textpage: pypdfium2.PdfTextPage, drop: Drop) -> list[Run]:
     """The runs of one page in the order of the file. `drop(reason, text)` takes what does not stand upright or is cut.
 
     Only the first and the last letter of a word are asked for their places: asking is what costs time.
@@ -107,7 +115,9 @@ def runs_of(textpage, drop):
     return [tidy(run) for run, is_turned in runs if not is_turned and run.text.strip()]
 
 
-def with_word(page, first, last, text, runs, run, space):
+def with_word(
+    page: Any, first: int, last: int, text: str, runs: list[tuple[Run, bool]], run: Run | None, space: bool
+) -> Run | None:
     """The run that now holds the word of characters first to last: `run`, or a new one, which joins `runs`."""
     box = place_of(page, first)
     if box is None:
@@ -134,7 +144,7 @@ def with_word(page, first, last, text, runs, run, space):
     return run
 
 
-def place_of(page, index):
+def place_of(page: Any, index: int) -> tuple[float, float, float, float] | None:
     """(left, bottom, right, top) of a character's line box, or None."""
     box = pdfium.FS_RECTF()
     if not pdfium.FPDFText_GetLooseCharBox(page, index, box):
@@ -142,7 +152,7 @@ def place_of(page, index):
     return box.left, box.bottom, box.right, box.top
 
 
-def tidy(run):
+def tidy(run: Run) -> Run:
     """A hyphen inside a run is an ordinary one; at its end it stays marked as HYPHEN."""
     text = run.text.rstrip()
     body = text[:-1].replace(HYPHEN, "-") + text[-1:] if text else text
@@ -150,7 +160,7 @@ def tidy(run):
     return run
 
 
-def bold(page, index):
+def bold(page: Any, index: int) -> bool:
     """Whether a character's font says so, by weight or name."""
     name, flags = ctypes.create_string_buffer(128), ctypes.c_int()
     pdfium.FPDFText_GetFontInfo(page, index, name, 128, ctypes.byref(flags))

@@ -119,7 +119,7 @@ def stream(
         raise _together(faults)
 
 
-def _together(faults):
+def _together(faults: list[RecipeError]) -> RecipeError:
     if len(faults) == 1:
         return faults[0]
     shown = [f"{fault.where}: {fault.what} {fault.got}" for fault in faults[:SHOWN]]
@@ -132,7 +132,7 @@ def _together(faults):
     )
 
 
-def _shared(folder, paths, limits):
+def _shared(folder: Path, paths: list[Path], limits: Limits) -> Shared:
     """Macros and section titles of the whole corpus."""
     macros, labels = {}, {}
     for path in sources.macro_files(folder) + [
@@ -153,7 +153,7 @@ def _shared(folder, paths, limits):
     return Shared(macros, titles)
 
 
-def _labels(text):
+def _labels(text: str) -> dict[str, str]:
     """{label: title} of the headings of a Markdown text that have one, `# Title {#sec-label}`."""
     found = {}
     for title in markdown.headings(text):
@@ -164,7 +164,7 @@ def _labels(text):
     return found
 
 
-def _check_unique(facts):
+def _check_unique(facts: dict[str, SidecarNode]) -> None:
     seen = {}
     for node_id, entry in facts.items():
         for item in (*entry.fact, *entry.formula):

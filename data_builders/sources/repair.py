@@ -11,10 +11,11 @@ see section 5 of its recipe's sheet.)
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -64,7 +65,7 @@ class Chunk:
     reason: str = ""
     asked: str = ""
 
-    def row(self):
+    def row(self) -> dict[str, str]:
         """As it stands in a JSONL file of repairs."""
         return {name: getattr(self, name) for name in ("id", "doc_id", "status", "reason", "asked", "raw", "text")}
 
@@ -77,10 +78,10 @@ class Repaired:
     chunks: tuple[Chunk, ...]
 
     @property
-    def text(self):
+    def text(self) -> str:
         return "".join(chunk.text + chunk.gap for chunk in self.chunks)
 
-    def entries(self, most=2048):
+    def entries(self, most: int = 2048) -> list[dict[str, Any]]:
         """The text cut again: rows {"id", "doc_id", "text", "chunk_ids"} of at most so many words."""
         found, start = [], 0
         spans, end = [], 0
@@ -95,7 +96,7 @@ class Repaired:
         return found
 
 
-def cut(text, most):
+def cut(text: str, most: int) -> list[tuple[str, str]]:
     """[(body, white space after it)] of at most `most` words each, which joined give the text from its first word on.
 
     Cut is in the second half of what may be taken, at the last end of the best kind: empty line, line, sentence, word.
@@ -112,13 +113,13 @@ def cut(text, most):
     return found
 
 
-def end_kind(piece):
+def end_kind(piece: str) -> int:
     """3 for a word before an empty line, 2 before a new line, 1 at the end of a sentence, else 0."""
     word = piece.rstrip()
     return min(2, piece.count("\n")) + 1 if "\n" in piece else int(word.endswith((".", "!", "?")))
 
 
-def chunks_of(id, text, words):
+def chunks_of(id: str, text: str, words: int) -> list[Chunk]:
     """The chunks of a document, nothing repaired yet."""
     return [Chunk(f"{id}:{number}", id, body, gap, body) for number, (body, gap) in enumerate(cut(text, words))]
 
@@ -139,7 +140,7 @@ def repaired(table, documents, path, bar, say):
     return [Repaired(id, tuple(next(result) for _ in group)) for (id, _), group in zip(documents, groups)], spent
 
 
-def statuses(documents):
+def statuses(documents: Iterable[Repaired]) -> dict[str, Any]:
     """{"ok": n, "raw_fallback": n, "truncated": n, "reasons": {reason: n}} over the chunks of `Repaired` documents."""
     chunks, reasons = [chunk for document in documents for chunk in document.chunks], {}
     for chunk in chunks:
@@ -160,7 +161,7 @@ def repair_bill(table, texts, lengths):
     return bill(table, len(chats), sent, written)
 
 
-def repair_chat(chunk, model):
+def repair_chat(chunk: Chunk, model: str) -> Chat:
     """The question to a model about one chunk."""
     source = prompt(PROMPT)
     most = 200 + 4 * len(chunk.raw.split())  # tokens, well above what words have, so that only a runaway is cut
@@ -187,7 +188,7 @@ async def _repair(asker, chunk):
     return Chunk(chunk.id, chunk.doc_id, chunk.raw, chunk.gap, answer.value, asked=answer.key)
 
 
-def _read(raw, reply):
+def _read(raw: str, reply: str) -> str:
     """The text between the tags of a reply. Raises Unusable where it is not the whole of `raw`, restored."""
     found = CLEAN.fullmatch(reply)
     if found is None and "<clean>" in reply and "</clean>" not in reply:
@@ -199,7 +200,7 @@ def _read(raw, reply):
     return found[1].strip()
 
 
-def difference(raw, text):
+def difference(raw: str, text: str) -> str | None:
     """What is wrong with `text` as restored `raw`: "truncated", "passage lost", "grown", what `changed` says, or None.
 
     Of a raw text each WINDOW of letters and digits has to be found again by its runs of GRAM; what is missing up to the
@@ -220,22 +221,22 @@ def difference(raw, text):
     return "truncated" if first and all(lost[first:]) else "passage lost"
 
 
-def share_of(window, known):
+def share_of(window: str, known: set[str]) -> float:
     runs = [window[at : at + GRAM] for at in range(max(1, len(window) - GRAM + 1))]
     return sum(run in known for run in runs) / len(runs)
 
 
-def _raw(chunk, reason, asked=""):
+def _raw(chunk: Chunk, reason: str, asked: str = "") -> Chunk:
     status = "truncated" if "truncated" in reason else "raw_fallback"
     return Chunk(chunk.id, chunk.doc_id, chunk.raw, chunk.gap, chunk.raw, status, reason, asked)
 
 
-def _checked(chunk, text):
+def _checked(chunk: Chunk, text: str) -> Chunk:
     fault = difference(chunk.raw, text)
     return _raw(chunk, f"rules: {fault}") if fault else Chunk(chunk.id, chunk.doc_id, chunk.raw, chunk.gap, text)
 
 
-def by_rule(text):
+def by_rule(text: str) -> str:
     """The text without hyphens and breaks at line ends, page numbers on a line of their own, and runs of spaces.
 
     Ligatures become letters. Letters mistaken for one another stay: rules cannot tell.

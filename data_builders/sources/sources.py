@@ -1,6 +1,7 @@
 """Which files of a folder are documents, and the units in which they are read."""
 
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def find_unread(folder: Path) -> list[RecipeError]:
     ]
 
 
-def _files(folder):
+def _files(folder: Path) -> list[Path]:
     """Every file below a folder, sorted; links to folders stand for themselves, they are not followed."""
     found = []
     for top, folders, names in os.walk(folder, followlinks=False):
@@ -106,7 +107,7 @@ def _files(folder):
     return sorted(found)
 
 
-def macro_files(folder):
+def macro_files(folder: Path) -> list[Path]:
     """Files that only define macros: LaTeX without text, styles, and includes of Quarto."""
     home = folder.resolve()
     return [
@@ -118,19 +119,19 @@ def macro_files(folder):
     ]
 
 
-def _is_document(path):
+def _is_document(path: Path) -> bool:
     with path.open("rb") as stream:
         return tex.is_document(stream.read(2**20).decode("utf-8", "replace"))
 
 
-def tex_inputs(path, folder):
+def tex_inputs(path: Path, folder: Path) -> set[Path]:
     """The files inside the corpus that a LaTeX file puts in."""
     with path.open("rb") as stream:
         names = tex.inputs(stream.read(2**22).decode("utf-8", "replace"))
     return {target for name in names if (target := tex_target(path, name, folder)) is not None}
 
 
-def tex_target(path, name, folder):
+def tex_target(path: Path, name: str, folder: Path) -> Path | None:
     """The file that `\\input{name}` means, beside `path` or in the folder; None where there is none inside it."""
     for home in (path.parent, folder):
         for candidate in (home / name, home / f"{name}.tex"):
@@ -140,7 +141,7 @@ def tex_target(path, name, folder):
     return None
 
 
-def books(folder, paths):
+def books(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
     """{path in the corpus: book id}: the path without suffix, or with it where documents differ only in that."""
     names, taken = {}, set()
     for path in paths:
@@ -151,7 +152,7 @@ def books(folder, paths):
     return names
 
 
-def units(folder, paths):
+def units(folder: Path, paths: Iterable[Path]) -> Iterator[tuple[Unit, int]]:
     """Yields (unit, bytes) for all documents in order."""
     for path in paths:
         name, size = path.relative_to(folder).as_posix(), path.stat().st_size
@@ -161,7 +162,7 @@ def units(folder, paths):
             yield Unit(name, 0, size), size
 
 
-def _blocks(path, name):
+def _blocks(path: Path, name: str) -> Iterator[tuple[Unit, int]]:
     """Units of about BLOCK bytes that end with a line."""
     with path.open("rb") as stream:
         start, line, place, lines = 0, 1, 0, 0

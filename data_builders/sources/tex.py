@@ -1,6 +1,10 @@
 """LaTeX documents to parts under headings: parsed by pylatexenc, math written by `latex.Renderer`."""
 
+from __future__ import annotations
+
 import re
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from pylatexenc import latexwalker, macrospec
 from pylatexenc.latex2text import (
@@ -10,8 +14,8 @@ from pylatexenc.latex2text import (
     get_default_latex_context_db,
 )
 
-from data_builders.sources.document import Part
-from data_builders.sources.latex import UNREADABLE, definitions
+from data_builders.sources.document import Drop, Part
+from data_builders.sources.latex import UNREADABLE, Renderer, definitions
 from recipes.base.errors import RecipeError
 
 LEVELS = {"part": 1, "chapter": 2, "section": 3, "subsection": 4, "subsubsection": 5, "paragraph": 6}
@@ -59,17 +63,17 @@ NAMED = {"fig": "the figure", "tab": "the table", "eq": "the equation", "sec": "
 TO_NAMED = re.compile(r"(?:the\s+)?\b(fig|tab|eq|sec|ch)\w*\.?\s*\(?" + REFERENCE + r"\)?", re.I)
 
 
-def is_document(text):
+def is_document(text: str) -> bool:
     """Whether a .tex file is text to be read, not only macros."""
     return DOCUMENT.search(text) is not None
 
 
-def inputs(text):
+def inputs(text: str) -> list[str]:
     """The files that a LaTeX text puts in, as it names them."""
     return [match.group(1).strip() for match in INPUT.finditer(text)]
 
 
-def parts_of(text, renderer, drop, where):
+def parts_of(text: str, renderer: Renderer, drop: Drop, where: str) -> tuple[str, list[Part]]:
     """(title, parts) of a LaTeX text whose inputs are put in and whose macros `renderer` knows.
 
     Raises RecipeError where braces are nested deeper than NESTING.
@@ -91,7 +95,7 @@ def parts_of(text, renderer, drop, where):
     return (squeezed(title.group(1)) if title else ""), parts
 
 
-def check_nesting(text, where):
+def check_nesting(text: str, where: str) -> None:
     depth = 0
     for match in re.finditer(r"\\.|[{}]|\\begin\b|\\end\b", text, re.S):
         depth = max(0, depth + {"{": 1, "}": -1}.get(match.group(), 0))
@@ -104,7 +108,7 @@ def check_nesting(text, where):
             raise too_deep(where)
 
 
-def too_deep(where):
+def too_deep(where: str) -> RecipeError:
     return RecipeError(
         "Braces or environments of a LaTeX file are nested too deep.",
         where=where,
@@ -114,11 +118,11 @@ def too_deep(where):
     )
 
 
-def cut(nodes, converter, offset):
+def cut(nodes: list[Any], converter: Converter, offset: int) -> Iterator[Part]:
     """Yields the parts of a parsed text; `offset` is where it begins in the file."""
     part, stack, gathered = Part(0, "", "", ()), [], []
 
-    def close(end):
+    def close(end: int) -> None:
         for text in re.split(r"\n\s*\n", converter.nodelist_to_text(gathered)):
             if re.search(r"\w", text) and squeezed(text) != "-":
                 part.paragraphs.append(squeezed(text))
@@ -149,7 +153,7 @@ def cut(nodes, converter, offset):
         yield part
 
 
-def flat(nodes):
+def flat(nodes: Iterable[Any]) -> Iterator[Any]:
     """Nodes with those of environments that only wrap text put in their place, so that headings inside are found."""
     for node in nodes:
         if isinstance(node, latexwalker.LatexEnvironmentNode) and holds_heading(node):
@@ -158,19 +162,19 @@ def flat(nodes):
             yield node
 
 
-def holds_heading(node):
+def holds_heading(node: Any) -> bool:
     return re.search(r"\\(?:" + "|".join(LEVELS) + r")\b", node.latex_verbatim()) is not None
 
 
-def to_text(renderer, drop):
+def to_text(renderer: Renderer, drop: Drop) -> Converter:
     """A converter of nodes to text: math by `renderer`, floats and code left out and counted."""
     context = get_default_latex_context_db()
 
-    def left_out(node, l2tobj):
+    def left_out(node: Any, l2tobj: Any) -> str:
         drop(f"environment {node.environmentname}", node.latex_verbatim()[:80])
         return BREAK
 
-    def display(node, l2tobj):
+    def display(node: Any, l2tobj: Any) -> str:
         inner = re.sub(
             r"\\(?:label|tag|nonumber|notag)\b\s*(?:\{[^{}]*\})?",
             "",
@@ -182,11 +186,11 @@ def to_text(renderer, drop):
             return BREAK
         return BREAK + shown + BREAK
 
-    def note(node, l2tobj):
+    def note(node: Any, l2tobj: Any) -> str:
         drop("footnote", node.latex_verbatim()[:80])
         return ""
 
-    def item(node, l2tobj):
+    def item(node: Any, l2tobj: Any) -> str:
         optional = node.nodeargd.argnlist[0] if node.nodeargd and node.nodeargd.argnlist else None
         return ITEM + (l2tobj.nodelist_to_text([optional]) + ": " if optional is not None else "")
 
@@ -230,11 +234,11 @@ def to_text(renderer, drop):
 class Converter(LatexNodes2Text):
     """pylatexenc's converter with our own way to write math."""
 
-    def __init__(self, renderer, drop, **settings):
+    def __init__(self, renderer: Renderer, drop: Drop, **settings: Any) -> None:
         super().__init__(**settings)
         self.renderer, self.drop = renderer, drop
 
-    def math_node_to_text(self, node):
+    def math_node_to_text(self, node: Any) -> str:
         inner = "".join(child.latex_verbatim() for child in node.nodelist if child is not None)
         shown = self.renderer.render(inner.strip())
         if node.displaytype != "display":
@@ -245,7 +249,7 @@ class Converter(LatexNodes2Text):
         return BREAK + shown.rstrip(".,; ") + BREAK
 
 
-def squeezed(text):
+def squeezed(text: str) -> str:
     """One line without references: named ones become "the figure" and the like."""
     text = re.sub(r"\s+", " ", text.replace("\xa0", " "))
     text = TO_NAMED.sub(lambda match: NAMED[match.group(1).lower()], text)
