@@ -72,7 +72,7 @@ def test_rows_of_a_file_of_ones_own_need_only_prompt_and_completion(tmp_path):
     assert {row["prompt"][0]["content"] for row in rows(data / "sft.jsonl")} & {
         row["prompt"][0]["content"] for row in few
     }
-    with pytest.raises(RecipeError, match="cannot be mixed in") as refused:
+    with pytest.raises(RecipeError, match="too few general rows to mix in") as refused:
         build(tmp_path, lines(tmp_path / "own.jsonl", *few), "rows.mix.replay.share=0.5")
     assert "20 rows, 89 wanted" in str(refused.value)
 
@@ -94,9 +94,9 @@ def test_a_test_item_among_general_rows_is_left_out_and_counted(tmp_path):
 
 
 def test_a_row_of_another_form_is_refused_by_its_line(tmp_path):
-    with pytest.raises(RecipeError, match="cannot be mixed in") as refused:
+    with pytest.raises(ConfigErrors, match="running text has no question") as refused:
         build(tmp_path, lines(tmp_path / "own.jsonl", {"text": "no turns"}), "rows.mix.replay.share=0.01")
-    assert "line 1: no prompt and completion" in str(refused.value)
+    assert "own.jsonl, line 1" in str(refused.value)
 
 
 def test_a_file_that_is_not_there_is_a_configuration_error(tmp_path):
