@@ -8,6 +8,7 @@ The program says HALFWAY in the middle of the stage and waits there until a sign
 import hashlib
 import io
 import json
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -172,6 +173,9 @@ def wait_for_a_signal():
 
 
 def main(folder, stage, *words):
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a suite run in the background hands on that it is ignored
     stages = Stages()
     stages.trouble[stage] = wait_for_a_signal
     if not Path(folder).exists():
