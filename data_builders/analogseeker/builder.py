@@ -44,8 +44,8 @@ from data_builders.core.leaks import KINDS
 from data_builders.core.ledger import Ledger, require_rows
 from data_builders.core.schema import order
 from data_builders.core.selection import first, in_turns
+from data_builders.llm import REPLIES
 from data_builders.llm.bill import Lengths, together
-from data_builders.llm.store import FILE
 from data_builders.sources.reader import read_corpus
 from recipes.base.errors import RecipeError
 from recipes.base.hashing import stable_id
@@ -116,7 +116,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     on. Raises RecipeError for a corpus that cannot be used, for test sizes that cannot be reached, for leaks above the
     threshold, where a model's endpoint, budget or replies end the run, and where no training row is left.
     """
-    ledger, store, tests_outside = Ledger(), replies or out / FILE, read_benchmarks(spec.benchmarks)
+    ledger, store, tests_outside = Ledger(), replies or out / REPLIES, read_benchmarks(spec.benchmarks)
     corpus, repairs, spent = mended(spec.repair, _read(spec, corpus_dir, ledger), store, bar, say)
     planner, requests = _planned(spec, corpus, seed, ledger)
     real = spec.teacher.kind != "expert"

@@ -34,9 +34,9 @@ from data_builders.glan.expert import open_expert
 from data_builders.glan.outline import folded, held_out
 from data_builders.glan.taxonomy import FILE as TAXONOMY
 from data_builders.glan.taxonomy import chosen, read_taxonomy
+from data_builders.llm import REPLIES
 from data_builders.llm.asking import open_teacher
 from data_builders.llm.bill import Lengths, bill, together
-from data_builders.llm.store import FILE
 
 VERSION = 2
 SHIPPED = Path(__file__).parent / "corpus"
@@ -111,7 +111,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     """
     ledger, tests_outside = Ledger(), read_benchmarks(spec.benchmarks)
     entries, bank = _entries(spec, corpus_dir, ledger)
-    path = replies or out / FILE
+    path = replies or out / REPLIES
     asker = open_expert(bank, spec.teacher, path, say) if bank else open_teacher(spec.teacher, path, say)
     try:
         subjects = planning.subjects(asker, entries, spec, ledger, bar)

@@ -21,7 +21,6 @@ from data_builders.llm.chat import Raw
 from data_builders.llm.replies import read_message
 from recipes.base.errors import RecipeError
 
-FILE = ".replies.sqlite"
 FORMAT = 1
 STALE = 15.0  # seconds without a sign of life after which another machine's claims are void
 TABLES = """

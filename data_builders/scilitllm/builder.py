@@ -32,8 +32,8 @@ from data_builders.core.schema import order
 from data_builders.core.selection import SURPLUS, in_turns
 from data_builders.core.table import general_rows
 from data_builders.core.text_quality import label_bill
+from data_builders.llm import REPLIES
 from data_builders.llm.bill import Lengths, bill, together
-from data_builders.llm.store import FILE
 from data_builders.scilitllm import published, synthesis, texts
 from data_builders.scilitllm.expert import Expert
 from data_builders.scilitllm.facts import fact_rows
@@ -159,7 +159,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     on. Raises RecipeError for a source that cannot be used, for test sizes that cannot be reached, for leaks above the
     threshold, where a model's endpoint, budget or replies end the run, and where no training row is left.
     """
-    path, ledger, (general, counts) = replies or out / FILE, Ledger(), _general(spec)
+    path, ledger, (general, counts) = replies or out / REPLIES, Ledger(), _general(spec)
     if read := counts.describe():
         say(f"{spec.general}: {read}")
     tests_outside = read_benchmarks(spec.benchmarks)

@@ -11,12 +11,12 @@ from trl import SFTTrainer
 
 
 class LossTrainer(SFTTrainer):
-    """Adds `losses` to the training loss, and logs `ce` and each loss_term's own metrics beside it.
+    """Adds `losses` to the training loss, and logs `ce` and each loss's own metrics beside it.
 
     The loss of an evaluation stays the plain cross-entropy. A column `sample_type` of the dataset (an integer a row)
     reaches the losses; it needs rows that are not packed. A column `length` (tokens a row) lets rows that are tokenized
     on the fly, those with images, be grouped by it. `b_rate` is LoRA+'s learning rate of B over that of A. What a
-    loss_term keeps from step to step lies in its checkpoints, so that a run that goes on is the same run.
+    loss keeps from step to step lies in its checkpoints, so that a run that goes on is the same run.
     """
 
     def __init__(self, *args, losses=(), b_rate: float = 1.0, **kwargs):

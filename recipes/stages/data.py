@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from data_builders.llm.store import FILE
+from data_builders.llm import REPLIES
 from recipes.artifacts.forecasts import Work
 from recipes.artifacts.proofs import prove_gold, prove_images
 
@@ -29,7 +29,7 @@ def forecast(spec: Any, counts: dict[str, Any], runs: Path) -> Work:
     """The builder's own forecast; adds its counts to `counts`."""
 
     builder = builder_module(spec.builder)
-    expected = builder.forecast(spec.data, builder.corpus_dir(spec.data), runs / FILE)
+    expected = builder.forecast(spec.data, builder.corpus_dir(spec.data), runs / REPLIES)
     counts.update(expected)
     bill, notes = expected.get("bill", {}), f"{expected['nodes']} nodes"
     if bill:
@@ -51,7 +51,7 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
     Replies of a model as teacher lie in one file that all recipes share.
     """
 
-    replies = (runtime.runs or out) / FILE
+    replies = (runtime.runs or out) / REPLIES
     build = builder_module(spec.builder).build
     metrics = build(spec.data, inputs["corpus"], out, spec.seed, runtime.bar, runtime.say, replies)
     metrics["gold"] = prove_gold(out)

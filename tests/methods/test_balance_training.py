@@ -85,7 +85,7 @@ def trained(folder, weight, resume=None, scope="buffer"):
         bf16=False,
     )
     trainer = LossTrainer(
-        terms=[ExpertBalance(weight, [1, 1, 1, 0, 0, 0], scope=scope, delta=0.3)],
+        losses=[ExpertBalance(weight, [1, 1, 1, 0, 0, 0], scope=scope, delta=0.3)],
         model=tiny(),
         args=arguments,
         train_dataset=Dataset.from_list(rows),
@@ -138,4 +138,4 @@ def test_so_does_a_run_that_goes_by_the_step_before(straight, tmp_path):
     assert not torch.equal(adapter_of(whole), adapter_of(straight[1]))
     again, _ = trained(tmp_path, 30.0, resume=str(tmp_path / "checkpoint-2"), scope="lagged")
     assert torch.equal(adapter_of(again), adapter_of(whole))
-    assert torch.equal(again.terms[0].previous.probabilities, whole.terms[0].previous.probabilities)
+    assert torch.equal(again.losses[0].previous.probabilities, whole.losses[0].previous.probabilities)

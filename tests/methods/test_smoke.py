@@ -1,5 +1,6 @@
 """Every method at work on a model of two layers or on forty rows: what ought to change changes, and nothing is lost."""
 
+import json
 from collections import Counter
 
 import pytest
@@ -117,7 +118,12 @@ def test_a_loss_changes_what_is_learnt_and_logs_what_it_says(base, data, tmp_pat
     ("slot", "name"), [(slot, name) for slot in ("select", "augment", "mix") for name in list_own(slot)]
 )
 def test_forty_rows_go_through_and_the_ledger_adds_up(tmp_path, slot, name):
-    own, some = table(slot, name), [row(number) for number in range(40)]
+    keys = {}
+    if name == "reviewed":
+        answers = {"row3": {"verdict": "wrong"}, "row4": {"verdict": "right"}}
+        (tmp_path / "answers.json").write_text(json.dumps({"answers": answers}))
+        keys["answers"] = (str(tmp_path / "answers.json"),)
+    own, some = table(slot, name, **keys), [row(number) for number in range(40)]
     write_jsonl(tmp_path / "sft.jsonl", some)
     ledger = Ledger()
     context = RowsContext(0, {"the test": []}, ledger, tmp_path, Runtime())
@@ -126,7 +132,8 @@ def test_forty_rows_go_through_and_the_ledger_adds_up(tmp_path, slot, name):
     counts = Counter("old" if one in some else "new" for one in left)
     assert len({one["id"] for one in left}) == len(left)
     total = ledger.totals()[name]
-    count = load(slot, name).count_rows(own, 40)
+    guess = getattr(load(slot, name), "count_rows", None)  # a review's answers say what goes only when they are read
+    count = guess(own, 40) if guess else 39
     if slot == "select":
         assert counts["new"] == 0 and total["dropped"] + len(left) == 40 and len(left) == count < 40
     else:

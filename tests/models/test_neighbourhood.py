@@ -72,7 +72,7 @@ def make_trainer(
         train_dataset=Dataset.from_list(ROWS),
         processing_class=loader.load_tokenizer(Model()),
         peft_config=adapter if lora else None,
-        terms=[KLToReference(weight, direction, frozen)] if weight else [],
+        losses=[KLToReference(weight, direction, frozen)] if weight else [],
     )
 
 
@@ -234,7 +234,7 @@ def test_only_what_shall_learn_has_moved_after_training(tmp_path):
     with torch.no_grad(), trainer.model.disable_adapter():
         assert torch.equal(trainer.model(input_ids=ids).logits, before)
     full = make_trainer(tmp_path, 0.5, lora=False, max_steps=3, learning_rate=1e-2)
-    frozen = full.terms[0].frozen
+    frozen = full.losses[0].frozen
     kept = deepcopy(frozen.state_dict())
     full.train()
     assert all(torch.equal(kept[name], value) for name, value in frozen.state_dict().items())
@@ -245,16 +245,16 @@ def test_the_loss_of_an_evaluation_is_the_plain_one(moved):
     moved.model.eval()
     with torch.no_grad():
         constrained = moved.compute_loss(moved.model, batch_of(moved)).item()
-        moved.terms, kept = [], moved.terms
+        moved.losses, kept = [], moved.losses
         plain = moved.compute_loss(moved.model, batch_of(moved)).item()
-    moved.terms = kept
+    moved.losses = kept
     assert constrained == plain
 
 
 def test_the_hook_goes_also_after_an_error(moved):
     backbone = moved.model.get_base_model().base_model
     before = len(backbone._forward_hooks)
-    with pytest.raises(RuntimeError, match="planted"), moved.terms[0].capture(moved.model):
+    with pytest.raises(RuntimeError, match="planted"), moved.losses[0].capture(moved.model):
         raise RuntimeError("planted")
     assert len(backbone._forward_hooks) == before
 

@@ -22,7 +22,8 @@ from recipes.stages import rl, sft
 from tests.helpers import tiny_vision
 from tests.helpers.tables import rl_table, sft_table
 
-SFT = sft_table(epochs=1, batch_tokens=200, max_length=128, micro_batch=4, log_steps=1, rank=4, learning_rate=1e-2)
+SHORT = {"epochs": 1, "batch_tokens": 200, "max_length": 128, "micro_batch": 4, "log_steps": 1, "learning_rate": 1e-2}
+SFT, FULL = sft_table(rank=4, **SHORT), sft_table("full", **SHORT)
 SUFFIXES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -47,12 +48,10 @@ def processor(seeing, rows):
     return vision.load_reader(seeing, rows)
 
 
-def trained(seeing, data, out, **settings):
+def trained(seeing, data, out, vision="frozen", table=SFT):
     """(metrics, weights) of a supervised run."""
     out.mkdir()
-    vision_is = settings.pop("vision", "frozen")
-    table = SFT.model_copy(update=settings)
-    stage = spec_of("sft", model=seeing.model_copy(update={"vision": vision_is}), sft=table, seed=1)
+    stage = spec_of("sft", model=seeing.model_copy(update={"vision": vision}), sft=table, seed=1)
     metrics = sft.run(stage, {"data": data}, out, Runtime(SimpleNamespace(isatty=lambda: False, write=str, flush=str)))
     (file,) = out.glob("*/*.safetensors")
     return metrics, load_file(file)
@@ -130,7 +129,7 @@ def test_an_adapter_lies_in_the_language_model_alone_or_with_tuned_vision_in_the
 
 @pytest.mark.parametrize("how", ["frozen", "tuned"])
 def test_a_full_tuning_leaves_the_bytes_of_a_frozen_tower_and_changes_those_of_a_tuned_one(seeing, data, tmp_path, how):
-    _, after = trained(seeing, data, tmp_path / "out", method="full", vision=how)
+    _, after = trained(seeing, data, tmp_path / "out", how, FULL)
     before = load_file(f"{seeing.name}/model.safetensors")
     assert after.keys() == before.keys()
     same = {name: torch.equal(before[name], after[name]) for name in before}
