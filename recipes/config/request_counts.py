@@ -8,8 +8,8 @@ from typing import Any
 
 from recipes.base.jsonl import iterate_jsonl
 from recipes.base.places import GENERAL_TEST, ROOT
+from recipes.config import validate
 from recipes.config.schema import Recipe
-from recipes.config.validate import known_tasks
 
 ROLES = ("field", "control", "format")  # that a task may declare; general ones are those of `eval.general`
 
@@ -65,7 +65,7 @@ def files_of_tasks(names: Iterable[str]) -> dict[str, Path]:
     """{path below eval/: file} of the YAML of tasks and groups, with what they include; of lm-eval's own none."""
     found: dict[str, Path] = {}
     for name in names:
-        file = known_tasks().get(name)
+        file = validate.known_tasks().get(name)
         if file is None:
             continue
         found |= files_of_tasks(tasks_of([name]).keys() - {name})
@@ -81,7 +81,7 @@ def tasks_of(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """{task: its table} of tasks and of groups of ours, which are taken apart; {} is the table of lm-eval's own."""
     found = {}
     for name in names:
-        table = read(known_tasks()[name]) if name in known_tasks() else {}
+        table = read(validate.known_tasks()[name]) if name in validate.known_tasks() else {}
         found |= tasks_of(table["task"]) if "group" in table else {name: table}
     return found
 

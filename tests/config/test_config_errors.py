@@ -3,8 +3,8 @@
 import pytest
 
 from recipes.base.errors import ConfigErrors, RecipeError
+from recipes.config import validate
 from recipes.config.load import load
-from recipes.stages import evaluate
 
 GOOD = """
 [demo]
@@ -262,9 +262,13 @@ BROKEN = {
 
 
 @pytest.fixture(autouse=True)
-def tasks(monkeypatch):
-    names = dict.fromkeys(["demo_knowledge", "demo_calculation", "general_facts"])
-    monkeypatch.setattr(evaluate, "known_tasks", lambda: names)
+def tasks(monkeypatch, tmp_path):
+    names = ("demo_knowledge", "demo_calculation", "general_facts")
+    files = {name: tmp_path / "tasks" / f"{name}.yaml" for name in names}
+    (tmp_path / "tasks").mkdir()
+    for name, file in files.items():
+        file.write_text(f"task: {name}\n", encoding="utf-8")
+    monkeypatch.setattr(validate, "known_tasks", lambda: files)
 
 
 def model_folder(tmp_path):
