@@ -231,9 +231,9 @@ def repeat(options, command="run"):
 
 
 def list_recipes(options):
-    from recipes.commands.show import listing
+    from recipes.commands.show import list_recipes
 
-    print(listing(options.file))
+    print(list_recipes(options.file))
 
 
 def show(options):

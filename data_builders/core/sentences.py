@@ -69,11 +69,6 @@ def split(text):
     yield start, len(text)
 
 
-def standalone(node: Node) -> list[Sentence]:
-    """The sentences of a node that make sense without their neighbours, cleaned of openers and inline code marks."""
-    return [sentence for sentence, lack in examine(node) if lack is None]
-
-
 def examine(node: Node) -> list[tuple[Sentence, str | None]]:
     """(sentence, None) of each sentence of a node that can stand alone, in order; (sentence, why not) of the others."""
     found, place = [], 0

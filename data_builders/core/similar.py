@@ -117,11 +117,11 @@ def triples(tokens, counts):
     with np.errstate(over="ignore"):
         hashes = np.zeros(len(begin), dtype=np.uint64)
         for offset, factor in enumerate(factors):
-            hashes = mixed(hashes ^ (wide[begin + offset] * factor))
+            hashes = mix_bits(hashes ^ (wide[begin + offset] * factor))
     return hashes, owner
 
 
-def mixed(values):
+def mix_bits(values):
     """The finalizer of MurmurHash3, by which every bit of the input changes half of the output."""
     import numpy as np
 
@@ -135,7 +135,7 @@ def equal_sets(hashes, starts, block, apart, rank):
     import numpy as np
 
     with np.errstate(over="ignore"):
-        whole = np.add.reduceat(mixed(hashes), starts[:-1])
+        whole = np.add.reduceat(mix_bits(hashes), starts[:-1])
     free = np.flatnonzero(apart < 0)
     order = free[np.lexsort((rank[free], whole[free], block[free]))]
     again = np.zeros(len(order), dtype=bool)
@@ -196,9 +196,9 @@ def banded(hashes, starts, block, rank, chosen):
     own = block[chosen].astype(np.uint64)
     for band in range(BANDS):
         with np.errstate(over="ignore"):
-            key = mixed(own * np.uint64(0x9E3779B97F4A7C15) + np.uint64(1))
+            key = mix_bits(own * np.uint64(0x9E3779B97F4A7C15) + np.uint64(1))
             for column in range(band * ROWS, (band + 1) * ROWS):
-                key = mixed(key ^ sketches[:, column].astype(np.uint64))
+                key = mix_bits(key ^ sketches[:, column].astype(np.uint64))
         order = np.argsort(key, kind="stable")  # within a key by rank
         key = key[order]
         begin = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))

@@ -21,7 +21,7 @@ def trained(written, spec, ledger, seed):
     return sorted(rows, key=lambda row: order(seed, "rows", row.id)), figures
 
 
-def graded(purpose, size, written, spec, ledger):
+def grade_rows(purpose, size, written, spec, ledger):
     """The graded rows of one purpose, at most `size` of each discipline, each prompt once."""
     rows, prompts, counts = [], set(), Counter()
     for entry in written:

@@ -126,7 +126,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     require_rows([entry for entry in written if entry.pair], ledger, "the answered questions of the teacher")
     sft, figures = assembly.trained(written, spec, ledger, seed)
     graded = {
-        purpose: assembly.graded(purpose, size, written, spec, ledger)
+        purpose: assembly.grade_rows(purpose, size, written, spec, ledger)
         for purpose, size in (("rl", spec.rl_questions), *spec.tests.model_dump().items())
     }
     tests = [row for purpose in spec.tests.model_dump() for row in graded[purpose]]
@@ -197,7 +197,7 @@ def _written(asker, samples, spec, ledger, bar):
     async def work(item):
         return await agents.write_pair(asker, *item, spec.teacher.reasoner)
 
-    made = planning.asked(asker, "questions", "pairs", samples, work, bar)
+    made = planning.ask_each(asker, "questions", "pairs", samples, work, bar)
     for entry in made:
         if entry.question is None:
             ledger.drop("questions", entry.dropped, entry.sample.sample_id)

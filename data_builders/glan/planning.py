@@ -6,7 +6,7 @@ from data_builders.glan.outline import Subject, Syllabus, folded, lessons_of
 from recipes.base.hashing import stable_id
 
 
-def asked(asker, title, unit, items, work, bar):
+def ask_each(asker, title, unit, items, work, bar):
     """[result of `await work(item)`] in the order of the items, with a bar; `asker` is a teacher.asking.Asker."""
     with bar(title, len(items), unit) as progress:
         return asker.each(items, work, lambda result: progress.advance(1, asker.spent()))
@@ -18,7 +18,7 @@ def subjects(asker, entries, spec, ledger, bar):
     The same subject in another discipline stays: calculus is taught in physics and in mathematics.
     """
     queries = [(entry, draw) for entry in entries for draw in range(spec.subject_queries)]
-    replies = asked(asker, "subjects", "lists", queries, lambda query: agents.list_subjects(asker, *query), bar)
+    replies = ask_each(asker, "subjects", "lists", queries, lambda query: agents.list_subjects(asker, *query), bar)
     found, counts = {}, {}
     for (entry, draw), (listed, text, dropped) in zip(queries, replies, strict=True):
         name = entry.discipline
@@ -43,7 +43,9 @@ def subjects(asker, entries, spec, ledger, bar):
 
 def syllabuses(asker, chosen, spec, ledger, bar):
     """The syllabuses of subjects; one without any key concept is left out and counted."""
-    replies = asked(asker, "syllabuses", "courses", chosen, lambda subject: agents.write_syllabus(asker, subject), bar)
+    replies = ask_each(
+        asker, "syllabuses", "courses", chosen, lambda subject: agents.write_syllabus(asker, subject), bar
+    )
     found = []
     for subject, (outline, text, dropped) in zip(chosen, replies, strict=True):
         lessons = () if dropped else lessons_of(outline, spec.lessons, ledger, subject.subject_id)

@@ -34,16 +34,6 @@ class Sample:
     fell_back: bool
 
 
-def single_sets(m, most=MOST):
-    """How many sets strategy 1 can take from a session of m concepts."""
-    return sum(math.comb(m, size) for size in range(1, most + 1))
-
-
-def pair_sets(m1, m2, most=MOST):
-    """How many sets strategy 2 can take from two sessions of m1 and m2 concepts."""
-    return sum(math.comb(m1 + m2, size) - math.comb(m1, size) - math.comb(m2, size) for size in range(2, most + 1))
-
-
 def draw(syllabus, purpose, number, spec, seed):
     """Sample `number` of a syllabus; the same for the same arguments, whatever else the taxonomy holds.
 

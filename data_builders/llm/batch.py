@@ -42,7 +42,7 @@ class Sent:
     sent: int
 
 
-def noted(chat):
+def note_sent(chat):
     root = replace(chat, mended=()).key
     return Sent(chat.key, root, chat.agent, chat.model, chat.prompt_version, chat.size)
 
@@ -138,7 +138,7 @@ class Batches(Endpoint):
     async def _send(self, lines):
         token = uuid.uuid4().hex
         file = b"\n".join(line for _, line in lines) + b"\n"
-        self.store.plan_batch(token, self.table.base_url, [noted(chat) for chat, _ in lines])
+        self.store.plan_batch(token, self.table.base_url, [note_sent(chat) for chat, _ in lines])
         self.open[token] = {chat.key for chat, _ in lines}
         attempts = Counter()
 

@@ -42,7 +42,7 @@ class Line:
 def parts_of(pages: Iterable[tuple[int, tuple[float, float, list[Run]]]], drop: Drop) -> list[Part]:
     """The parts of a document from its pages, (number, (width, height, [Run])) each."""
     heights = [height for _, (_, height, _) in pages]
-    pages = [ordered(lines_of(runs, number), width) for number, (width, _, runs) in pages]
+    pages = [order_lines(lines_of(runs, number), width) for number, (width, _, runs) in pages]
     lines = [line for page in without_margins(pages, heights, drop) for line in page]
     body = body_size(lines)
     known = vocabulary(lines)
@@ -73,7 +73,7 @@ def lines_of(runs: Iterable[Run], page: int) -> list[Line]:
     return lines
 
 
-def ordered(lines: list[Line], width: float, depth: int = 0) -> list[Line]:
+def order_lines(lines: list[Line], width: float, depth: int = 0) -> list[Line]:
     """Lines in reading order."""
     top_down = sorted(lines, key=lambda line: (-line.y1, line.x0))
     gutter = find_gutter(top_down, width) if 6 <= len(lines) <= MANY and depth < 8 else None
@@ -85,7 +85,7 @@ def ordered(lines: list[Line], width: float, depth: int = 0) -> list[Line]:
         left = [line for line in band if line.x1 <= gutter]
         right = [line for line in band if line.x1 > gutter]
         for side in (left, right):
-            order.extend(ordered(side, width, depth + 1) if left and right else top_down_of(side))
+            order.extend(order_lines(side, width, depth + 1) if left and right else top_down_of(side))
         band.clear()
 
     for line in top_down:

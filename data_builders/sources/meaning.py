@@ -19,7 +19,7 @@ LIKE_NUMBER = re.compile(r"(?=\w*\d)\w*[A-Za-z]\w*|[OoIlSBZ|]+")
 LONG_NEGATIONS = ("not", "never", "without", "cannot")  # of which a word that differs by one letter says something
 
 
-def changed(raw: str, text: str) -> str | None:
+def find_change(raw: str, text: str) -> str | None:
     """The first of "number changed", "unit changed", "negation changed" that holds for `text`, restored `raw`, or None.
 
     What the raw text has the other has to have, as often. What it has beyond that has to be what became of a word that

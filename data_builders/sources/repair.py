@@ -25,7 +25,7 @@ from data_builders.llm.chat import Chat, Unusable
 from data_builders.llm.prompts import prompt, quoted
 from data_builders.llm.survey import survey
 from data_builders.llm.table import Teacher
-from data_builders.sources.meaning import changed
+from data_builders.sources.meaning import find_change
 
 PROMPT = Path(__file__).parent / "prompts" / "repair.md"
 WINDOW, GRAM = 200, 8  # letters of a passage that is looked for in the reply, by runs of so many letters
@@ -216,7 +216,7 @@ def difference(raw: str, text: str) -> str | None:
     windows = [old[at : at + WINDOW] if at != starts[-1] else old[at:] for at in starts]
     lost = [share_of(window, known) < FOUND for window in windows]
     if not any(lost):
-        return changed(by_rule(raw), by_rule(text))
+        return find_change(by_rule(raw), by_rule(text))
     first = lost.index(True)
     return "truncated" if first and all(lost[first:]) else "passage lost"
 

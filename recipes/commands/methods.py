@@ -15,8 +15,8 @@ from pydantic.fields import FieldInfo
 from recipes.base.errors import RecipeError
 from recipes.base.toml import toml_value
 from recipes.config.describe import allowed, is_table
-from recipes.config.load import Draft
 from recipes.config.slots import SLOTS, Source, find, list_own, load_source
+from recipes.config.typed import TypedDraft
 
 STAGES = "stages"
 KINDS = {STAGES: "what a step carries out"} | SLOTS
@@ -208,7 +208,7 @@ def find_problem(settings: list[str], key: str) -> RecipeError:
 def list_problems(settings: list[str]) -> list[RecipeError]:
     """Every problem of the example recipe with these `--set` strings; files of this machine are not looked for."""
     table: dict[str, Any] = tomllib.loads(EXAMPLE)
-    draft = Draft(Path("recipes.toml"), "example", "embedded", table)
+    draft = TypedDraft(Path("recipes.toml"), "example", "embedded", table)
     for text in settings:
         draft.set(text)
     draft.validate(here=False)

@@ -10,7 +10,8 @@ from string import Template
 
 from recipes.base.errors import RecipeError
 from recipes.base.places import ROOT
-from recipes.config.load import NAME, read_file
+from recipes.config.load import read_file
+from recipes.config.typed import NAME
 
 SKELETON = Path(__file__).parent / "skeleton"
 FILES = {  # template: what it becomes

@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from recipes.config.load import ALWAYS, as_toml, profiles, read_file, stage_tables
+from recipes.config.draft import stage_tables
+from recipes.config.load import as_toml, profiles, read_file
 from recipes.config.schema import DEFAULT_PROFILE
 from recipes.config.slots import load
+from recipes.config.typed import ALWAYS
 
 
-def listing(file: Path) -> str:
+def list_recipes(file: Path) -> str:
     """Name, steps, profiles and summary of every recipe, aligned."""
     rows = [("recipe", "steps", "profiles", "summary")]
     for name, table in read_file(file).items():

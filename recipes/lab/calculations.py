@@ -4,7 +4,7 @@ import keyword
 import random
 
 from recipes.lab.arithmetic import operand, problem, render_number, work
-from recipes.lab.items import WORDS, Item, listing, quantity
+from recipes.lab.items import WORDS, Item, join_parts, quantity
 
 # Formulas of everyday fields: (setting, result quantity, symbol, unit, expression, givens (symbol, quantity, unit)).
 FIELDS = [
@@ -122,7 +122,7 @@ def field_problem(rng: random.Random) -> Item:
         steps = work(expression, values)
         if steps and all(render_number(v) for v in values.values()):
             break
-    given = listing([f"{meaning} {name} = {quantity(values[name], of)}" for name, meaning, of in givens])
+    given = join_parts([f"{meaning} {name} = {quantity(values[name], of)}" for name, meaning, of in givens])
     ask = rng.choice(
         [
             "{s} has {g}. Find the {r}.",
@@ -142,7 +142,7 @@ def stated_formula(rng: random.Random) -> Item:
     _, values, steps = problem(rng, rng.choice([1, 1, 2, 2, 3]), names[:4])
     symbol, unit = names[4], rng.choice(UNITS)
     result = noun(rng)
-    given = listing([f"{noun(rng)} {name} = {quantity(value, rng.choice(UNITS))}" for name, value in values.items()])
+    given = join_parts([f"{noun(rng)} {name} = {quantity(value, rng.choice(UNITS))}" for name, value in values.items()])
     setting = noun(rng)
     ask = rng.choice(
         [

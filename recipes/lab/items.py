@@ -52,7 +52,7 @@ def quantity(value: Fraction, unit: str) -> str:
     return f"{render_number(value)} {unit}".rstrip()
 
 
-def listing(parts: list[str]) -> str:
+def join_parts(parts: list[str]) -> str:
     """`a, b and c`."""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 

@@ -214,7 +214,7 @@ def text_of(completion: str | list[dict[str, Any]]) -> str:
     return str(last.get("content") or "") if last.get("role", "assistant") == "assistant" else ""
 
 
-def graded(completions, columns: dict[str, list]) -> list[tuple[dict, str]]:
+def pair_replies(completions, columns: dict[str, list]) -> list[tuple[dict, str]]:
     """(what the grader reads of a row, text of the reply) of each reply."""
     from eval.graders import ROW_KEYS
 
@@ -227,7 +227,7 @@ def accuracy_reward(completions, **columns) -> list[float]:
     """The metric itself: the grade of each reply against its row."""
     from eval.graders import grade_all
 
-    pairs = graded(completions, columns)
+    pairs = pair_replies(completions, columns)
     return grade_all([row for row, _ in pairs], [text for _, text in pairs])
 
 
@@ -238,7 +238,7 @@ def partial_reward(completions, **columns) -> list[float]:
     """
     from eval.graders import grade_all, is_readable
 
-    pairs = graded(completions, columns)
+    pairs = pair_replies(completions, columns)
     grades = grade_all([row for row, _ in pairs], [text for _, text in pairs])
     return [float(score == 0.0 and is_readable(*pair)) for score, pair in zip(grades, pairs, strict=True)]
 

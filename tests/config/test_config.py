@@ -13,9 +13,10 @@ from recipes.base.errors import ConfigErrors, RecipeError
 from recipes.base.places import ROOT
 from recipes.base.toml import short_float, toml_table, toml_value
 from recipes.config import validate
-from recipes.config.load import as_toml, builders, load, profiles, read_file
+from recipes.config.load import as_toml, load, profiles, read_file
 from recipes.config.schema import DEFAULT_PROFILE, Head, Model, model_folder
 from recipes.config.slots import SLOTS, list_own, load_source
+from recipes.config.typed import builders
 from tests.helpers.fake_pipeline import set_up
 from tests.helpers.tables import rl_table, sft_table
 

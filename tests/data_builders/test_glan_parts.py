@@ -5,7 +5,6 @@ import random
 import subprocess
 import sys
 from dataclasses import replace
-from itertools import combinations
 
 import pytest
 
@@ -107,23 +106,6 @@ def test_a_discipline_that_is_not_there_or_was_voted_out_is_refused(tmp_path):
 
 
 # Concept sets
-
-
-def test_the_numbers_of_sets_are_those_of_enumeration():
-    for m1 in range(1, 7):
-        pool = [(1, n) for n in range(m1)]
-        assert sampling.single_sets(m1) == sum(1 for size in range(1, 6) for _ in combinations(pool, size))
-        for m2 in range(1, 7):
-            both = pool + [(2, n) for n in range(m2)]
-            found = sum(
-                1
-                for size in range(2, 6)
-                for names in combinations(both, size)
-                if len({owner for owner, _ in names}) == 2
-            )
-            assert sampling.pair_sets(m1, m2) == found
-    assert (sampling.single_sets(5), sampling.pair_sets(5, 5)) == (31, 575)
-    assert len(list(combinations(range(20), 2))) * sampling.pair_sets(5, 5) == 109_250
 
 
 def test_strategies_keep_their_share_and_the_second_touches_both_sessions():
