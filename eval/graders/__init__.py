@@ -74,6 +74,12 @@ def grade_all(rows: Sequence[dict], replies: Sequence[str]) -> list[float]:
     ]
 
 
+def grade_sampled(rows: Sequence[dict], sampled: Sequence[dict]) -> list[float]:
+    """Grades of sampled replies {"id", "reply"}, each against the row of its id."""
+    by_id = {row["id"]: row for row in rows}
+    return grade_all([by_id[entry["id"]] for entry in sampled], [entry["reply"] for entry in sampled])
+
+
 def majority(row: dict, replies: Sequence[str]) -> str:
     """The first of the replies that give the most frequent answer; the first reply where none can be read.
 

@@ -66,26 +66,21 @@ def versions():
 def git_state():
     """(commit, whether the tree differs from it) of the checkout; (None, None) outside one."""
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            check=True,
-            timeout=10,
-        )
-        status = subprocess.run(
-            ["git", "status", "--porcelain"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            check=True,
-            timeout=10,
-        )
+        return ask_git("rev-parse", "HEAD"), bool(ask_git("status", "--porcelain"))
     except (OSError, subprocess.SubprocessError):
         return None, None
-    return commit.stdout.strip(), bool(status.stdout.strip())
+
+
+def ask_git(*words):
+    """What git prints for a command in the checkout, stripped."""
+    done = subprocess.run(
+        ["git", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        check=True,
+        timeout=10,
+    )
+    return done.stdout.strip()

@@ -179,7 +179,7 @@ def sample_pairs(
     Raises:
         RecipeError: no prompt has a right and a wrong reply.
     """
-    from eval.graders import grade_all
+    from eval.graders import grade_sampled
     from recipes.models import loader
     from recipes.models.sampling import sample_replies
 
@@ -198,8 +198,7 @@ def sample_pairs(
             seed=spec.seed,
             advance=bar.advance,
         )
-    by_id = {row["id"]: row for row in rows}
-    grades = grade_all([by_id[entry["id"]] for entry in replies], [entry["reply"] for entry in replies])
+    grades = grade_sampled(rows, replies)
     pairs = make_pairs(rows, replies, grades, own.pairs)
     right = sum(grade == 1 for grade in grades) / len(grades)
     if not pairs:

@@ -86,7 +86,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     from datasets import Dataset
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, set_seed
 
-    from eval.graders import grade_all
+    from eval.graders import grade_sampled
     from recipes.models import loader, reranker, training, vision
 
     table, tokenizer = spec.rerank, loader.load_tokenizer(spec.model)
@@ -95,7 +95,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     replies = sampled(spec, inputs, tokenizer, rows, out, runtime)
     by_id = {row["id"]: row for row in rows}
     kept = reranker.distinct(rows, replies)
-    grades = grade_all([by_id[entry["id"]] for entry in kept], [entry["reply"] for entry in kept])
+    grades = grade_sampled(rows, kept)
     told = {"replies": len(replies), "distinct": len(kept), "right": sum(grades) / max(1, len(kept))}
     held = {row["id"] for row in rows[::HELD_OUT]}
     examples = [

@@ -320,7 +320,7 @@ def measure_learnable(
     """
     from transformers import ProcessorMixin
 
-    from eval.graders import grade_all
+    from eval.graders import grade_sampled
     from recipes.models.sampling import sample_replies
 
     rl, samples = spec.rl, max(2, spec.rl.group_size)
@@ -341,8 +341,7 @@ def measure_learnable(
             advance=bar.advance,
         )
     policy.train()
-    by_id = {row["id"]: row for row in asked}
-    grades = grade_all([by_id[entry["id"]] for entry in replies], [entry["reply"] for entry in replies])
+    grades = grade_sampled(asked, replies)
     right: dict[str, list[float]] = {}
     for entry, score in zip(replies, grades, strict=True):
         right.setdefault(entry["id"], []).append(score)
