@@ -134,8 +134,9 @@ def test_ctrl_c_ends_the_reading_processes_with_their_parent(tmp_path):
     (tmp_path / "a.tex").write_text(f"\\section{{A}} {WORDS}", encoding="utf-8")
     (tmp_path / "b.tex").write_text(SLOW, encoding="utf-8")
     code = (
-        "import sys; from pathlib import Path; from data_builders.core.ledger import Ledger\n"
+        "import signal, sys; from pathlib import Path; from data_builders.core.ledger import Ledger\n"
         "from data_builders.sources.reader import stream\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in what a shell has put behind
         "for found in stream(Path(sys.argv[1]), 5, 100, Ledger(), workers=1): print(found.nodes[0].source, flush=True)"
     )
     apart = subprocess.Popen(

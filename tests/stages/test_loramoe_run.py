@@ -28,10 +28,13 @@ def test_loramoe_trains_with_its_balance_and_reports_where_routers_send_tokens(l
     assert any("general_share" in line for line in log)
     assert json.loads((made["sft"] / "adapter" / "adapter_config.json").read_text())["peft_type"] == "LORAMOE"
     report = json.loads((job.home / "report" / "report.json").read_text())
-    routing = report["observed"][0]["routing"]
-    assert routing["kinds"] == ["domain", "general"] and len(routing["layers"]) == 18
-    assert all(sum(weights) == pytest.approx(1, abs=1e-3) for layer in routing["layers"].values() for weights in layer)
-    assert all(kl > 0 for kl in report["observed"][0]["drift"].values())
+    routing = report["probes"]["routing"]["values"]["sft"]
+    assert len(routing["layers"]) == 18 and all(
+        list(layer) == ["field", "general"] for layer in routing["layers"].values()
+    )
+    shares = [weights for layer in routing["layers"].values() for weights in layer.values()]
+    assert all(sum(weights) == pytest.approx(1, abs=1e-3) for weights in shares)
+    assert all(kl > 0 for kl in report["probes"]["drift"]["values"]["sft"]["kl"].values())
 
 
 def test_a_loramoe_export_is_an_adapter_beside_its_base_that_answers_alike(loramoe, tmp_path, capsys):

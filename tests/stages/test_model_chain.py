@@ -135,8 +135,9 @@ def test_evaluation_scores_each_stage_on_its_own_weights_and_the_rules_beside_th
     evaluate.run(spec_of("evaluate", model=model, eval=table, seed=1), inputs, tmp_path, Runtime())
     index = json.loads((tmp_path / "models.json").read_text())
     assert [m["name"] for m in index["models"]] == ["base", "cpt", "sft", "rules"]
-    assert set(index["observed"]) == {"cpt", "sft"}
-    drift = {name: found["drift"]["domain"]["kl"] for name, found in index["observed"].items()}
+    measured = index["probes"]["drift"]["values"]
+    assert set(measured) == {"cpt", "sft"}
+    drift = {name: found["kl"]["field"] for name, found in measured.items()}
     assert 0 < drift["cpt"] < drift["sft"]  # both from the base, not from the stage before
     rows = [
         json.loads(line)

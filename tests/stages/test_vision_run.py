@@ -84,7 +84,7 @@ def test_every_model_answers_the_same_items_and_few_shot_is_left_out_aloud(finis
         (file,) = (made["evaluate"] / model["dir"]).glob("samples_vsllava_type_2*.jsonl")
         asked = rows(file)
         assert len(asked) == 12 and all("<image>" in line["arguments"]["gen_args_0"]["arg_0"] for line in asked)
-    assert index["observed"]["rl"]["drift"]["domain"]["tokens"] > 0
+    assert index["probes"]["drift"]["values"]["rl"]["tokens"]["field"] > 0
     assert (job.home / "report" / "index.html").is_file()
 
 
