@@ -27,7 +27,7 @@ def measure(folder: Path, runtime: Runtime) -> list[dict]:
     """Greedy accuracy of the model in `folder` on its general test, by task: {name, n, accuracy, low, high}."""
     from lm_eval.tasks import TaskManager
 
-    from recipes.models import loader
+    from recipes.models import lm_eval_run, loader, variants
     from recipes.models.lm_eval_model import make_scorer
 
     spec = spec_of("evaluate", model=Model(name=str(folder.resolve())), eval=evaluate.Config(tasks=TASKS), seed=SEED)
@@ -37,10 +37,10 @@ def measure(folder: Path, runtime: Runtime) -> list[dict]:
         metadata={"general": str(folder / "general_test.jsonl")},
     )
     scorer = make_scorer(loader.load_base(spec.model).eval(), loader.load_tokenizer(spec.model), spec.eval.batch_size)
-    variant = evaluate.Variant("base", "base", TASKS)
+    variant = variants.Variant("base", "base", TASKS)
     with tempfile.TemporaryDirectory() as out:
-        evaluate.evaluate_variant(spec, variant, scorer, manager, Path(out), runtime)
-        results = json.loads(evaluate.find_results(Path(out), variant).read_text(encoding="utf-8"))
+        lm_eval_run.evaluate_variant(spec, variant, scorer, manager, Path(out), runtime)
+        results = json.loads(variants.find_results(Path(out), variant).read_text(encoding="utf-8"))
     return [
         interval(task, results["results"][task]["acc,none"], results["n-samples"][task]["effective"]) for task in TASKS
     ]

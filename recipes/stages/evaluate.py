@@ -8,10 +8,7 @@ What stands is not asked again, whatever else changes; see `recipes.models.repli
 """
 
 import json
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,19 +16,28 @@ from typing import Any
 from pydantic import Field, SerializeAsAny
 
 from recipes.artifacts.forecasts import Work
-from recipes.artifacts.lineage import MODEL_FILES, list_models
+from recipes.artifacts.lineage import MODEL_FILES
 from recipes.base.errors import RecipeError
 from recipes.base.hashing import Digests, fingerprint
-from recipes.base.jsonl import read_jsonl
-from recipes.base.places import GENERAL_TEST, GENERAL_TRAIN, ROOT
+from recipes.base.places import GENERAL_TEST, ROOT
 from recipes.base.table import Table, runtime_field
 from recipes.config import validate
 from recipes.config.conflicts import Conflict, Scope
 from recipes.config.request_counts import ROLES, files_of_tasks, given_of, replies_to, role_of, tasks_of
-from recipes.config.schema import Model, Names, model_folder
-from recipes.config.slots import Method, load, many_of, module_of, name_of, outside
+from recipes.config.schema import Names
+from recipes.config.slots import Method, many_of, module_of, name_of
 from recipes.config.validate import nearest
-from recipes.models.answering import Answering, AnsweringContext
+from recipes.models.answering import AnsweringContext
+from recipes.models.probes import list_probes
+from recipes.models.variants import (
+    Variant,
+    answer_roughly,
+    chosen_tasks,
+    find_parent,
+    find_results,
+    list_tuned,
+    plan_variants,
+)
 
 VERSION = 6
 PLACE = 90
@@ -39,7 +45,6 @@ TABLE = "eval"  # of the recipe
 LEAVES = "scores"
 ALWAYS = True  # part of every recipe
 TASKS = ROOT / "eval" / "tasks"
-PROBES = ("drift", "routing")  # of a recipe that names none
 REQUEST_TOKENS, SHOT_TOKENS = 200, 150  # prompt and reply, and an example, with padding: guesses until a run is known
 
 
@@ -115,11 +120,6 @@ def find_inputs(spec: Any) -> dict[str, dict[str, Path] | str]:
     return found
 
 
-def list_probes(own: Config) -> dict[str, Method]:
-    """{label: table} of the probes of a recipe."""
-    return own.probe or {name: load("probe", name).Config(use=name) for name in PROBES}
-
-
 def forecast(spec: Any, counts: dict[str, Any], runs: Path) -> Work:
     """`counts["models"]` names the models that are asked. Replies by rule are no work, and not counted; replies that
     are kept from an earlier evaluation are."""
@@ -142,55 +142,6 @@ def forecast(spec: Any, counts: dict[str, Any], runs: Path) -> Work:
     )
 
 
-def answer_roughly(own: Method) -> Answering:
-    """Samples and examples of a way to answer, by the keys of its table, before there is anything to answer with."""
-    return Answering(shots=getattr(own, "shots", 0), samples=getattr(own, "samples", 1))
-
-
-def chosen_tasks(own: Any, roles: dict[str, str]) -> list[str]:
-    """The tasks that are answered in a way: those that its table names, else those of the roles that it is for."""
-    wanted = getattr(module_of(own), "ROLES", ("field",))
-    return list(own.tasks) or [task for task, role in roles.items() if role in wanted]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A model answering in one way.
-
-    Attributes:
-        name: "base", a step, or "MODEL · LABEL" with the label of a way to answer.
-        model: "base", "rules" or the step that left the model.
-        tasks: lm-eval's names.
-        label, own: of the way to answer; "" and None for plain answers.
-        items: of a task, evenly chosen, at most; 0: all.
-        replies: by rule, for the model "rules".
-    """
-
-    name: str
-    model: str
-    tasks: tuple[str, ...]
-    label: str = ""
-    own: Any = None
-    answering: Answering = field(default_factory=Answering)
-    items: int = 0
-    replies: dict[str, str] | None = None
-
-    @property
-    def folder(self) -> str:
-        """Of its results, below lm_eval/."""
-        return f"{self.model}.{self.label}" if self.label else self.model
-
-    @property
-    def method(self) -> Any:
-        """What the way to answer is, but for whom and what it is asked; None for plain answers."""
-        if self.own is None:
-            return None
-        settings = self.own.model_dump(mode="json", exclude={"models", "tasks", "items", "use"})
-        file = outside(self.own)
-        code = fingerprint(file.read_text(encoding="utf-8")) if file else ""
-        return [name_of(self.own), module_of(self.own).VERSION, settings, code]
-
-
 def run(spec: Any, inputs: Mapping[str, Path], out: Path, runtime: Any) -> dict[str, Any]:
     """Evaluate every model there is.
 
@@ -200,7 +151,9 @@ def run(spec: Any, inputs: Mapping[str, Path], out: Path, runtime: Any) -> dict[
     from lm_eval.tasks import TaskManager
 
     from recipes.models import vision
+    from recipes.models.lm_eval_run import available, evaluate_variant, make_lm
     from recipes.models.model_set import BASE, ModelSet
+    from recipes.models.probes import find_probe_texts, measure_model
     from recipes.models.replies import ReplyStore
     from recipes.models.training import read_rows
 
@@ -307,239 +260,6 @@ def too_short(spec: Any, learnt: list[dict[str, Any]]) -> str | None:
         f"tuned model is cut off before its answer; --set eval.max_new_tokens={lengths[19 * len(lengths) // 20] + 1} "
         "lets 19 of 20 of them end"
     )
-
-
-def available(manager: Any, names: Iterable[str], runtime: Any) -> dict[str, list[str]]:
-    """{task as the report shows it: lm-eval's tasks that make it}, for those that have rows.
-
-    A group of ours is shown as its tasks, one of lm-eval's own (mmlu, with 57 subjects) as one. A task without rows (a
-    corpus without formulas has no calculations) is named and left out.
-    """
-    from eval.hooks import NoTestRows
-
-    found = {}
-    for name in tasks_of(names):
-        try:
-            found[name] = list(manager.load([name])["tasks"])
-        except NoTestRows as error:
-            runtime.say(f"evaluate: {name} left out, {str(error).splitlines()[0]}")
-    return found
-
-
-def list_tuned(inputs: Mapping[str, Path]) -> list[str]:
-    """Names of the inputs that hold a model to be asked, in their order."""
-    models = list_models(inputs)
-    asked = getattr(inputs, "asked", ())
-    return [name for name in models if not asked or name in asked]
-
-
-def find_parent(name: str, asked: list[str], lines: Mapping[str, tuple[str, ...]]) -> str:
-    """The model that one was made from, among those that are asked; "" for the base and for rules."""
-    if name not in asked[1:]:
-        return ""
-    before = lines[name][:-1] if name in lines else tuple(asked[1 : asked.index(name)])
-    return next((one for one in reversed(before) if one in asked), asked[0])
-
-
-def plan_variants(
-    spec: Any,
-    inputs: Mapping[str, Path],
-    manager: Any,
-    own_tasks: dict[str, list[str]],
-    general: dict[str, list[str]],
-    context: AnsweringContext,
-) -> list[Variant]:
-    """Which models are asked what: all of them plainly, each in the ways that are meant for it; then rules.
-
-    Where the builder left replies by rule, these are scored as one more model on the tasks that they answer whole.
-
-    Args:
-        own_tasks, general: task as the report shows it -> lm-eval's tasks that make it.
-    """
-    roles = {name: role_of(table) for name, table in tasks_of(spec.eval.tasks).items() if name in own_tasks}
-    own, others = ([task for parts in shown.values() for task in parts] for shown in (own_tasks, general))
-    tuned = list_tuned(inputs)
-    ways = {label: module_of(way).answer(way, context) for label, way in spec.eval.infer.items()}
-    variants = []
-    for model in ("base", *tuned):
-        variants.append(Variant(model, model, (*own, *others)))
-        for label, way in spec.eval.infer.items():
-            shown = [name for name in chosen_tasks(way, roles) if name in own_tasks]
-            if model in (way.models or tuned) and shown:
-                parts = tuple(part for name in shown for part in own_tasks[name])
-                variants.append(Variant(f"{model} · {label}", model, parts, label, way, ways[label], way.items))
-    replies = read_rules(inputs["data"])
-    if ruled := find_ruled_tasks(manager, own, replies):
-        variants.append(Variant("rules", "rules", tuple(ruled), replies=replies))
-    return variants
-
-
-def read_rules(data: Path) -> dict[str, str]:
-    """{id of a test row: reply} that the builder's rules gave without a language model; empty where it has none."""
-    file = data / "rules.jsonl"
-    return {row["id"]: row["reply"] for row in read_jsonl(file)} if file.is_file() else {}
-
-
-def find_ruled_tasks(manager: Any, names: list[str], replies: dict[str, str]) -> list[str]:
-    """The tasks of whose documents every one has a reply."""
-    if not replies:
-        return []
-    tasks = {name: manager.load([name])["tasks"][name] for name in names}
-    return [name for name, task in tasks.items() if all(doc.get("id") in replies for doc in task.test_docs())]
-
-
-def find_results(out: Path, variant: Variant) -> Path | None:
-    """The results that lm-eval wrote for a variant."""
-    found = sorted((out / "lm_eval" / variant.folder).glob("*/results_*.json"))
-    return found[-1] if found else None
-
-
-def make_lm(spec: Any, variant: Variant, models: Any, store: Any, reader: Any, data: Path) -> Any:
-    """lm-eval's model that answers as a variant does."""
-    from contextlib import nullcontext
-
-    from eval.versions import find_versions
-    from recipes.models.lm_eval_model import make_given, make_scorer, make_stored
-
-    if variant.replies is not None:
-        return make_given(reader, variant.replies)
-
-    @contextmanager
-    def open_scorer() -> Iterator[Any]:
-        around = variant.answering.around
-        with models.active(variant.model) as (model, _), around(model) if around else nullcontext():
-            yield make_scorer(model, reader, spec.eval.batch_size, data)
-
-    grades = {name: find_versions(table) for name, table in tasks_of(variant.tasks).items()}
-    return make_stored(
-        reader, store, open_scorer, variant.answering, variant.method, spec.seed, spec.eval.batch_size, grades
-    )
-
-
-def evaluate_variant(spec: Any, variant: Variant, lm: Any, manager: Any, out: Path, runtime: Any) -> None:
-    """Run lm-eval for one model and store its native files."""
-    from lm_eval import simple_evaluate
-    from lm_eval.loggers import EvaluationTracker
-
-    folder = out / "lm_eval" / variant.folder
-    unfinished = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    tracker = EvaluationTracker(output_path=str(unfinished))
-    tasks = manager.load(list(variant.tasks))["tasks"]
-    if variant.answering.rewrite is not None:
-        for task in tasks.values():
-            rewrite_prompts(task, variant.answering.rewrite)
-    chosen = choose_items({name: len(task.eval_docs) for name, task in tasks.items()}, variant.items)
-    with runtime.bar(f"evaluate {variant.name}", 0, "replies") as bar:
-        lm.bar = bar
-        results = simple_evaluate(
-            model=lm,
-            model_args={"pretrained": f"{spec.model.name.strip('./~')}-{variant.folder}"},
-            tasks=list(tasks.values()),
-            num_fewshot=variant.answering.shots,
-            batch_size=spec.eval.batch_size,
-            gen_kwargs={"max_gen_toks": spec.eval.max_new_tokens} | variant.answering.generation,
-            samples=chosen,
-            apply_chat_template=True,
-            fewshot_as_multiturn=True,
-            task_manager=manager,
-            log_samples=True,
-            evaluation_tracker=tracker,
-            bootstrap_iters=0,
-            random_seed=spec.seed,
-            numpy_random_seed=spec.seed,
-            torch_random_seed=spec.seed,
-            fewshot_random_seed=spec.seed,
-        )
-    samples = results.pop("samples")
-    tracker.save_results_aggregated(results=results, samples=samples)
-    for task, rows in samples.items():
-        tracker.save_results_samples(task_name=task, samples=rows)
-    # lm-eval turns a failed write into a warning; a finished model has all its files.
-    if len(list(unfinished.glob("*/results_*.json"))) != 1 or len(list(unfinished.glob("*/samples_*.jsonl"))) != len(
-        samples
-    ):
-        raise RecipeError(
-            "lm-eval could not write its results",
-            where=str(unfinished),
-            got=f"{len(list(unfinished.glob('*/*')))} files for {len(samples)} tasks",
-            allowed="one results file and one samples file a task",
-            fix="free some disk space and run the same command; finished models are kept",
-        )
-    unfinished.rename(folder)
-
-
-def rewrite_prompts(task: Any, rewrite: Any) -> None:
-    """Let a task ask what `rewrite` makes of its prompts."""
-    original = task.doc_to_text
-    task.doc_to_text = lambda doc, *args: rewrite(doc, original(doc, *args))
-
-
-def choose_items(sizes: dict[str, int], items: int) -> dict[str, list[int]] | None:
-    """{task: places of an even choice of at most so many items}; None for all."""
-    if not items:
-        return None
-    return {name: [n * size // min(size, items) for n in range(min(size, items))] for name, size in sizes.items()}
-
-
-def find_probe_texts(
-    spec: Any, data: Path, rows: list[dict[str, Any]], runtime: Any
-) -> dict[str, list[dict[str, Any]]]:
-    """{kind of text: rows with prompt and gold reply} on which models are measured.
-
-    "general" are rows that the base may be expected to know: of the embedded base this repository's general test, of
-    another the recipe's own general tasks where they are rows of its test. It is left out where neither is there.
-    """
-    kinds = {given_of(table).get("kind") for table in tasks_of(spec.eval.general).values() if is_own(table)}
-    if is_embedded(spec.model):
-        general = read_jsonl(GENERAL_TEST)
-    else:
-        general = [row for row in rows if row["kind"] in kinds]
-    if not general:
-        runtime.say("evaluate: drift on general text left out, no general task has its rows in this repository")
-    own = [row for row in rows if row["kind"] not in kinds]
-    return {"field": own, "general": general} if general else {"field": own}
-
-
-def is_own(table: dict[str, Any]) -> bool:
-    """Whether a task asks rows of the recipe's own test."""
-    return given_of(table)["source"] == "recipe"
-
-
-def is_embedded(model: Model) -> bool:
-    """Whether a base is the embedded one, or a folder that was built as it was: its general rows lie beside it."""
-    folder = model_folder(model.name)
-    return folder is not None and (folder / GENERAL_TRAIN.name).is_file()
-
-
-def measure_model(
-    spec: Any,
-    name: str,
-    models: Any,
-    home: Path,
-    reader: Any,
-    texts: dict[str, list[dict[str, Any]]],
-    runtime: Any,
-) -> dict[str, dict[str, Any]]:
-    """{label of a probe: what it measured} of one model; what was measured before is not measured again."""
-    from recipes.models.probe_context import ProbeContext
-    from recipes.models.replies import ReplyStore
-
-    store = ReplyStore(home, models.describe(name))
-    base = models.describe("base")
-    asked = fingerprint({kind: [[row["prompt"], row["reply"]] for row in rows] for kind, rows in texts.items()})
-    found = {}
-    for label, probe in list_probes(spec.eval).items():
-        file = outside(probe)
-        code = fingerprint(file.read_text(encoding="utf-8")) if file else ""
-        about = [module_of(probe).VERSION, probe.model_dump(mode="json", exclude={"use"}), code, base, asked]
-        _, values = store.find_measures(name_of(probe), about)
-        if values is None:
-            with models.active(name) as (model, frozen):
-                values = module_of(probe).measure(probe, ProbeContext(model, frozen, reader, texts, name))
-            store.keep_measures(name_of(probe), about, values)
-        found[label] = values
-    return found
 
 
 def pilot(spec: Any, inputs: Mapping[str, Path], runtime: Any) -> float:

@@ -4,7 +4,6 @@ rl.jsonl ──► sampled replies ──► reward = grade(row, reply) + format
          ──► adapter/ (the SFT adapter, trained on)
 """
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -17,12 +16,21 @@ from recipes.base.errors import RecipeError
 from recipes.base.table import Table, runtime_field
 from recipes.config.conflicts import Conflict, Scope
 from recipes.config.slots import Method, load, many_of, module_of, name_of, one_of
+from recipes.models.rl_trainer import (
+    count_completions,
+    count_iterations,
+    count_tokens,
+    load_policy,
+    load_reader,
+    load_untrained,
+    make_trainer,
+)
 
 VERSION = 3
 PLACE = 60
 LEAVES = "model"
 TITLE = "Reinforcement"
-REPLY_TOKENS, PROMPT_TOKENS = 60, 60  # first guesses until a run is known
+REPLY_TOKENS = 60  # a first guess until a run is known
 MEAN_LENGTH = "completions/mean_length"
 KEYS = {
     "reward": "reward",
@@ -187,69 +195,6 @@ def forecast(spec, counts: dict, runs: Path) -> Work:
     )
 
 
-def count_iterations(rl: Config) -> int:
-    """Optimizer steps that share one rollout."""
-    module = module_of(rl.method)
-    return module.count_iterations(rl.method) if hasattr(module, "count_iterations") else 1
-
-
-def count_completions(rl: Config, rows: int) -> int:
-    """Replies that a run on so many rows samples."""
-    module = module_of(rl.method)
-    if hasattr(module, "count_completions"):
-        return module.count_completions(rl, rows)
-    return math.ceil(rl.steps / count_iterations(rl)) * rl.prompts_per_step * rl.group_size
-
-
-def count_tokens(completions: int, mean_reply: float) -> int:
-    """Tokens that forecast, pilot and metrics count: each sampled reply of `mean_reply` tokens, and a prompt for it."""
-    return round(completions * (PROMPT_TOKENS + mean_reply))
-
-
-def text_of(completion: str | list[dict[str, Any]]) -> str:
-    """What is graded of a reply: its text, or the last turn of one that used tools; nothing where a tool spoke last."""
-    if isinstance(completion, str):
-        return completion
-    last = completion[-1] if completion else {}
-    return str(last.get("content") or "") if last.get("role", "assistant") == "assistant" else ""
-
-
-def pair_replies(completions, columns: dict[str, list]) -> list[tuple[dict, str]]:
-    """(what the grader reads of a row, text of the reply) of each reply."""
-    from eval.graders import ROW_KEYS
-
-    keys = [key for key in ROW_KEYS if key in columns]
-    rows = [dict(zip(keys, values, strict=True)) for values in zip(*(columns[key] for key in keys), strict=True)]
-    return [(row, text_of(completion)) for row, completion in zip(rows, completions, strict=True)]
-
-
-def accuracy_reward(completions, **columns) -> list[float]:
-    """The metric itself: the grade of each reply against its row."""
-    from eval.graders import grade_all
-
-    pairs = pair_replies(completions, columns)
-    return grade_all([row for row, _ in pairs], [text for _, text in pairs])
-
-
-def partial_reward(completions, **columns) -> list[float]:
-    """1.0 for a reply from which the grader reads an answer that is wrong; its weight is `rl.partial`.
-
-    A bare guess earns it too, so its mean is logged as "partial", apart from accuracy (ReFT, arXiv 2401.08967).
-    """
-    from eval.graders import grade_all, is_readable
-
-    pairs = pair_replies(completions, columns)
-    grades = grade_all([row for row, _ in pairs], [text for _, text in pairs])
-    return [float(score == 0.0 and is_readable(*pair)) for score, pair in zip(grades, pairs, strict=True)]
-
-
-def format_reward(completions, **_) -> list[float]:
-    """1.0 for a reply of one think block and one answer block."""
-    from eval.graders.reply import format_score
-
-    return [format_score(text_of(completion)) for completion in completions]
-
-
 def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str, Any]:
     """Train the adapter of the step before on; writes adapter/ (or model/) and training.jsonl.
 
@@ -258,6 +203,7 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
             cannot read, or a loss that is not a number.
     """
     from recipes.models import training, vision_tower
+    from recipes.models.learnable import measure_learnable
     from recipes.models.prompt_order import check_order
     from recipes.models.value_head import forget_reference
 
@@ -309,192 +255,6 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
         **({"nothing_learnt": idle.ended} if idle.ended else {}),
         **metrics,
     }
-
-
-def measure_learnable(
-    spec: Any, policy: Any, reader: Any, rows: list[dict[str, Any]], out: Path, runtime: Any
-) -> dict[str, float]:
-    """{"learnable": share of prompts with right and wrong replies among group_size, "always_right", "never_right"}.
-
-    Only these prompts can teach an algorithm that compares replies to one prompt. Rows with images are passed over.
-    """
-    from transformers import ProcessorMixin
-
-    from eval.graders import grade_sampled
-    from recipes.models.sampling import sample_replies
-
-    rl, samples = spec.rl, max(2, spec.rl.group_size)
-    asked = rows[:: max(1, len(rows) // max(1, rl.probe_prompts))][: rl.probe_prompts]
-    if not asked or isinstance(reader, ProcessorMixin):
-        return {}
-    with runtime.bar("rl before", len(asked) * samples, "replies") as bar:
-        replies = sample_replies(
-            policy,
-            reader,
-            asked,
-            out / "before.jsonl",
-            samples,
-            temperature=rl.temperature,
-            max_new_tokens=rl.max_completion_length,
-            batch_size=rl.micro_batch,
-            seed=spec.seed,
-            advance=bar.advance,
-        )
-    policy.train()
-    grades = grade_sampled(asked, replies)
-    right: dict[str, list[float]] = {}
-    for entry, score in zip(replies, grades, strict=True):
-        right.setdefault(entry["id"], []).append(score)
-    shares = [sum(scores) / len(scores) for scores in right.values()]
-    found = {
-        "learnable": sum(0 < share < 1 for share in shares) / len(shares),
-        "always_right": sum(share >= 1 for share in shares) / len(shares),
-        "never_right": sum(share == 0 for share in shares) / len(shares),
-    }
-    runtime.say(
-        f"rl: of {len(shares)} prompts {found['learnable']:.0%} have right and wrong replies among {samples}, "
-        f"{found['always_right']:.0%} only right ones, {found['never_right']:.0%} none"
-    )
-    return {name: round(share, 3) for name, share in found.items()}
-
-
-def load_reader(spec, rows: list[dict]):
-    """The tokenizer, or the processor where rows have images.
-
-    Raises:
-        RecipeError: rows have images and the algorithm is not one of TRL's own two, which alone pass them on; or only
-            some rows have, and TRL hands a rollout to the processor as a whole.
-    """
-    from recipes.models import vision
-
-    if not getattr(module_of(spec.rl.method), "READS_IMAGES", False):
-        vision.refuse(rows, "rl.method", name_of(spec.rl.method), "grpo or rloo")
-    seen = sum(bool(row.get("images")) for row in rows)
-    if 0 < seen < len(rows):
-        raise RecipeError(
-            "rows with and without images cannot share a rollout",
-            where="rl.jsonl",
-            got=f"{len(rows) - seen} of {len(rows)} rows without an image",
-            allowed="images in every row, or in none",
-            fix="let the builder leave the others out of rl.jsonl",
-        )
-    return vision.load_reader(spec.model, rows)
-
-
-def load_policy(spec, done: dict[str, Path]):
-    """The model that supervised fine-tuning left, ready to learn on; for PPO with a value head."""
-    from recipes.models import loader
-    from recipes.models.value_head import policy_with_value_head
-
-    whole, adapter = start(spec.model, done)
-    if adapter is None:
-        return loader.every_weight(loader.load_base(whole), spec.model)
-    if "value_head" in getattr(module_of(spec.rl.method), "NEEDS", ()):
-        return policy_with_value_head(loader.load_base(whole), adapter)
-    return loader.load_reached(whole, adapter, trainable=True)
-
-
-def load_untrained(spec: Any) -> Any:
-    """The base, with a small new adapter where its weights are 4-bit ones, which cannot learn themselves; for PPO that
-    adapter holds a value head."""
-    from peft import LoraConfig, get_peft_model
-
-    from recipes.models import loader
-    from recipes.models.value_head import attach_value_head, with_head_saved
-
-    base = loader.load_base(spec.model)
-    if spec.model.quantization == "none":
-        return base
-    config = LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM")
-    if "value_head" in getattr(module_of(spec.rl.method), "NEEDS", ()):
-        attach_value_head(base)
-        config = with_head_saved(config)
-    return get_peft_model(base, config)
-
-
-def make_trainer(
-    spec: Any, policy: Any, reader: Any, rows: list[dict[str, Any]], out: Path, runtime: Any = None
-) -> tuple[Any, dict[str, Any]]:
-    """(trainer of the method, metrics that the method adds), with one rollout of prompts_per_step * group_size replies
-    at a time; `reader` as from `load_reader`.
-
-    Every update is on-policy, but for the later iterations of PPO. Checkpoints fall between rollouts, because a rollout
-    is not in them.
-    """
-    import importlib.util
-
-    from datasets import Dataset
-    from transformers import set_seed
-
-    from eval.graders import ROW_KEYS
-    from recipes.models import training, vision, vision_tower
-    from recipes.models.prompt_order import drawn
-    from recipes.models.rl_context import RlContext
-
-    rl, iterations = spec.rl, count_iterations(spec.rl)
-    batch = rl.prompts_per_step * rl.group_size
-    micro = next(n for n in range(min(rl.micro_batch, batch), 0, -1) if batch % n == 0)
-    if rl.order != "random" and "order" not in getattr(module_of(rl.method), "UNREAD", ()):
-        rows = drawn(rows, rl.order, count_completions(rl, len(rows)) // rl.group_size, spec.seed)
-
-    def make_dataset(some: list[dict[str, Any]]) -> Dataset:
-        kept = [{key: row.get(key) for key in ("prompt", *ROW_KEYS)} for row in some]
-        return Dataset.from_list(vision.with_images(kept, some))
-
-    rewards = [(accuracy_reward, 1.0), (format_reward, rl.format_weight)]
-    if rl.partial:
-        rewards.append((partial_reward, rl.partial))
-    vision_tower.freeze(policy, spec.model.vision)
-    set_seed(spec.seed)
-    vllm = rl.use_vllm and importlib.util.find_spec("vllm") is not None
-    end = getattr(reader, "tokenizer", reader).eos_token_id
-    saving = rl.model_copy(update={"save_steps": math.ceil(rl.save_steps / iterations) * iterations})
-    context = RlContext(
-        rl=rl,
-        seed=spec.seed,
-        policy=policy,
-        reader=reader,
-        rows=rows,
-        columns=make_dataset,
-        rewards=rewards,
-        shared=dict(
-            **training.common_arguments(saving, spec.seed, out),
-            max_steps=rl.steps,
-            per_device_train_batch_size=micro,
-            gradient_accumulation_steps=batch // micro,
-            num_generations=rl.group_size,
-            shuffle_dataset=rl.order == "random",
-            temperature=rl.temperature,
-            max_completion_length=rl.max_completion_length,
-            reward_weights=[weight for _, weight in rewards],
-            lr_scheduler_type=training.schedule(rl.scheduler),
-            warmup_steps=rl.warmup_steps,
-            use_vllm=vllm,
-            generation_kwargs={"stop_token_ids": [end]} if vllm else None,  # vLLM knows the base's own end token alone
-        ),
-        micro=micro,
-        accumulation=batch // micro,
-        out=out,
-        runtime=runtime,
-    )
-    for name, own in rl.env.items():
-        check_tools(reader, name, spec.model.name)
-        context.environment = module_of(own).make_environment(own, context)
-    return module_of(rl.method).make_trainer(rl.method, context), context.metrics
-
-
-def check_tools(reader: Any, name: str, model: str) -> None:
-    """Raises RecipeError where the chat template of the model shows no tool, no call of one and no result."""
-    from trl.chat_template_utils import supports_tool_calling
-
-    if not supports_tool_calling(reader):
-        raise RecipeError(
-            "the model's chat template cannot show tools",
-            where=f"rl.env.{name}",
-            got=f"{model}: a template without tool calls",
-            allowed="a model whose chat template writes tools, their calls and their results, such as Qwen3",
-            fix=f"choose such a model, or leave out [rl.env.{name}]",
-        )
 
 
 def pilot(spec, inputs: dict[str, Path], runtime) -> float:

@@ -4,7 +4,7 @@ import pytest
 
 from eval import sandbox
 from eval.graders import grade, grade_all, is_readable, majority
-from recipes.stages.rl import accuracy_reward
+from recipes.models.rewards import accuracy_reward
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from recipes.commands import doctor
 from recipes.commands.check import check
 from recipes.config.load import as_toml, load
 from recipes.config.request_counts import tasks_of, warnings
-from recipes.stages.evaluate import available
+from recipes.models.lm_eval_run import available
 
 pytestmark = pytest.mark.slow
 

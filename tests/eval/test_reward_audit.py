@@ -286,7 +286,8 @@ def test_reinforcement_rewards_what_the_metric_scores(tmp_path):
     from recipes.artifacts.steps import spec_of
     from recipes.config.schema import Model
     from recipes.models import loader
-    from recipes.stages import rl
+    from recipes.models.rewards import accuracy_reward
+    from recipes.models.rl_trainer import make_trainer
     from tests.helpers.tables import rl_table
     from tests.helpers.tiny_text import tiny_model
 
@@ -296,8 +297,8 @@ def test_reinforcement_rewards_what_the_metric_scores(tmp_path):
     table = rl_table(prompts_per_step=2, group_size=2)
     model = tiny_model(tmp_path / "base")
     spec = spec_of("rl", model=model, rl=table, seed=1)
-    trainer, added = rl.make_trainer(spec, loader.load_base(model), loader.load_tokenizer(Model()), rows, tmp_path)
+    trainer, added = make_trainer(spec, loader.load_base(model), loader.load_tokenizer(Model()), rows, tmp_path)
     assert added == {}
     columns = {name: trainer.train_dataset[name] for name in trainer.train_dataset.column_names}
-    assert rl.accuracy_reward(said, **columns) == [grade(row, reply) for row, reply in zip(rows, said, strict=True)]
+    assert accuracy_reward(said, **columns) == [grade(row, reply) for row, reply in zip(rows, said, strict=True)]
     assert [grade(row, reply) > 0 for row, reply in zip(rows, said, strict=True)] == [True] * 4 + [False]

@@ -16,6 +16,7 @@ from recipes.config.schema import Model
 from recipes.methods.env import calculator
 from recipes.methods.rl import grpo
 from recipes.models import loader
+from recipes.models.rewards import text_of
 from recipes.stages import rl
 from tests.helpers.tiny_text import tiny_model
 
@@ -59,8 +60,8 @@ def test_a_reply_with_tools_is_graded_by_its_last_turn():
         {"role": "tool", "content": "4"},
         {"role": "assistant", "content": "It is 4."},
     ]
-    assert rl.text_of(turns) == "It is 4." and rl.text_of(turns[:2]) == "" and rl.text_of("plain") == "plain"
-    assert rl.text_of([{"role": "assistant", "content": None}]) == "" and rl.text_of(turns[2:]) == "It is 4."
+    assert text_of(turns) == "It is 4." and text_of(turns[:2]) == "" and text_of("plain") == "plain"
+    assert text_of([{"role": "assistant", "content": None}]) == "" and text_of(turns[2:]) == "It is 4."
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from recipes.base.runtime import Runtime
 from recipes.config.load import load
 from recipes.config.schema import Model
 from recipes.methods.rl.online_self_training.trainer import SelfTrainingTrainer
-from recipes.models import loader, training
+from recipes.models import loader, rl_trainer, training
 from recipes.models.prompt_order import check_order, drawn, form
+from recipes.models.rewards import format_reward, partial_reward
 from recipes.models.sampling import sample_replies, self_training_rows
 from recipes.stages import rl as stage
 from tests.helpers.tables import rl_table
@@ -78,16 +79,16 @@ def lively():
     def accuracy_reward(completions, **_):
         return [float(len(reply[0]["content"]) % 2) for reply in completions]
 
-    real, stage.accuracy_reward = stage.accuracy_reward, accuracy_reward
+    real, rl_trainer.accuracy_reward = rl_trainer.accuracy_reward, accuracy_reward
     yield real
-    stage.accuracy_reward = real
+    rl_trainer.accuracy_reward = real
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_each_algorithm_leaves_an_adapter_that_learnt_and_loads_on_the_base(name, inputs, tmp_path):
     spec = make_spec(inputs, name)
     metrics = stage.run(spec, inputs[1], tmp_path, Runtime())
-    assert metrics["completions"] == stage.count_completions(spec.rl, 12) == {"ppo": 16}.get(name, 32)
+    assert metrics["completions"] == rl_trainer.count_completions(spec.rl, 12) == {"ppo": 16}.get(name, 32)
     assert stage.forecast(spec, {"rl": 12}, tmp_path).notes.startswith(f"{metrics['completions']} ")
     loaded = loader.load_adapters(loader.load_base(inputs[0]), {"sft": inputs[1]["sft"] / "adapter"})
     loaded.load_adapter(str(tmp_path / "adapter"), adapter_name="rl")
@@ -113,7 +114,7 @@ def test_offline_self_training_samples_once_and_learns_from_gold_and_right_repli
     monkeypatch.setattr(grade, lambda row, reply: float(len(reply) % 2))
     metrics = stage.run(spec, inputs[1], tmp_path / "whole", Runtime())
     replies = [json.loads(line) for line in (tmp_path / "whole" / "replies.jsonl").read_text().splitlines()]
-    assert metrics["completions"] == len(replies) == stage.count_completions(spec.rl, 12) == 32
+    assert metrics["completions"] == len(replies) == rl_trainer.count_completions(spec.rl, 12) == 32
     right = {(entry["id"], entry["reply"].strip()) for entry in replies if len(entry["reply"].strip()) % 2}
     assert 0 < metrics["own_replies"] <= len(right) and metrics["rows"] == 12 + metrics["own_replies"]
     history = [json.loads(line) for line in (tmp_path / "whole" / "training.jsonl").read_text().splitlines()]
@@ -179,9 +180,9 @@ def test_a_run_counts_the_tokens_of_the_replies_that_it_foresaw(name, prompts, i
     expected = stage.forecast(spec, {"rl": 12}, tmp_path)
     metrics = stage.run(spec, inputs[1], tmp_path, Runtime())
     assert expected.notes == f"{metrics['completions']} sampled replies"
-    mean = metrics["tokens"] / metrics["completions"] - stage.PROMPT_TOKENS
+    mean = metrics["tokens"] / metrics["completions"] - rl_trainer.PROMPT_TOKENS
     assert 1 <= mean <= spec.rl.max_completion_length + 1
-    assert expected.tokens == stage.count_tokens(metrics["completions"], stage.REPLY_TOKENS)
+    assert expected.tokens == rl_trainer.count_tokens(metrics["completions"], stage.REPLY_TOKENS)
 
 
 def test_a_fully_trained_model_goes_through_ppo(inputs, tmp_path):
@@ -206,7 +207,7 @@ def test_the_reward_of_reft_is_that_of_the_paper(profile, lively):
     answers = ("42", "7", "none")
     replies = [[{"content": f"<think>6 * 7</think>\n<answer>{answer}</answer>"}] for answer in answers]
     columns = {"grader": ["numeric"] * 3, "answer": ["42"] * 3, "options": [None] * 3, "unit": [None] * 3}
-    parts = [f(replies, tolerance=[0.01] * 3, **columns) for f in (lively, stage.format_reward, stage.partial_reward)]
+    parts = [f(replies, tolerance=[0.01] * 3, **columns) for f in (lively, format_reward, partial_reward)]
     weighed = [right + rl.format_weight * form + rl.partial * part for right, form, part in zip(*parts, strict=True)]
     assert weighed == [1.0, 0.1, 0.0] and rl.method.beta == 0.05  # the paper's for chains in words
 
@@ -214,7 +215,7 @@ def test_the_reward_of_reft_is_that_of_the_paper(profile, lively):
 def test_the_partial_reward_is_for_an_answer_that_can_be_read_and_is_wrong(lively):
     columns = dict(grader=["numeric"] * 3, answer=["4"] * 3, options=[None] * 3, unit=[None] * 3, tolerance=[0.01] * 3)
     replies = [[{"content": text}] for text in ("<answer>4</answer>", "<answer>5</answer>", "I do not know")]
-    assert stage.partial_reward(replies, **columns) == [0.0, 1.0, 0.0]
+    assert partial_reward(replies, **columns) == [0.0, 1.0, 0.0]
     assert lively(replies, **columns) == [1.0, 0.0, 0.0]
 
 
@@ -289,7 +290,7 @@ def prompts_met(spec, inputs, out, monkeypatch, until=None):
 def test_the_steps_meet_the_sorted_rows_in_order_also_over_a_resume(inputs, tmp_path, monkeypatch):
     spec = make_spec(inputs, "ppo", prompts_per_step=2)
     rows = training.read_rows(inputs[1]["data"] / "rl.jsonl")
-    prompts = stage.count_completions(spec.rl, len(rows)) // spec.rl.group_size
+    prompts = rl_trainer.count_completions(spec.rl, len(rows)) // spec.rl.group_size
     expected = [r["prompt"][0]["content"] for r in drawn(rows, "difficulty", prompts, spec.seed)]
     whole = prompts_met(spec, inputs[1], tmp_path / "whole", monkeypatch)
     assert [p for step in whole for p in step] == expected

@@ -15,10 +15,10 @@ from recipes.base.places import LAB_MODEL
 from recipes.commands import export
 from recipes.config.schema import Model
 from recipes.methods.rl import grpo
-from recipes.models import checkpoints, loader
+from recipes.models import checkpoints, loader, rl_trainer
 from recipes.models.lm_eval_model import make_scorer
 from recipes.models.sampling import sample_replies
-from recipes.stages import rl, sft
+from recipes.stages import sft
 from tests.helpers.tables import rl_table, sft_table
 
 ROW = {"prompt": [{"role": "user", "content": "What is the capital of France?"}], "completion": []}
@@ -117,7 +117,7 @@ def test_reinforcement_ends_replies_there(model, algorithm, tmp_path):
     )
     spec = spec_of("rl", model=model, rl=table, seed=1)
     base = loader.load_base(model)
-    trainer, _ = rl.make_trainer(spec, base, loader.load_tokenizer(model), [ROW | GRADED] * 4, tmp_path)
+    trainer, _ = rl_trainer.make_trainer(spec, base, loader.load_tokenizer(model), [ROW | GRADED] * 4, tmp_path)
     trainer.train()
     log = trainer.state.log_history[0]
     assert log["completions/clipped_ratio"] == 0.0 and log["completions/mean_length"] < LIMIT
@@ -135,7 +135,7 @@ def test_vllm_is_told_where_to_stop(model, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     spec = spec_of("rl", model=model, rl=rl_table(use_vllm=True), seed=1)
     with pytest.raises(Told) as told:
-        rl.make_trainer(spec, loader.load_base(model), loader.load_tokenizer(model), [ROW | GRADED], tmp_path)
+        rl_trainer.make_trainer(spec, loader.load_base(model), loader.load_tokenizer(model), [ROW | GRADED], tmp_path)
     assert told.value.args == (True, {"stop_token_ids": [2]})
 
 

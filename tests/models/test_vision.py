@@ -15,10 +15,10 @@ from recipes.artifacts.steps import spec_of
 from recipes.base.errors import RecipeError
 from recipes.base.runtime import Runtime
 from recipes.config.schema import Model
-from recipes.models import loader, training, vision, vision_tower
+from recipes.models import loader, rl_trainer, training, vision, vision_tower
 from recipes.models.lm_eval_model import make_scorer
 from recipes.stages import data as data_stage
-from recipes.stages import rl, sft
+from recipes.stages import sft
 from tests.helpers import tiny_vision
 from tests.helpers.tables import rl_table, sft_table
 
@@ -203,9 +203,9 @@ def test_reinforcement_refuses_what_trl_cannot_do_with_images(seeing, data):
     rows = training.read_rows(data / "rl.jsonl")
     stage = spec_of("rl", model=seeing, rl=rl_table(algorithm="ppo", group_size=1), seed=1)
     with pytest.raises(RecipeError, match="cannot look at them"):
-        rl.load_reader(stage, rows)
+        rl_trainer.load_reader(stage, rows)
     with pytest.raises(RecipeError, match="cannot share a rollout"):
-        rl.load_reader(stage.model_copy(update={"rl": rl_table()}), [*rows, {"prompt": []}])
+        rl_trainer.load_reader(stage.model_copy(update={"rl": rl_table()}), [*rows, {"prompt": []}])
 
 
 def test_an_image_that_is_not_what_its_name_says_stops_the_data_stage(data, tmp_path):

@@ -11,9 +11,9 @@ from recipes.base.places import ROOT
 from recipes.config.conflicts import find_conflicts
 from recipes.config.load import load
 from recipes.models.answering import AnsweringContext
+from recipes.models.rl_trainer import count_completions
+from recipes.models.variants import plan_variants
 from recipes.report.seeds import pooled
-from recipes.stages import evaluate
-from recipes.stages.rl import count_completions
 
 
 def answers(scores, clusters):
@@ -54,7 +54,7 @@ def test_one_evaluation_asks_every_model_that_it_is_given(tmp_path):
     (tmp_path / "arm" / "adapter").mkdir(parents=True)
     spec = spec_of("evaluate", model=recipe.model, eval=recipe.settings("evaluate"), seed=1)
     context = AnsweringContext(recipe.model, inputs, 1, str)
-    asked = evaluate.plan_variants(spec, inputs, None, {"reft_problems": ["reft_problems"]}, {}, context)
+    asked = plan_variants(spec, inputs, None, {"reft_problems": ["reft_problems"]}, {}, context)
     assert [variant.name for variant in asked if not variant.label] == ["base", "sft", "longer", "ppo"]
     ways = [variant.name for variant in asked if variant.label]
     assert ways[0] == "base · few_shot" and "ppo · sampled" in ways and "base · sampled" not in ways

@@ -12,7 +12,7 @@ from recipes.base.hashing import Digests, fingerprint
 from recipes.base.runtime import Runtime
 from recipes.config import request_counts, validate
 from recipes.methods.infer import few_shot, sampled, self_consistency
-from recipes.models import lm_eval_model, loader
+from recipes.models import lm_eval_model, loader, probes
 from recipes.stages import evaluate
 from tests.helpers.tiny_text import tiny_model
 
@@ -216,8 +216,8 @@ def test_the_role_of_a_task_is_declared_and_never_read_off_its_name():
 def test_general_drift_is_measured_on_the_worlds_questions_for_the_embedded_base_alone(place, capsys):
     own = [row for kind in KINDS for row in make_rows(kind)]
     spec = place.spec(general=("general_facts",))
-    assert list(evaluate.find_probe_texts(spec, place.data, own, Runtime())) == ["field"]
+    assert list(probes.find_probe_texts(spec, place.data, own, Runtime())) == ["field"]
     assert "drift on general text left out" in capsys.readouterr().out
     embedded = spec.model_copy(update={"model": spec.model.model_copy(update={"name": "embedded"})})
-    found = evaluate.find_probe_texts(embedded, place.data, own, Runtime())
+    found = probes.find_probe_texts(embedded, place.data, own, Runtime())
     assert found["general"] and found["field"] == own

@@ -17,8 +17,8 @@ from recipes.base.runtime import Runtime
 from recipes.config.load import load
 from recipes.config.slots import module_of
 from recipes.models import loader, training
+from recipes.models.rl_trainer import load_policy
 from recipes.stages import cpt, evaluate, sft
-from recipes.stages.rl import load_policy
 from tests.helpers.tables import cpt_table, rl_table, sft_table
 from tests.helpers.tiny_text import tiny_model
 
