@@ -76,11 +76,9 @@ class Reader:
 
     def parts(self, sections: Iterable[markdown.Section], limits: Limits) -> list[Part]:
         """Markdown sections as parts."""
-        parts = []
+        parts, titles = [], self.shared.titles
         for section in sections:
-            paragraphs, terms = markdown_text.prose(
-                section, self.renderer, self.shared.titles, self.drop, limits.paragraph
-            )
+            paragraphs, terms = markdown_text.prose(section, self.renderer, titles, self.drop, limits.paragraph)
             inline = [markdown_text.inline(t, self.renderer, titles, self.drop) for t in section.parents]
             title = markdown_text.inline(section.title, self.renderer, titles, self.drop)
             span = (section.start, section.end)
