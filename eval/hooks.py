@@ -39,7 +39,8 @@ FIELDS = {
     ),
     **{"prompt": "turns", "options": "strs", "aliases": "strs", "tolerance": "float", "difficulty": "int"},
 }
-SEEN = FIELDS | {"images": "strs"}  # of documents some of which have images, as paths from the data artefact
+SOME = {"images": "strs", "specification": "str"}  # columns of those data alone in which a document has one
+SEEN = FIELDS | SOME
 
 log = logging.getLogger(__name__)
 
@@ -265,6 +266,6 @@ def as_dataset(rows: list[dict]):
 
     types = {"str": Value("string"), "strs": List(Value("string")), "int": Value("int64"), "float": Value("float64")}
     types["turns"] = List({"role": Value("string"), "content": Value("string")})
-    fields = SEEN if any(row.get("images") for row in rows) else FIELDS
-    features = Features({field: types[type_name] for field, type_name in fields.items()})
+    fields = [*FIELDS, *(name for name in SOME if any(row.get(name) for row in rows))]
+    features = Features({field: types[type_name] for field, type_name in SEEN.items() if field in fields})
     return Dataset.from_dict({field: [row.get(field) for row in rows] for field in fields}, features=features)

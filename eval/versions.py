@@ -17,6 +17,7 @@ USES = {  # function of eval/templates/entry.py that a task names -> modules tha
     "score_text": (*GRADERS, "graders.measures"),
     "score_classes": (*GRADERS, "graders.measures", "graders.classes"),
     "score_numbers": (*GRADERS, "graders.measures"),
+    "score_sizes": (*GRADERS, "graders.measures", "graders.sizing"),
     "score_boxed": ("graders", "benchmarks.public"),
     "score_code": ("benchmarks.public_code", "sandbox"),
     "score_stated": ("benchmarks.public_stated",),

@@ -35,7 +35,7 @@ PIECE, PIECES, SHORTEST = 50, 3, 25  # characters; pieces of an item; a shorter 
 KINDS = ("exact", "normalised", "13-gram", "50 characters")
 EXAMPLES = 10
 TURNS = ("prompt", "completion", "chosen", "rejected")  # what of a row of a file holds turns
-CALCULATED = ("numeric", "program")  # graders of rows whose question is a template with numbers
+CALCULATED = ("numeric", "program", "sizing")  # graders of rows whose question is a template with numbers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,8 @@ class    The classes among the row's options that the answer block names, or the
          exactly the answer's, by name or synonym (eval/graders/named.py).
 label    The same text, with the shaped reward of a label in place of right and wrong: for reinforcement.
 close    As numeric, but worth 1 - error / tolerance: for reinforcement. Of several numbers the worst counts.
+sizing   The sizes of an op-amp in the answer block, each once, are simulated: the share of the demands of the row's
+         `specification` that they meet (eval/graders/sizing.py).
 program  The Python program in the answer block, or in the only fenced code block where there is none, is run in the
          sandbox (eval/sandbox.py). All that it prints, or else what its function `solution()` returns, has to be one
          number, right within the relative tolerance.
@@ -41,17 +43,18 @@ from eval.graders.named import is_class, label_reward, named
 from eval.graders.overlap import rouge_l
 from eval.graders.quantity import Quantity, matches, read_quantities, relative_error
 from eval.graders.reply import MAX_CHARS, extract_answer
+from eval.graders.sizing import read_sizing, share_met
 from recipes.base.reply_form import find_answers, visible, without_marks
 
 VERSION = 1
 
 # What a grader reads of a row, so that a reward can hand over the same as the metric has.
-ROW_KEYS = ("grader", "answer", "options", "unit", "tolerance", "aliases")
+ROW_KEYS = ("grader", "answer", "options", "unit", "tolerance", "aliases", "specification")
 EXACT = 1e-9  # relative: the rounding of unit conversion, and all that a row without a tolerance forgives
 
 
 def grade(row: dict, reply: str) -> float:
-    """1.0 when the reply is right, 0.0 when wrong or unreadable; `overlap`, `label` and `close` give numbers between.
+    """1.0 when the reply is right, 0.0 when wrong or unreadable; `overlap`, `label`, `close` and `sizing` give numbers between.
 
     Raises ValueError when the row is malformed.
     """
@@ -234,6 +237,7 @@ _GRADERS: dict[str, tuple[Callable, Callable]] = {
     "label": (_read_stated, label_reward),
     "close": (_read_numeric, _closeness),
     "program": (_read_program, _is_number),
+    "sizing": (read_sizing, share_met),
 }
 
 

@@ -5,7 +5,7 @@ Each function is a task's `process_results`, and gives the metrics of hooks.scor
 
 import math
 
-from eval.graders import classes, error_of, overlap, read_answer
+from eval.graders import classes, error_of, overlap, read_answer, sizing
 from eval.hooks import score
 
 VERSION = 1
@@ -34,3 +34,8 @@ def score_numbers(doc: dict, replies: list[str]) -> dict:
         **{"error_median": capped, "error_mean": capped, "missing": float(error == math.inf)},
         **{f"within_{percent}": float(error <= percent / 100) for percent in (5, 10)},
     }
+
+
+def score_sizes(doc: dict, replies: list[str]) -> dict:
+    """With whether all demands are met, and the figure of merit of the simulated design; see sizing_task.yaml."""
+    return score(doc, replies) | sizing.measures(doc, replies[0])

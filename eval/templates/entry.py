@@ -14,7 +14,7 @@ from eval.benchmarks.public import load_public, score_boxed  # noqa: E402
 from eval.benchmarks.public_code import score_code  # noqa: E402
 from eval.benchmarks.public_stated import score_stated  # noqa: E402
 from eval.graders.classes import macro_f1, recognised  # noqa: E402
-from eval.graders.measures import score_classes, score_numbers, score_text  # noqa: E402
+from eval.graders.measures import score_classes, score_numbers, score_sizes, score_text  # noqa: E402
 from eval.graders.overlap import bleu4, cider  # noqa: E402
 from eval.hooks import load, question, score  # noqa: E402
 
@@ -31,6 +31,7 @@ __all__ = [
     "score_classes",
     "score_code",
     "score_numbers",
+    "score_sizes",
     "score_stated",
     "score_text",
 ]

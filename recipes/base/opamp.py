@@ -17,7 +17,6 @@ import re
 from dataclasses import asdict, dataclass, fields
 from types import SimpleNamespace
 
-VERSION = 1
 PROCESS = SimpleNamespace(
     vdd=1.8,  # V
     vth=0.45,  # V, of both kinds

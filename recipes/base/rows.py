@@ -76,6 +76,7 @@ class GradedRow(Row):
         difficulty: counts operations.
         aliases: further answers that are right.
         level: reports break scores down by it.
+        specification: what an op-amp has to do, as `recipes.base.opamp.Specification` is written.
     """
 
     grader: str
@@ -84,6 +85,7 @@ class GradedRow(Row):
     difficulty: int = 1
     aliases: tuple[str, ...] = ()
     level: str = ""
+    specification: str = ""
 
     def _identity(self, prompt: Turns, reply: Turns) -> Iterator[Any]:
         yield from (self.kind, prompt, self.answer)
@@ -91,7 +93,7 @@ class GradedRow(Row):
 
 DEFAULTS = {  # fields that a written row has only where they are set
     **{entry.name: entry.default for entry in fields(Exchange) if entry.name not in ALWAYS},
-    **{"images": (), "aliases": (), "level": ""},
+    **{"images": (), "aliases": (), "level": "", "specification": ""},
 }
 
 
