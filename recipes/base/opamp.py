@@ -227,7 +227,7 @@ def simulate(sizes: Sizes, load: float) -> Performance:
     if network.gain <= 1:
         return Performance(fault="its gain is below 1")
     low, high = math.log(LOWEST), math.log(HIGHEST)
-    for _ in range(40):
+    for _ in range(24):  # to two parts in a million
         middle = (low + high) / 2
         low, high = (middle, high) if network.measure_response(math.exp(middle))[0] > 1 else (low, middle)
     unity = math.exp(low)
