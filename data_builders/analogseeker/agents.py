@@ -1,4 +1,4 @@
-"""The agents that turn a learning node into a record: one asks, one answers with thinking, one edits.
+"""The agents that turn a learning node into a record: one asks, one answers with thinking, one edits all but the thinking.
 
 After the pipeline of a successor of arXiv 2508.10409 as the recipe's sheet describes it; the paper's own prompts are
 not known, and those in `prompts/` are ours. The node's text stands in the prompts as a quoted document.
@@ -11,16 +11,18 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data_builders.analogseeker.protocol import Reply
 from data_builders.core.schema import order
+from data_builders.core.thinking import clean_thinking
 from data_builders.llm.chat import Chat, Unusable
 from data_builders.llm.choices import CHOICES, clean_option, read_letter
 from data_builders.llm.prompts import prompt, quoted
-from recipes.base.reply_form import Exchange, render_question, split_reply, without_answer_marks
+from recipes.base.options import option_of
+from recipes.base.reply_form import Exchange, render_question, split_reply, visible, without_answer_marks
 
 PROMPTS = Path(__file__).parent / "prompts"
 FORMS = {"mcq": "the letter of the right option alone", "open": "the final answer, at most 20 words"}
 QUESTION = {"temperature": 1.0, "max_tokens": 500}
 ANSWER = {"temperature": 1.0, "max_tokens": 10_000}
-POST = {"temperature": 0.0, "max_tokens": 11_000}
+POST = {"temperature": 0.0, "max_tokens": 4_000}  # the sheet has 11,000, with the reasoning
 
 Line = Annotated[str, Field(min_length=1, max_length=1200)]
 Option = Annotated[str, Field(min_length=1, max_length=300)]
@@ -54,10 +56,9 @@ class ChoiceQuestion(OpenQuestion):
 
 
 class Record(Strict):
-    """The reply of the post-processor."""
+    """The reply of the post-processor; the reasoning is not its business."""
 
     question: Line
-    thinking: Part
     solution: Part
     answer: Line
 
@@ -126,11 +127,12 @@ class Agents:
             answer = letter
         if answer.casefold().rstrip(".") == "not stated":
             return self._declined(request, "answer: not stated in the node", keys)
+        named = f"The right option is: {option_of(answer, options)}." if options else f"So: {answer}."
         return Reply(
             request=request.id,
             question=" ".join(record.question.split()),
-            thinking=record.thinking.strip(),
-            solution=record.solution.strip(),
+            thinking=clean_thinking(answered.thinking) or named,
+            solution=clean_thinking(record.solution) or named,
             answer=answer,
             options=options,
             asked=tuple(keys),
@@ -171,8 +173,8 @@ def answer_chat(request, model, question, options):
 
 
 def post_chat(request, model, question, options, reply):
-    """Post-processor: the smallest edits, and strict JSON."""
+    """Post-processor: the smallest edits of solution and answer, and strict JSON."""
     source, shown = prompt(PROMPTS / "post.md"), render_question(Exchange(question=question, options=options))
-    user = source.fill("user", question=quoted(shown), reply=quoted(reply))
+    user = source.fill("user", question=quoted(shown), reply=quoted(visible(reply).strip()))
     system = source.fill("system", form=FORMS[request.kind])
     return Chat("post", model, system, user, Record, **POST, prompt_version=source.id)

@@ -31,10 +31,10 @@ from data_builders.analogseeker.coverage import describe_coverage, measure_cover
 from data_builders.analogseeker.duplicates import without_duplicates
 from data_builders.analogseeker.extractive import mine_facts
 from data_builders.analogseeker.forms import with_statements
-from data_builders.analogseeker.gates import first_failed
+from data_builders.analogseeker.gates import RULES, Limits, first_failed
 from data_builders.analogseeker.plan import Planner
 from data_builders.analogseeker.proof import CHOSEN, prove
-from data_builders.analogseeker.protocol import PROMPT_VERSION, Request
+from data_builders.analogseeker.protocol import PROMPT_VERSION, Reply, Request
 from data_builders.analogseeker.records import Qtsa
 from data_builders.analogseeker.rows import graded_row, sft_row
 from data_builders.analogseeker.spec import Spec
@@ -129,9 +129,15 @@ def build(
     real = spec.teacher.kind != "expert"
     made_of = f"{len(requests)} questions" if real else f"{len(planner.facts)} facts, {len(planner.formulas)} formulas"
     say(f"{len(corpus.nodes)} nodes, {made_of}, {len(planner.held)} nodes held out")
-    teacher, answers, cost = taught(spec.teacher, requests, store, bar, say, _gate)
+    limits = limits_of(spec)
+
+    def gate(request: Request, reply: Reply) -> str | None:
+        """Why a reply gives no record, or None."""
+        return first_failed(_record(request, reply, "", 0), limits)
+
+    teacher, answers, cost = taught(spec.teacher, requests, store, bar, say, gate)
     origin = {}
-    records = _records(requests, answers, teacher, ledger, origin)
+    records = _records(requests, answers, teacher, ledger, origin, limits)
     require_rows(records, ledger, "the records of the teacher")
     if spec.rl_forms:
         records = with_statements(records, seed, ledger)
@@ -195,6 +201,14 @@ def build(
     return {**metrics, "requests": len(requests), "records": len(records), **spent}
 
 
+def limits_of(spec: Spec) -> Limits:
+    """The longest record that a spec lets pass."""
+    table = spec.teacher
+    return (
+        RULES if table.kind == "expert" else Limits(table.longest_question, table.longest_answer, table.longest_reply)
+    )
+
+
 def _usable(corpus, planner):
     """The nodes that may be trained on: neither flagged nor held out."""
     return [node for node in corpus.nodes if not node.flags and node.node_id not in planner.held]
@@ -205,7 +219,7 @@ def _group(real):
     return (lambda record: record.node_id) if real else (lambda record: record.fact_id)
 
 
-def _records(requests, replies, teacher, ledger, origin):
+def _records(requests, replies, teacher, ledger, origin, limits):
     """The records that pass the gates; `origin` is filled with the fact of every record, also of those that fail."""
     records, worked = [], {}
     for request, reply in zip(requests, replies, strict=True):
@@ -218,18 +232,13 @@ def _records(requests, replies, teacher, ledger, origin):
             worked[subject["id"]] = operations(parse(subject["expression"], symbols, subject["id"]))
         record = _record(request, reply, teacher, worked.get(subject["id"], 0))
         origin[record.id] = record.fact_id
-        failed = first_failed(record)
+        failed = first_failed(record, limits)
         if failed:
             ledger.drop("replies", failed, record.id, record.question[:120])
         else:
             ledger.keep("replies")
             records.append(record)
     return records
-
-
-def _gate(request, reply):
-    """Why a reply gives no record, or None."""
-    return first_failed(_record(request, reply, "", 0))
 
 
 def _record(request, reply, teacher, worked):

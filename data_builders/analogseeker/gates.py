@@ -1,20 +1,36 @@
 """Gates: what a record must be before it may become a row. Each gate is a name and a test that a bad record fails.
 
-They look at the form alone, and in the same way whoever the teacher is; whether an answer is true they cannot tell.
+They look at the form alone, of the question, its options and the answer, and of the solution where rules wrote it;
+whether an answer is true they cannot tell. The reasoning is no reason to lose a record: it is cleaned
+(data_builders/core/thinking.py), and so is the solution of a model. What a model wrote may hold LaTeX.
 """
 
 import re
+from dataclasses import dataclass
 
 from data_builders.analogseeker.records import KINDS, Qtsa
 from data_builders.core.patterns import ASSISTANT, BOOK, GARBLED, SOURCE, words
 from data_builders.llm.choices import CHOICES
 from data_builders.sources.facts import STANCES
+from data_builders.sources.reader import count_tokens
 from recipes.base.options import LETTERS, option_of
 from recipes.base.reply_form import holds_mark
 
-ANSWER_WORDS = 30
-QUESTION_WORDS = 120
-SEVERAL = re.compile(r";|\n|\bboth [A-D] and [A-D]\b|\b(?:all|none|any) of the (?:above|options)\b", re.I)
+SEVERAL = re.compile(r"\n|\bboth [A-D] and [A-D]\b|\b(?:all|none|any) of the (?:above|options)\b", re.I)
+# What GARBLED refuses beside LaTeX.
+BROKEN = re.compile(r"[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|\[…\]|~~|\]\(")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The longest record: words of its question and its answer, and words, numbers and signs of the whole reply; 0: any."""
+
+    question: int = 120
+    answer: int = 30
+    reply: int = 0
+
+
+RULES = Limits()  # of the rules' own records
 
 
 def _schema(record: Qtsa) -> bool:
@@ -33,33 +49,50 @@ def _tags(record: Qtsa) -> bool:
 
 
 def _garbled(record: Qtsa) -> bool:
-    fields = (record.question, record.thinking, record.answer, *(record.options or ()))
-    return any(GARBLED.search(field) for field in fields)
+    fields = (record.question, record.answer, *(record.options or ()))
+    return any(map(_is_broken, fields)) if record.asked else any(GARBLED.search(field) for field in fields)
+
+
+def _is_broken(text: str) -> bool:
+    """Whether a text holds what is neither prose nor LaTeX whose braces and dollar signs come in pairs."""
+    bare = text.replace(r"\{", "").replace(r"\}", "").replace(r"\$", "")
+    return bool(BROKEN.search(text)) or bare.count("{") != bare.count("}") or bare.count("$") % 2 == 1
 
 
 def _book(record: Qtsa) -> bool:
-    fields = (record.question, record.thinking, record.solution, *(record.options or ()))
-    return any(BOOK.search(field) for field in fields)
+    return any(BOOK.search(field) for field in (*_gated(record), *(record.options or ())))
 
 
 def _source(record: Qtsa) -> bool:
-    return any(SOURCE.search(field) for field in (record.question, record.thinking, record.solution))
+    return any(SOURCE.search(field) for field in _gated(record))
+
+
+def _gated(record: Qtsa) -> tuple[str, ...]:
+    """The texts that may not point to their source; those of a model that answers were cleaned."""
+    return (record.question,) if record.asked else (record.question, record.solution)
 
 
 def _assistant(record: Qtsa) -> bool:
-    return any(ASSISTANT.search(field) for field in (record.question, record.thinking, record.solution, record.answer))
+    return any(ASSISTANT.search(field) for field in (record.question, record.solution, record.answer))
 
 
 def _several(record: Qtsa) -> bool:
-    return any(SEVERAL.search(field) for field in (record.answer, *(record.options or ())))
+    listed = not record.asked and any(";" in field for field in (record.answer, *(record.options or ())))
+    return listed or any(SEVERAL.search(field) for field in (record.answer, *(record.options or ())))
 
 
 def _short(record: Qtsa) -> bool:
     return len(words(record.question)) < 3
 
 
-def _long(record: Qtsa) -> bool:
-    return len(record.answer.split()) > ANSWER_WORDS or len(record.question.split()) > QUESTION_WORDS
+def _is_long(record: Qtsa, limits: Limits) -> bool:
+    whole = (record.thinking, record.solution, record.answer)
+    pairs = (
+        (len(record.question.split()), limits.question),
+        (len(record.answer.split()), limits.answer),
+        (sum(map(count_tokens, whole)) if limits.reply else 0, limits.reply),
+    )
+    return any(most and length > most for length, most in pairs)
 
 
 def _options(record: Qtsa) -> bool:
@@ -113,7 +146,6 @@ GATES = (
     ("refers to a figure, equation, table or other place in the book", _book),
     ("speaks of the text it was made from", _source),
     ("speaks as an assistant, or refuses", _assistant),
-    ("question or answer too long", _long),
     ("question too short", _short),
     ("several answers in one", _several),
     ("not four distinct options", _options),
@@ -126,6 +158,10 @@ GATES = (
 )
 
 
-def first_failed(record: Qtsa) -> str | None:
-    """The name of the first gate the record fails, or None."""
-    return next((name for name, failed in GATES if failed(record)), None)
+TOO_LONG = "question, answer or reply too long"
+
+
+def first_failed(record: Qtsa, limits: Limits = RULES) -> str | None:
+    """The name of the first gate the record fails, or None; last comes its length."""
+    found = next((name for name, failed in GATES if failed(record)), None)
+    return found or (TOO_LONG if _is_long(record, limits) else None)

@@ -13,6 +13,11 @@ from data_builders.sources.repair import Repair
 
 class AnalogTeacher(Teacher):
     draws: int = Field(6, ge=1, le=100, description="training questions of each node that a model is asked for")
+    longest_question: Count = Field(250, description="words; a record of a model with a longer one goes; 0: any length")
+    longest_answer: Count = Field(60, description="words of the final answer; the same")
+    longest_reply: Count = Field(
+        0, description="words, numbers and signs of thinking, solution and answer together; the same"
+    )
 
 
 class Tests(DataTable):

@@ -8,7 +8,7 @@ import re
 from typing import Protocol
 
 from data_builders.core.patterns import ASSISTANT, BOOK, GARBLED, SOURCE, words
-from recipes.base.reply_form import Exchange, without_marks
+from recipes.base.reply_form import Exchange, visible, without_marks
 
 SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 TWICE = re.compile(r"\b([a-z]{2,})\s+\1\b", re.I)
@@ -35,6 +35,11 @@ def way_of(item: Judged) -> str:
     return "\n".join(part for part in (item.exchange.thinking, item.exchange.solution) if part)
 
 
+def _shown(item: Judged) -> str:
+    """What follows the reasoning, which may hold LaTeX and point where it likes."""
+    return visible(item.reply)
+
+
 def content(text: str) -> set[str]:
     """The words of a text that carry meaning: of four letters or more."""
     return {word for word in words(text) if len(word) > 3 and not word[0].isdigit()}
@@ -43,7 +48,7 @@ def content(text: str) -> set[str]:
 def form(item: Judged) -> float:
     """Question and reply are clean sentences: a quarter off for each kind of fault."""
     question, asked = first_line(item), "\n".join([item.exchange.question, *(item.exchange.options or ())])
-    texts = (asked, without_marks(item.reply))
+    texts = (asked, without_marks(_shown(item)))
     faults = (
         not question or not (question[0].isupper() or question[0].isdigit()),
         not question.endswith(("?", ".", ":")),
@@ -56,7 +61,7 @@ def form(item: Judged) -> float:
 
 def stands_alone(item: Judged) -> float:
     """Nothing points to a place in a book, to "the text" or to an assistant, and one short question is asked."""
-    text = f"{item.shown}\n{item.reply}"
+    text = f"{item.shown}\n{_shown(item)}"
     faults = (
         BOOK.search(text) or SOURCE.search(text),
         ASSISTANT.search(text),

@@ -1,4 +1,7 @@
-"""What may be taken out of answered questions, each filter off unless asked for; what goes is counted."""
+"""What may be taken out of answered questions, each filter off unless asked for; what goes is counted.
+
+They look at what follows the reasoning: that is paid for by the word, and no reason to lose an answer.
+"""
 
 from collections import Counter
 
@@ -6,6 +9,7 @@ from data_builders.core.patterns import words
 from data_builders.core.selection import SURPLUS
 from data_builders.core.similar import near_duplicates
 from data_builders.glan.coverage import ALIKE, repeats
+from recipes.base.reply_form import visible
 
 REFUSALS = tuple(
     f" {phrase} "
@@ -38,7 +42,7 @@ def filtered(written, filters, ledger):
     """(what stays of the answered questions, figures for the card); `written` holds agents.Written with answers."""
     ids, texts = [entry.pair.question_id for entry in written], [entry.pair.instruction for entry in written]
     found = repeats(texts, filters.near_duplicates or ALIKE)
-    figures = {"refusals": sum(is_refusal(entry.pair.response) for entry in written), "repeats": found}
+    figures = {"refusals": sum(is_refusal(visible(entry.pair.response)) for entry in written), "repeats": found}
     alike = set()
     if filters.near_duplicates:
         threshold = filters.near_duplicates
@@ -46,7 +50,7 @@ def filtered(written, filters, ledger):
         alike = {ids[removal.index] for removal in near_duplicates(ids, texts, threshold)[0]}
     kept, counts = [], Counter()
     for entry in written:
-        answer, discipline = entry.pair.response, entry.sample.discipline
+        answer, discipline = visible(entry.pair.response), entry.sample.discipline
         length = len(answer.split())
         if filters.refusals == "drop" and is_refusal(answer):
             reason = "refusal"

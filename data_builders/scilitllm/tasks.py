@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data_builders.core.patterns import ASSISTANT, SOURCE
 from data_builders.core.schema import order
+from data_builders.core.thinking import clean_thinking
 from data_builders.llm.choices import CHOICES
 from data_builders.scilitllm import molecules
 from recipes.base.options import letter_of
@@ -19,6 +20,7 @@ from recipes.base.reply_form import Exchange, holds_mark
 ENTITIES = 2  # fewest entities of an extraction
 
 Line = Annotated[str, Field(min_length=1, max_length=1200)]
+Chain = Annotated[str, Field(min_length=1, max_length=40_000)]
 Text = Annotated[str, Field(min_length=20, max_length=20_000)]
 
 
@@ -29,7 +31,7 @@ class Written(BaseModel):
 
     text: Text
     question: Line
-    reasoning: Line
+    reasoning: Chain
     answer: Line
 
     @field_validator("question", "reasoning", "answer")
@@ -40,9 +42,14 @@ class Written(BaseModel):
             raise ValueError("must not be empty")
         return value
 
+    @field_validator("reasoning", mode="before")
+    @classmethod
+    def _clean(cls, value):
+        return clean_thinking(value) or "So:" if isinstance(value, str) and value.strip() else value
+
     def fault(self):
-        """Why the reply is not taken, or None."""
-        fields = (self.text, self.question, self.reasoning, self.answer)
+        """Why the reply is not taken, or None; the reasoning was cleaned."""
+        fields = (self.text, self.question, self.answer)
         if any(map(holds_mark, fields)):
             return "think or answer tag inside a field"
         if any(ASSISTANT.search(field) for field in fields):

@@ -285,7 +285,12 @@ def write_netlist(sizes: Sizes, load: float, deck: str = "ac") -> str:
     model = f"LEVEL=1 TOX={tox:.6g} CGSO={p.cov * 1e6:.6g} CGDO={p.cov * 1e6:.6g} GAMMA=0"
     hold = max(2.0, 4 * sizes.Cc / sizes.I5)  # us: time for a step at an eighth of the slew rate
     source, loop, analysis = DECKS[deck]
-    numbers = {"middle": p.vdd / 2, "hold": f"{hold:.6g}", "period": f"{2 * hold + 1:.6g}", "step": f"{hold / 2000:.6g}"}
+    numbers = {
+        "middle": p.vdd / 2,
+        "hold": f"{hold:.6g}",
+        "period": f"{2 * hold + 1:.6g}",
+        "step": f"{hold / 2000:.6g}",
+    }
     return "\n".join(
         [
             "* two-stage Miller op-amp",

@@ -78,8 +78,8 @@ def answer(payload, words=120):
         return f"<think>{told}</think>\nEach step follows from the one before.\n<answer>{final}</answer>"
     if system.startswith("You edit"):
         question = re.search(r"<question>\n(.*)\n", user)[1]
-        parts = re.search(r"<think>(.*?)</think>\s*(.*?)\s*<answer>(.*?)</answer>", user, re.S)
-        return json.dumps(dict(zip(("question", "thinking", "solution", "answer"), (question, *parts.groups()))))
+        parts = re.search(r"<reply>\s*(.*?)\s*<answer>(.*?)</answer>", user, re.S)
+        return json.dumps(dict(zip(("question", "solution", "answer"), (question, *parts.groups()))))
     if system.startswith("You judge"):
         aspects = re.findall(r"^- (\w+): ", system, re.M)
         told = " ".join(rng.choice(("one", "step", "word", "term")) for _ in range(40))
