@@ -1,4 +1,5 @@
-"""The agents that turn a learning node into a record: one asks, one answers with thinking, one edits all but the thinking.
+"""The agents that turn a learning node into a record: one asks, one answers with thinking, one edits all but the
+thinking.
 
 After the pipeline of a successor of arXiv 2508.10409 as the recipe's sheet describes it; the paper's own prompts are
 not known, and those in `prompts/` are ours. The node's text stands in the prompts as a quoted document.

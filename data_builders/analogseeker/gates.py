@@ -23,7 +23,8 @@ BROKEN = re.compile(r"[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|\[…\]|~~
 
 @dataclass(frozen=True)
 class Limits:
-    """The longest record: words of its question and its answer, and words, numbers and signs of the whole reply; 0: any."""
+    """The longest record: words of its question and its answer, and words, numbers and signs of the whole reply; 0:
+    any."""
 
     question: int = 120
     answer: int = 30

@@ -40,7 +40,8 @@ TRIES = 4  # specifications drawn for each row wanted, at most
 DEMANDS = ("gain", "gbw", "phase", "overdrive", "slack")
 SOLUTION = "All transistors have the length L, and Cc joins the output to the gate of M6."
 DESCRIPTION = (
-    f"A two-stage Miller op-amp: NMOS input pair M1 M2 of width W1 with PMOS mirror M3 M4 of width W3 and tail current I5; "
+    f"A two-stage Miller op-amp: NMOS input pair M1 M2 of width W1 with PMOS mirror M3 M4 of width W3 and tail "
+    f"current I5; "
     f"PMOS common source M6 of width W6 with sink current I7; all lengths L; Cc between the gate and the drain of M6. "
     f"Supply {PROCESS.vdd:g} V, common mode {PROCESS.vdd / 2:g} V, threshold {PROCESS.vth:g} V, KPn "
     f"{PROCESS.kpn * 1e6:g} uA/V^2, KPp {PROCESS.kpp * 1e6:g} uA/V^2, lambda {PROCESS.lambda_n:g}/L and "
@@ -134,8 +135,10 @@ def think(wanted: Specification, sizes: Sizes) -> str:
     gm1 = 2 * math.pi * wanted.gbw * sizes.Cc
     most = wanted.power / PROCESS.vdd
     return (
-        f"With Cc = {sizes.Cc:g} pF the slew rate asks for I5 of at least {wanted.slew:g} * {sizes.Cc:g} = {least:.3g} uA, "
-        f"the gain-bandwidth for gm1 of at least 6.28 * {wanted.gbw:g} * {sizes.Cc:g} = {gm1:.3g} uS, and the power for "
+        f"With Cc = {sizes.Cc:g} pF the slew rate asks for I5 of at least {wanted.slew:g} * {sizes.Cc:g} = "
+        f"{least:.3g} uA, "
+        f"the gain-bandwidth for gm1 of at least 6.28 * {wanted.gbw:g} * {sizes.Cc:g} = {gm1:.3g} uS, and the "
+        f"power for "
         f"I5 + I7 of at most {wanted.power:g} / {PROCESS.vdd:g} = {most:.3g} uA."
     )
 

@@ -54,7 +54,8 @@ EXACT = 1e-9  # relative: the rounding of unit conversion, and all that a row wi
 
 
 def grade(row: dict, reply: str) -> float:
-    """1.0 when the reply is right, 0.0 when wrong or unreadable; `overlap`, `label`, `close` and `sizing` give numbers between.
+    """1.0 when the reply is right, 0.0 when wrong or unreadable; `overlap`, `label`, `close` and `sizing` give
+    numbers between.
 
     Raises ValueError when the row is malformed.
     """

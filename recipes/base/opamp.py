@@ -1,11 +1,12 @@
 """A two-stage Miller-compensated op-amp worked out by hand formulas: sizes in, performance out.
 
 Circuit (Allen and Holberg, CMOS Analog Circuit Design, section 6.3; Gray, Hurst, Lewis and Meyer, chapter 9): an NMOS
-input pair M1 M2 with the PMOS mirror M3 M4 as load and the tail current I5; a PMOS common source M6 with the current sink
-I7; the capacitor Cc from the output to the gate of M6. Supply 1.8 V, common mode at half of it.
+input pair M1 M2 with the PMOS mirror M3 M4 as load and the tail current I5; a PMOS common source M6 with the current
+sink I7; the capacitor Cc from the output to the gate of M6. Supply 1.8 V, common mode at half of it.
 
-Model: the square law with channel-length modulation in proportion to 1/L; the transconductance never exceeds that of weak
-inversion, I / (n UT) (Enz, Krummenacher and Vittoz 1995), which the square law alone would break. Left out: junction
+Model: the square law with channel-length modulation in proportion to 1/L; the transconductance never exceeds that of
+weak inversion, I / (n UT) (Enz, Krummenacher and Vittoz 1995), which the square law alone would break. Left out:
+junction
 capacitances, body effect, velocity saturation, mismatch, noise. PROCESS is a made-up 0.18 um process, no foundry's.
 
 Every number of finite size gives a result: what is out of bounds or out of bias is a fault, and a faulty design has no
@@ -40,7 +41,8 @@ LOWEST, HIGHEST = 1.0, 1e12  # Hz: where the gain of 1 is looked for
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a designer chooses, in the units of UNITS: currents, widths (W1 of M1 and M2, W3 of M3 and M4), one length."""
+    """What a designer chooses, in the units of UNITS: currents, widths (W1 of M1 and M2, W3 of M3 and M4), one
+    length."""
 
     I5: float
     I7: float
@@ -76,7 +78,8 @@ class Performance:
 
 @dataclass(frozen=True)
 class Specification:
-    """A load in pF, the least gain, gain-bandwidth, phase margin and slew rate, and the most power, as of Performance."""
+    """A load in pF, the least gain, gain-bandwidth, phase margin and slew rate, and the most power, as of
+    Performance."""
 
     load: float
     gain: float
@@ -117,7 +120,8 @@ _SIZE = re.compile(
 
 
 def read_sizes(text: str) -> Sizes | None:
-    """The sizes in a text such as `str` of Sizes writes; None where one is missing, stated twice, or of a wrong unit."""
+    """The sizes in a text such as `str` of Sizes writes; None where one is missing, stated twice, or of a wrong
+    unit."""
     found: dict[str, float] = {}
     for name, value, unit in _SIZE.findall(text.replace("\u00b5", "u").replace("\u03bc", "u")):
         if name in found or (unit and unit not in SCALES) or (unit or UNITS[name])[1] != UNITS[name][1]:
@@ -146,7 +150,8 @@ class SmallSignal:
         return self.gm1 * self.gm6 / (self.g1 * self.g2)
 
     def measure_response(self, hertz: float) -> tuple[float, float]:
-        """(|gain|, turn of its phase in degrees) at a frequency: two poles and a zero on the right of two coupled nodes,
+        """(|gain|, turn of its phase in degrees) at a frequency: two poles and a zero on the right of two coupled
+        nodes,
         and the pole and zero of the mirror at one and two times gm3 / C3 (Gray et al., sections 9.4.2 and 7.3.5)."""
         w, both = 2 * math.pi * hertz, self.g1 * self.g2
         a = (self.c1 + self.cc) / self.g1 + (self.c2 + self.cc) / self.g2 + self.gm6 * self.cc / both
@@ -201,8 +206,8 @@ def linearise(sizes: Sizes, load: float) -> SmallSignal:
         2 * current / max(vov, 2 * p.weak) for current, vov in ((half, vov1), (half, vov3), (second, vov6))
     )
     n, q = p.lambda_n / length, p.lambda_p / length
-    # The output resistance is (1 / lambda + VDS) / I. The mirror's side of the first stage stands at VDD - VSG3, and the
-    # feedback brings the other one to VDD - VSG6.
+    # The output resistance is (1 / lambda + VDS) / I. The mirror's side of the first stage stands at VDD - VSG3, and
+    # the feedback brings the other one to VDD - VSG6.
     first_n, first_p, middle = p.vdd / 2 - vov6 + vov1, p.vth + vov6, p.vdd / 2
     gate = 2 / 3 * length * p.cox + p.cov  # F/um: gate to source in saturation
     w7 = 2 * second * length / (p.kpn * p.vov_sink**2)

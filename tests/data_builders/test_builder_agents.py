@@ -56,7 +56,7 @@ def request(kind="open", draw=0, stance="limits"):
 
 
 def post(answer, question="What does a mirror copy?"):
-    return json.dumps({"question": question, "thinking": "t", "solution": "s", "answer": answer})
+    return json.dumps({"question": question, "solution": "s", "answer": answer})
 
 
 def record(kind, question, answer, edited):
@@ -71,11 +71,11 @@ def test_three_agents_are_asked_with_the_models_temperatures_and_lengths_of_the_
     assert [chat.agent for chat in asker.asked] == ["question", "answer", "post"]
     assert [chat.model for chat in asker.asked] == ["small", "thinker", "small"]
     sampled = [(chat.temperature, chat.max_tokens) for chat in asker.asked]
-    assert sampled == [(1.0, 500), (1.0, 10_000), (0.0, 11_000)]
+    assert sampled == [(1.0, 500), (1.0, 10_000), (0.0, 4_000)]
     assert [tuple(part.values()) for part in (QUESTION, ANSWER, POST)] == sampled
     assert "A mirror copies a current." in question.user and "Applications and limits" in question.user
     assert "What does a mirror copy?" in answer.user and "A mirror copies a current." in answer.user
-    assert "<think>t</think>" in edit.user and "A mirror copies" not in edit.user
+    assert "<answer>a current</answer>" in edit.user and "<think>" not in edit.user
     assert reply.asked == tuple(chat.key for chat in asker.asked)
     assert (reply.question, reply.thinking, reply.solution, reply.answer) == (
         "What does a mirror copy?", "t", "s", "a current",
@@ -151,7 +151,7 @@ def test_a_reply_of_another_form_is_not_taken(text):
 def test_a_reply_whose_think_block_was_opened_by_the_models_own_template_is_a_record():
     asker = Scripted(question='{"question": "Q of it?"}', answer="t\n</think>\ns <answer>x</answer>", post=post("x"))
     (reply,) = in_order(Agents(TABLE, asker), [request()], lambda reply: None)
-    assert reply.declined is None and "<think>t\n</think>" in asker.asked[2].user
+    assert reply.declined is None and reply.thinking == "t" and "</think>" not in asker.asked[2].user
 
 
 def nodes(count):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from data_builders.analogseeker.duplicates import without_duplicates
-from data_builders.analogseeker.gates import GATES, first_failed
+from data_builders.analogseeker.gates import GATES, TOO_LONG, Limits, first_failed
 from data_builders.analogseeker.records import Qtsa
 from data_builders.core.ledger import Ledger
 
@@ -53,9 +53,9 @@ FAULTS = [
     (replace(OPEN, thinking=" "), "empty field"),
     (replace(OPEN, question="What is </think> here?"), "think or answer tag inside a field"),
     (replace(OPEN, question="What is $x$ here?"), "garbled markup or math"),
-    (replace(OPEN, thinking="The \\frac of it."), "garbled markup or math"),
+    (replace(OPEN, question="What is the \\frac of it?"), "garbled markup or math"),
     (replace(OPEN, question="What does @fig-a say?"), "garbled markup or math"),
-    (replace(OPEN, thinking="The \frac of it."), "garbled markup or math"),
+    (replace(OPEN, asked=("k",), question="What is \\frac{a}{b of it?"), "garbled markup or math"),
     (replace(OPEN, answer="the \rho"), "garbled markup or math"),
     (replace(OPEN, question="What is \beta of it?"), "garbled markup or math"),
     (replace(MCQ, options=("heat", "a current", "light", "{x}")), "garbled markup or math"),
@@ -64,7 +64,7 @@ FAULTS = [
         "refers to a figure, equation, table or other place in the book",
     ),
     (
-        replace(OPEN, thinking="It follows from equation (4.2)."),
+        replace(OPEN, solution="It follows from equation (4.2)."),
         "refers to a figure, equation, table or other place in the book",
     ),
     (
@@ -82,7 +82,7 @@ FAULTS = [
     (replace(OPEN, stance="maths"), "not of the schema"),
     (replace(OPEN, answer=6), "not of the schema"),
     (replace(OPEN, question="According to the passage, what flows?"), "speaks of the text it was made from"),
-    (replace(OPEN, thinking="The author says that charge moves."), "speaks of the text it was made from"),
+    (replace(OPEN, solution="The author says that charge moves."), "speaks of the text it was made from"),
     (replace(OPEN, solution="As an AI I can only say: a current."), "speaks as an assistant, or refuses"),
     (replace(OPEN, answer="I cannot answer that."), "speaks as an assistant, or refuses"),
     (replace(OPEN, question="What flows?"), "question too short"),
@@ -91,8 +91,8 @@ FAULTS = [
     (replace(CALC, answer="6 mV"), "unit of the answer is not the unit asked for"),
     (replace(CALC, answer="6"), "unit of the answer is not the unit asked for"),
     (replace(CALC, solution="The voltage is 60 V."), "solution does not come to the answer"),
-    (replace(OPEN, answer="word " * 40), "question or answer too long"),
-    (replace(OPEN, question="word " * 200), "question or answer too long"),
+    (replace(OPEN, answer="word " * 40), TOO_LONG),
+    (replace(OPEN, question="word " * 200), TOO_LONG),
     (replace(MCQ, options=("heat", "a current", "Heat", "sound")), "not four distinct options"),
     (replace(MCQ, options=("heat", "a current", "light")), "not four distinct options"),
     (replace(OPEN, options=("a", "b", "c", "d")), "not four distinct options"),
@@ -110,7 +110,7 @@ def test_a_planted_fault_is_found_by_its_gate(record, reason):
 
 
 def test_every_gate_has_a_planted_fault():
-    assert {name for name, _ in GATES} == {reason for _, reason in FAULTS}
+    assert {*(name for name, _ in GATES), TOO_LONG} == {reason for _, reason in FAULTS}
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,25 @@ def test_every_gate_has_a_planted_fault():
 )
 def test_a_good_record_passes_every_gate(record):
     assert first_failed(record) is None
+
+
+MODEL = replace(
+    OPEN,
+    asked=("key",),
+    thinking="The document says $V_{GS}$, as in Figure 3; I am sorry.",
+    question="Why is $g_m = \\frac{2I_D}{V_{OV}}$ larger here?",
+    answer="a larger \\(I_D\\); the same V_{OV}",
+)
+
+
+def test_of_a_model_the_reasoning_is_not_gated_and_latex_is_no_fault():
+    assert first_failed(MODEL) is None and first_failed(replace(MODEL, asked=())) == "garbled markup or math"
+
+
+def test_a_reply_is_too_long_only_where_a_limit_says_so():
+    long = replace(MODEL, thinking="word " * 4000)
+    assert first_failed(long) is None and first_failed(long, Limits(reply=1000)) == TOO_LONG
+    assert first_failed(replace(MODEL, question="word " * 200), Limits(question=0)) is None
 
 
 def test_repeats_go_and_wordings_of_one_fact_stay():

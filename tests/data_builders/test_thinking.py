@@ -18,7 +18,7 @@ CORPUS = ROOT / "tests" / "fixtures" / "small_corpus"
 LINES = {  # what such a model writes, over and over
     "R1": (
         "Okay, so I need to find how {term} behaves here. The document states that $g_m = \\frac{{2I_D}}{{V_{{OV}}}}$.",
-        "Wait, according to the document, \\( A_v = -g_m (r_{{o1}} \\parallel r_{{o2}}) \\), so 40 dB @1kHz is plausible.",
+        "Wait, according to the document, \\( A_v = -g_m (r_{{o1}} \\parallel r_{{o2}}) \\), so 40 dB @1kHz is plausible.",  # noqa: E501
         "Hmm, the text says the middle node moves only a little (see Figure 3.2), thus equation (4.2) holds.",
     ),
     "QwQ": (
@@ -27,8 +27,8 @@ LINES = {  # what such a model writes, over and over
         "I should put the final letter in <answer> tags, as the question asks. Let me double-check the table above.",
     ),
     "Qwen3": (
-        "The user asks about {term}. The provided document mentions that $V_{{out}} = V_{{in}} \\cdot \\frac{{R_2}}{{R_1+R_2}}$.",
-        "So, **step 2**: $$\\omega_p = \\frac{{1}}{{R_{{out}} C_L}} \\approx 2\\pi \\cdot 1\\,\\text{{MHz}}$$ per the document.",
+        "The user asks about {term}. The provided document mentions that $V_{{out}} = V_{{in}} \\cdot \\frac{{R_2}}{{R_1+R_2}}$.",  # noqa: E501
+        "So, **step 2**: $$\\omega_p = \\frac{{1}}{{R_{{out}} C_L}} \\approx 2\\pi \\cdot 1\\,\\text{{MHz}}$$ per the document.",  # noqa: E501
         "As mentioned in the document, section 2.1 gives {{a, b}}; I'm sorry, that was the wrong sign: $-\\beta$.",
     ),
 }
@@ -55,7 +55,9 @@ class Reasoner:
         said = answer(payload)
         if not payload["messages"][0]["content"].startswith("You answer exam questions"):
             return said
-        behind = said.partition("</think>")[2].replace("Each step follows", "According to the document, each step follows")
+        behind = said.partition("</think>")[2].replace(
+            "Each step follows", "According to the document, each step follows"
+        )
         # R1 and QwQ are served by templates that open the block themselves.
         return f"{self.trace}\n</think>\n{behind}"
 
@@ -76,7 +78,9 @@ def test_no_record_of_a_reasoning_teacher_is_lost_by_its_reasoning(style, tmp_pa
     replies = card["ledger"]["replies"]
     print(style, replies)
     reasons = set(replies["reasons"])
-    assert replies["kept"] and not [name for name in reasons if name.startswith(("garbled", "speaks", "refers", "think"))]
+    assert replies["kept"] and not [
+        name for name in reasons if name.startswith(("garbled", "speaks", "refers", "think"))
+    ]
     for record in records:
         assert "\\frac" in record["thinking"] or "\\boxed" in record["thinking"]
         assert len(re.findall(r"\w+|[^\w\s]", record["thinking"])) > 0.6 * LONG
@@ -86,9 +90,8 @@ def test_no_record_of_a_reasoning_teacher_is_lost_by_its_reasoning(style, tmp_pa
 
 @pytest.mark.slow
 def test_a_longer_reply_goes_only_where_a_key_says_so(tmp_path):
-    with served(Server(says=Reasoner("R1"))) as url:
-        with pytest.raises(Exception, match="too long"):
-            builder.build(spec_of(url, longest_reply=1000, stop_after=0), CORPUS, tmp_path, 1, Bar.open, lambda text: None)
+    with served(Server(says=Reasoner("R1"))) as url, pytest.raises(Exception, match="too long"):
+        builder.build(spec_of(url, longest_reply=1000, stop_after=0), CORPUS, tmp_path, 1, Bar.open, lambda text: None)
 
 
 @pytest.mark.parametrize(
@@ -112,4 +115,8 @@ def test_references_go_and_the_rest_stays(said, kept):
 def test_cleaning_again_changes_nothing_and_time_is_linear_in_the_length():
     once = clean_thinking(trace("R1"))
     assert clean_thinking(once) == once
-    assert clean_thinking("the document " * 100_000) and clean_thinking("(" * 200_000) and clean_thinking("<think" * 50_000) == ""
+    assert (
+        clean_thinking("the document " * 100_000)
+        and clean_thinking("(" * 200_000)
+        and clean_thinking("<think" * 50_000) == ""
+    )

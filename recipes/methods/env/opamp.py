@@ -1,7 +1,7 @@
 """Op-amp bench: a tool with which the model simulates its sizes of an op-amp between its turns.
 
-The bench knows the specification of the conversation's row. Its answers are numbers of `recipes.base.opamp`; the calls of
-one reply are bounded, and no input makes it do anything but a fixed number of arithmetic operations.
+The bench knows the specification of the conversation's row. Its answers are numbers of `recipes.base.opamp`; the
+calls of one reply are bounded, and no input makes it do anything but a fixed number of arithmetic operations.
 """
 
 from collections.abc import Callable
