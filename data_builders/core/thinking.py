@@ -1,7 +1,7 @@
 """Reasoning that a model was paid for, made fit to be learnt: never a reason to lose the record that it belongs to.
 
-A model that is shown a document speaks of it in its reasoning, and writes mathematics in LaTeX; R1, QwQ and Qwen3 do so on
-nearly every line. What points to the document is put in other words or left out, marks of the reply form and signs that
+A model that is shown a document speaks of it in its reasoning, and writes mathematics in LaTeX; R1, QwQ and Qwen3 do so
+on nearly every line. What points to the document is put in other words or left out, marks of the reply form and signs that
 are no text go, and all else, LaTeX before all, stays letter by letter.
 """
 
@@ -12,13 +12,16 @@ SAYS = (
     r"(?:says|states|mentions|explains|notes|tells(?: us| me)?|describes|points out|specifies|indicates|shows|reads"
     r"|discusses|emphasi[sz]es|gives)"
 )
-PLACE = r"(?:figures?|figs?\.|tables?|tab\.|equations?|eqs?\.|sections?|sec\.|chapters?)\s*[(\[]?\d[\d.\-\u2013a-z]*(?<!\.)[)\]]?"
+PLACE = (
+    r"(?:figures?|figs?\.|tables?|tab\.|equations?|eqs?\.|sections?|sec\.|chapters?)"
+    r"\s*[(\[]?\d[\d.\-\u2013a-z]*(?<!\.)[)\]]?"
+)
 REWRITES = (
     (re.compile(rf"[ \t]*\((?:see|cf\.|from|as in|in)?\s*(?:the )?{PLACE}\)", re.I), ""),
     (
         re.compile(
-            rf"\b(?:according to|based on|as (?:stated|said|given|mentioned|described|noted|explained|shown) in|from|in|per"
-            rf"|by) (?:the|this|that) {TEXT}\b(?! of| line| file)\s*,?[ \t]*",
+            rf"\b(?:according to|based on|as (?:stated|said|given|mentioned|described|noted|explained|shown) in|from|in"
+            rf"|per|by) (?:the|this|that) {TEXT}\b(?! of| line| file)\s*,?[ \t]*",
             re.I,
         ),
         "",
