@@ -105,6 +105,36 @@ def test_choice_without_a_clear_letter_is_unparsed_and_wrong(bare):
     assert grade(choice(), bare) == 0.0
 
 
+PLANTS = ["an animal", "plant", "a rock", "the sea"]
+
+
+@pytest.mark.parametrize(
+    "bare",
+    each(
+        "B) plant | B. Plant. | (B) plant | **B) plant** | Grass grows.\nB) plant | B) plant\nBecause it grows. | "
+        "Option B is correct. | (B) is the right answer. | B is correct | So choice B is the best option. | "
+        "The answer is plant. | **The answer is: plant** | The correct answer is B) plant. | plant | Plant. | "
+        "An animal moves, a rock does not grow. The answer is plant."
+    ),
+)
+def test_a_choice_may_be_named_by_its_label_and_its_words(bare):
+    row = choice("B", PLANTS)
+    assert grade(row, bare) == 1.0 and grade(row | {"answer": "A"}, bare) == 0.0
+
+
+@pytest.mark.parametrize(
+    "bare",
+    each(
+        "A) an animal\nB) plant\nC) a rock\nD) the sea | A) plant | B) a rock | B) is wrong | B is not correct. | "
+        "The answer is not plant. | The answer is a plant or a rock. | plant, rock | Is it a plant? | plant\nor a rock | "
+        "B is correct. C is correct. | The answer is plant. The answer is the sea. | B) plant\nC) a rock | "
+        "The answer is plant.\nThe answer is C."
+    ),
+)
+def test_a_list_of_options_or_other_words_name_none(bare):
+    assert grade(choice("B", PLANTS), bare) == 0.0
+
+
 @pytest.mark.parametrize("letter", "ABCD")
 @pytest.mark.parametrize("bare", ["", "I do not know.", "Give me a hint", "a", "It depends on the bias.", reply("?")])
 def test_no_letter_is_a_default(letter, bare):
