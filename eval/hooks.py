@@ -233,7 +233,8 @@ def _fetch_amsbench() -> Path:
 def json_lines(path: Path) -> Iterator[tuple[str, dict]]:
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
-            yield f"{path}:{number}", _parsed(line, f"{path}:{number}", dict)
+            if line.strip():
+                yield f"{path}:{number}", _parsed(line, f"{path}:{number}", dict)
 
 
 def _parsed(text: str, where: str, kind: type) -> dict | list:
