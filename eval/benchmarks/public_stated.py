@@ -8,8 +8,8 @@ import re
 from functools import cache
 from importlib.resources import files
 
+from eval.errors import TaskDataError
 from eval.graders.reply import MAX_CHARS
-from eval.hooks import TaskDataError
 from recipes.base.reply_form import find_answers, visible
 
 VERSION = 2

@@ -73,8 +73,8 @@ def _letters_of_text(text: str, options: list[str]) -> set[str]:
 def _letters_stated(visible: str, options: list[str]) -> set[str]:
     """Letters that a reply without an answer block states as its final answer.
 
-    Only where none is stated by its letter, an option's own words count: behind "the answer is", as the whole last line,
-    or in the one line of the reply that reads like an option ("B) plant"); a reply that lists several says nothing.
+    Only where none is stated by its letter, an option's own words count: behind "the answer is", as the whole last
+    line, or in the one line of the reply that reads like an option ("B) plant"); a list of options says nothing.
     """
     lines = [_unmarked(line) for line in before_thinking(visible).splitlines() if line.strip()]
     plain = re.sub(r"[*_`$]", "", before_thinking(visible))

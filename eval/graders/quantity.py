@@ -115,8 +115,8 @@ def _readings(stated: Quantity, gold: Quantity) -> list[tuple[float, float]]:
 def _in_one_unit(stated: Quantity, gold: Quantity) -> tuple[float, float] | None:
     """Both numbers in SI base units; None where they are not the same kind of quantity.
 
-    A gold unit that is a pure ratio ("" or "V/V") need not be stated, and a word that is no electric unit may follow the
-    number; every other unit has to be there. Beside a gold resistance a bare prefix means ohms ("4.7k").
+    A gold unit that is a pure ratio ("" or "V/V") need not be stated, and a word that is no electric unit may follow
+    the number; every other unit has to be there. Beside a gold resistance a bare prefix means ohms ("4.7k").
     """
     factor, dimension = _resolve(gold.unit or "")
     said = stated.unit or ""

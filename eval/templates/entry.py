@@ -10,6 +10,7 @@ ROOT = str(Path(__file__).resolve().parents[2])
 if ROOT not in sys.path:
     sys.path.append(ROOT)
 
+from eval.benchmarks.amsbench import score_official  # noqa: E402
 from eval.benchmarks.public import load_public, score_boxed  # noqa: E402
 from eval.benchmarks.public_code import score_code  # noqa: E402
 from eval.benchmarks.public_stated import score_stated  # noqa: E402
@@ -31,6 +32,7 @@ __all__ = [
     "score_classes",
     "score_code",
     "score_numbers",
+    "score_official",
     "score_stated",
     "score_text",
 ]

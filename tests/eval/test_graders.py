@@ -126,9 +126,9 @@ def test_a_choice_may_be_named_by_its_label_and_its_words(bare):
     "bare",
     each(
         "A) an animal\nB) plant\nC) a rock\nD) the sea | A) plant | B) a rock | B) is wrong | B is not correct. | "
-        "The answer is not plant. | The answer is a plant or a rock. | plant, rock | Is it a plant? | plant\nor a rock | "
-        "B is correct. C is correct. | The answer is plant. The answer is the sea. | B) plant\nC) a rock | "
-        "The answer is plant.\nThe answer is C."
+        "The answer is not plant. | The answer is a plant or a rock. | plant, rock | Is it a plant? | "
+        "plant\nor a rock | B is correct. C is correct. | The answer is plant. The answer is the sea. | "
+        "B) plant\nC) a rock | The answer is plant.\nThe answer is C."
     ),
 )
 def test_a_list_of_options_or_other_words_name_none(bare):
@@ -331,8 +331,8 @@ def test_another_number_is_not_read_into_such_a_form(gold, unit, stated):
 def test_a_count_is_right_with_whatever_unit_stands_behind_it():
     row = numeric("18", None, 1e-6)
     right = each(
-        "18 | 18 meters | 18 km | 18 kg | 18 grams | 18 seconds | 18% | 18 percent | 18 degrees | 18 V | $18 | 18 dollars | "
-        "18 feet | 18 apples | 3 * 6 = 18 m | 18.0 m/s | 18 million | 1.5 dozen | 36/2 | 1800 %"
+        "18 | 18 meters | 18 km | 18 kg | 18 grams | 18 seconds | 18% | 18 percent | 18 degrees | 18 V | $18 | "
+        "18 dollars | 18 feet | 18 apples | 3 * 6 = 18 m | 18.0 m/s | 18 million | 1.5 dozen | 36/2 | 1800 %"
     )
     assert [s for s in right if grade(row, reply(s)) != 1.0] == []
     wrong = each("18k | 18 k | 0.018 | 180 m | -18 m | 18 or 20 m | 1/18 | 18 in 2 days | 0.18 | m")
