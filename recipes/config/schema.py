@@ -36,7 +36,8 @@ class Model(Table):
         "embedded",
         pattern=r"^(embedded|[\w.-]*\w[\w.-]*/[\w.-]+|[./~].*)$",
         examples=["embedded"],
-        description='"embedded", a hub id "owner/name", or a folder (./x, /x, ~/x)',
+        description='"embedded", a hub id "owner/name", a folder (./x, /x, ~/x), or a GGUF file (./x.gguf), which is unpacked '
+        "once beside the runs",
     )
     revision: str = Field("main", min_length=1, description="branch, tag or commit of a hub id")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -131,7 +132,8 @@ class Recipe:
 
 
 def model_folder(name: str) -> Path | None:
-    """The folder that a model name stands for ("embedded", or one starting with `.`, `/`, `~`); None for a hub id."""
+    """The folder (or GGUF file) that a model name stands for ("embedded", or one starting with `.`, `/`, `~`); None for
+    a hub id."""
     if name == "embedded":
         return LAB_MODEL
     return Path(name).expanduser() if name.startswith((".", "/", "~")) else None

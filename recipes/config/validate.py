@@ -73,11 +73,13 @@ def _find_model_conflicts(model: Model, here: bool) -> Iterator[Conflict]:
             )
         return
     whole = (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+    if folder.suffix == ".gguf":
+        whole = folder.is_file()
     if not whole:
         yield Conflict(
             "model.name",
             "not a model folder" if folder.is_dir() else "no such model folder",
-            "a folder with config.json and *.safetensors",
+            "a folder with config.json and *.safetensors, or a file x.gguf",
             str(folder),
             "python -m recipes embedded build"
             if model.name == "embedded"
