@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 from data_builders.core.ledger import Ledger
-from data_builders.sources.pool import cores
 from data_builders.sources.reader import read_corpus
+from recipes.base.cpu import count_cores
 from tests.helpers.pdf_files import BOLD, column, pdf
 
 SEED = 7
@@ -110,7 +110,9 @@ def main():
     options.add_argument("--rounds", type=int, default=3, help="turns of every arm (default: 3)")
     options = options.parse_args()
     arms = [
-        (kind, f"this project, {n} process{'es' * (n > 1)}", ours, n) for kind in ("md", "pdf") for n in {1, cores()}
+        (kind, f"this project, {n} process{'es' * (n > 1)}", ours, n)
+        for kind in ("md", "pdf")
+        for n in {1, count_cores()}
     ]
     for name, module, function in (("pypdf", "pypdf", pypdf), ("pdfminer.six", "pdfminer.high_level", pdfminer)):
         try:

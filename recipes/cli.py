@@ -13,6 +13,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+from recipes.base.cpu import wait_passively
 from recipes.base.errors import RecipeError
 from recipes.base.redact import mask, mask_argv
 
@@ -132,6 +133,7 @@ def main(argv=None):
     """Run one command; its exit code: 0 done, 1 a problem that was stated, 2 wrong usage, 130 stopped."""
     argv = sys.argv[1:] if argv is None else list(argv)
     replace_unknown_signs()
+    wait_passively()
     # `embedded` hands its words on untouched, also --help, which argparse would keep for itself
     options = (
         argparse.Namespace(run=run_embedded, rest=argv[1:]) if argv[:1] == ["embedded"] else parser().parse_args(argv)

@@ -17,6 +17,7 @@ from typing import Any
 
 from recipes.artifacts import forecasts, provenance, store
 from recipes.artifacts.steps import Prepared, key_of, leaves, prepare
+from recipes.base import cpu
 from recipes.base.durations import format_duration
 from recipes.base.errors import RecipeError
 from recipes.base.hashing import Digests, fingerprint
@@ -118,10 +119,12 @@ def make(job: Job, step: Prepared, done: dict[str, Path], fresh: bool, steps: li
         if step.step.kind == "data":
             foresee(job, steps, step.name, counts)
         job.runtime.predicted, job.runtime.runs = expected, job.runs
-        started, clock, cpu = store.now(), time.monotonic(), time.process_time()
+        if step.step.kind != "data":
+            share_cores(job, step.name)
+        started, clock, spent = store.now(), time.monotonic(), time.process_time()
         with PeakMemory() as memory:
             metrics = module.run(step.spec, inputs, out, job.runtime)
-        seconds, cpu_seconds = time.monotonic() - clock, time.process_time() - cpu
+        seconds, cpu_seconds = time.monotonic() - clock, time.process_time() - spent
         manifest = key.described() | {
             "recipe": job.recipe.name,
             "profile": job.recipe.profile,
@@ -142,6 +145,13 @@ def make(job: Job, step: Prepared, done: dict[str, Path], fresh: bool, steps: li
         store.publish(out, final)
     job.say(step.name, f"done in {format_duration(seconds)} {key.fingerprint[:8]}")
     return final
+
+
+def share_cores(job: Job, name: str) -> None:
+    """Let torch use the cores that are free now, and say so where these are not all."""
+    threads = cpu.choose_threads()
+    if threads and threads < cpu.count_cores():
+        job.say(name, f"{threads} of {cpu.count_cores()} cores: others use the rest; OMP_NUM_THREADS fixes the number")
 
 
 def adopt(out, final, key, digests):

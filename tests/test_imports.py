@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,7 @@ def test_the_pipeline_and_the_stages_load_nothing_heavy_before_a_stage_runs():
     )
 
 
+@cache
 def top_level(file):
     """Names that a module defines or imports at its top level, if and try looked into."""
     found, waiting = set(), list(ast.parse(file.read_text(encoding="utf-8")).body)

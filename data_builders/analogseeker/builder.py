@@ -22,6 +22,7 @@ model's records are as right as the model: nobody has checked its answers, tests
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from data_builders.analogseeker.agent_plan import AgentPlanner, prompt_versions
 from data_builders.analogseeker.card import told
@@ -33,20 +34,22 @@ from data_builders.analogseeker.forms import with_statements
 from data_builders.analogseeker.gates import first_failed
 from data_builders.analogseeker.plan import Planner
 from data_builders.analogseeker.proof import CHOSEN, prove
-from data_builders.analogseeker.protocol import PROMPT_VERSION
+from data_builders.analogseeker.protocol import PROMPT_VERSION, Request
 from data_builders.analogseeker.records import Qtsa
 from data_builders.analogseeker.rows import graded_row, sft_row
+from data_builders.analogseeker.spec import Spec
 from data_builders.analogseeker.teach import taught
 from data_builders.core.arithmetic import operations, parse
 from data_builders.core.benchmarks import read_benchmarks
 from data_builders.core.build import Leaks, Made, finish
 from data_builders.core.leaks import KINDS
 from data_builders.core.ledger import Ledger, require_rows
+from data_builders.core.progress import Bar, Say
 from data_builders.core.schema import order
 from data_builders.core.selection import first, in_turns
 from data_builders.llm import REPLIES
 from data_builders.llm.bill import Lengths, together
-from data_builders.sources.reader import read_corpus
+from data_builders.sources.reader import Corpus, read_corpus
 from recipes.base.errors import RecipeError
 from recipes.base.hashing import stable_id
 from recipes.base.jsonl import write_json
@@ -56,17 +59,19 @@ SHIPPED = Path(__file__).parent / "corpus"
 ROW_TOKENS = 90  # of an sft row, counted as in the card; measured on the shipped corpus
 
 
-def corpus_dir(spec):
+def corpus_dir(spec: Spec) -> Path:
     """The folder that holds the corpus of a spec."""
     return SHIPPED if spec.corpus == "shipped" else Path(spec.corpus).expanduser()
 
 
-def _read(spec, folder, ledger):
+def read(spec: Spec, folder: Path, ledger: Ledger) -> Corpus:
+    """The corpus of a spec; `ledger` takes every dropped piece."""
     settings = {"text_field": spec.text_field, "unreadable": spec.unreadable}
     return read_corpus(folder, spec.min_tokens, spec.max_tokens, ledger, **settings)
 
 
-def _planned(spec, corpus, seed, ledger):
+def plan(spec: Spec, corpus: Corpus, seed: int, ledger: Ledger) -> tuple[Planner | AgentPlanner, list[Request]]:
+    """(what the corpus gives to ask about, the requests to the teacher), for the forecast as for the build."""
     usable = [node for node in corpus.nodes if not node.flags]
     if spec.teacher.kind != "expert":
         planner = AgentPlanner(usable, spec, seed)
@@ -77,15 +82,15 @@ def _planned(spec, corpus, seed, ledger):
     return planner, planner.requests()
 
 
-def forecast(spec, corpus_dir, replies=None):
+def forecast(spec: Spec, corpus_dir: Path, replies: Path | None = None) -> dict[str, Any]:
     """What a build will come to, without asking anyone: nodes, requests, rows before gates by use, tokens.
 
     Where models are asked (as teacher, for repair, as judge) also their `bill`: stored replies, in the file `replies`,
     are not taken off, but tell how long the replies of a model are.
     """
     lengths = Lengths(replies)
-    corpus = _read(spec, corpus_dir, Ledger())
-    planner, requests = _planned(spec, corpus, 0, Ledger())
+    corpus = read(spec, corpus_dir, Ledger())
+    planner, requests = plan(spec, corpus, 0, Ledger())
     splits = Counter(request.split for request in requests)
     kinds = Counter(request.kind for request in requests if request.split == "sft")
     if spec.rl_forms:  # a statement is made of every choice
@@ -108,7 +113,9 @@ def forecast(spec, corpus_dir, replies=None):
     }
 
 
-def build(spec, corpus_dir, out, seed, bar, say, replies=None):
+def build(
+    spec: Spec, corpus_dir: Path, out: Path, seed: int, bar: Bar, say: Say, replies: Path | None = None
+) -> dict[str, Any]:
     """Build all rows under `out`, the same bytes every time. Returns the metrics.
 
     `bar(title, total, unit)` is a context manager whose `.advance(n, note)` counts; `say(text)` tells a person one
@@ -117,8 +124,8 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     threshold, where a model's endpoint, budget or replies end the run, and where no training row is left.
     """
     ledger, store, tests_outside = Ledger(), replies or out / REPLIES, read_benchmarks(spec.benchmarks)
-    corpus, repairs, spent = mended(spec.repair, _read(spec, corpus_dir, ledger), store, bar, say)
-    planner, requests = _planned(spec, corpus, seed, ledger)
+    corpus, repairs, spent = mended(spec.repair, read(spec, corpus_dir, ledger), store, bar, say)
+    planner, requests = plan(spec, corpus, seed, ledger)
     real = spec.teacher.kind != "expert"
     made_of = f"{len(requests)} questions" if real else f"{len(planner.facts)} facts, {len(planner.formulas)} formulas"
     say(f"{len(corpus.nodes)} nodes, {made_of}, {len(planner.held)} nodes held out")

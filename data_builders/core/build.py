@@ -2,32 +2,22 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from data_builders.core.decontamination import OWN, remove_test_items
 from data_builders.core.leaks import Compared, compare_row, leak_gate
 from data_builders.core.ledger import CLEANED, Ledger, require_rows, unbalanced
 from data_builders.core.paraphrases import Paraphrases
+from data_builders.core.progress import Say
 from data_builders.core.schema import dump_any, write_rows
 from data_builders.core.selection import SURPLUS
 from data_builders.sources.reader import count_tokens
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import write_json
 from recipes.base.rows import GradedRow, Row, SftRow
-
-
-class Progress(Protocol):
-    """What a bar gives: `advance(n, note)` counts `n` more units done, `note` says something of the last."""
-
-    def advance(self, n: int = 1, note: str | None = None) -> None: ...
-
-
-Bar = Callable[[str, int | None, str], AbstractContextManager[Progress]]  # bar(title, total, unit)
-Say = Callable[[str], None]  # tells a person one line
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from data_builders.core.ledger import Ledger
 from recipes.base.hashing import files_under
 
-KEPT = 2  # corpora in memory: that of the rows, and one of running text
+KEPT = 4  # contents in memory: what rows are made from, and running text
 Content = TypeVar("Content")
 _known: OrderedDict[Hashable, tuple[Any, Ledger]] = OrderedDict()
 

@@ -23,17 +23,20 @@ being defensible too.
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from data_builders.core.benchmarks import read_benchmarks
 from data_builders.core.build import Leaks, Made, finish
 from data_builders.core.leaks import KINDS
 from data_builders.core.ledger import Ledger, require_rows
+from data_builders.core.progress import Bar, Say
 from data_builders.glan import agents, assembly, planning, sampling
-from data_builders.glan.bank import read_bank
+from data_builders.glan.bank import Bank, read_bank
 from data_builders.glan.expert import open_expert
 from data_builders.glan.outline import folded, held_out
+from data_builders.glan.spec import Spec
 from data_builders.glan.taxonomy import FILE as TAXONOMY
-from data_builders.glan.taxonomy import chosen, read_taxonomy
+from data_builders.glan.taxonomy import Discipline, chosen, read_taxonomy
 from data_builders.llm import REPLIES
 from data_builders.llm.asking import open_teacher
 from data_builders.llm.bill import Lengths, bill, together
@@ -47,7 +50,7 @@ ROW_TOKENS = 79  # of an sft row of the expert, counted as in the card; measured
 SUBJECTS, CONCEPTS, LISTED, COURSE, ASKED, PROMPT = 150, 100, 3500, 2500, 120, 300
 
 
-def corpus_dir(spec):
+def corpus_dir(spec: Spec) -> Path:
     """The folder that holds the taxonomy (taxonomy.toml), evaluation sets, and the expert's bank."""
     return SHIPPED if spec.corpus == "shipped" else Path(spec.corpus).expanduser()
 
@@ -62,13 +65,21 @@ def _entries(spec, folder, ledger):
     return chosen(entries, spec.disciplines or known, ledger), bank
 
 
-def forecast(spec, corpus_dir, replies=None):
+def plan(spec: Spec, folder: Path, ledger: Ledger) -> tuple[list[Discipline], Bank | None, dict[str, int]]:
+    """(disciplines of the run, the expert's bank or None, questions asked in each discipline by purpose), for the
+    forecast as for the build."""
+    wanted = {"train": spec.questions, "rl": spec.rl_questions, **spec.tests.model_dump()}
+    asked = {purpose: size if purpose == "train" else round(SPARE * size) for purpose, size in wanted.items()}
+    return *_entries(spec, folder, ledger), asked
+
+
+def forecast(spec: Spec, corpus_dir: Path, replies: Path | None = None) -> dict[str, Any]:
     """What a build will come to, without asking anyone; of a model as teacher also its `bill`."""
     lengths = Lengths(replies)
-    entries, bank = _entries(spec, corpus_dir, Ledger())
+    entries, bank, asked = plan(spec, corpus_dir, Ledger())
     count, graded = len(entries), sum(spec.tests.model_dump().values())
     sft, test, rl = (count * each for each in (spec.questions, graded, spec.rl_questions))
-    pairs = sft + round(SPARE * (test + rl))
+    pairs = count * sum(asked.values())
     if bank is not None:
         names = {entry.discipline for entry in entries}
         courses = sum(len(bank.chapters[name].subject) for name in names & bank.chapters.keys())
@@ -92,15 +103,17 @@ def forecast(spec, corpus_dir, replies=None):
     model, reasoner = spec.teacher.model, spec.teacher.reasoner or spec.teacher.model
     listed, as_lines = (lengths.of(agent, model, LISTED) for agent in ("subjects", "subjects jsonl"))
     course, outline = (lengths.of(agent, model, COURSE) for agent in ("syllabus", "extract"))
-    asked, answer = lengths.of("question", model, ASKED), lengths.of("answer", reasoner, spec.teacher.reply_tokens)
+    question, answer = lengths.of("question", model, ASKED), lengths.of("answer", reasoner, spec.teacher.reply_tokens)
     sent = (2 * PROMPT + listed) * lists + (2 * PROMPT + course) * courses + (PROMPT + outline) * pairs
-    written = (listed + as_lines) * lists + (course + outline) * courses + asked * pairs
-    answers = bill(spec.teacher, pairs, asked * pairs, answer * pairs, reasoner)
+    written = (listed + as_lines) * lists + (course + outline) * courses + question * pairs
+    answers = bill(spec.teacher, pairs, question * pairs, answer * pairs, reasoner)
     whole = together([bill(spec.teacher, requests - pairs, sent, written), answers])
     return told | {"bill": whole | {"guessed": sorted(lengths.guessed)}}
 
 
-def build(spec, corpus_dir, out, seed, bar, say, replies=None):
+def build(
+    spec: Spec, corpus_dir: Path, out: Path, seed: int, bar: Bar, say: Say, replies: Path | None = None
+) -> dict[str, Any]:
     """Build all rows under `out`, the same bytes every time. Returns the metrics.
 
     `bar(title, total, unit)` is a context manager whose `.advance(n, note)` counts; `say(text)` tells a person one
@@ -110,13 +123,13 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     left.
     """
     ledger, tests_outside = Ledger(), read_benchmarks(spec.benchmarks)
-    entries, bank = _entries(spec, corpus_dir, ledger)
+    entries, bank, asked = plan(spec, corpus_dir, ledger)
     path = replies or out / REPLIES
     asker = open_expert(bank, spec.teacher, path, say) if bank else open_teacher(spec.teacher, path, say)
     try:
         subjects = planning.subjects(asker, entries, spec, ledger, bar)
         courses = planning.syllabuses(asker, subjects, spec, ledger, bar)
-        written = _written(asker, _samples(courses, spec, seed), spec, ledger, bar)
+        written = _written(asker, _samples(courses, asked, spec, seed), spec, ledger, bar)
         spent = {} if bank else {"teacher": asker.figures()}
     except BaseException:
         say(f"teacher: {asker.spent()} so far, kept in {path}")
@@ -170,22 +183,20 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     return metrics | {"requests": asker.budget.requests} | spent
 
 
-def _samples(courses, spec, seed):
-    """[(sample, the syllabus that its prompt shows)].
+def _samples(courses, asked, spec, seed):
+    """[(sample, the syllabus that its prompt shows)]; `asked` are the questions of a discipline by purpose.
 
     A training prompt shows no concept that is held out, so that no model can ask about one.
     """
     found = []
-    sizes = {"train": spec.questions, "rl": spec.rl_questions, **spec.tests.model_dump()}
     for discipline in dict.fromkeys(course.discipline for course in courses):
         own = [course for course in courses if course.discipline == discipline]
         held = held_out(own, spec.heldout_share, seed) if spec.tests.heldout else set()
         trained = [course.only(lambda name, held=held: folded(name) not in held) for course in own]
         kept = [course.only(lambda name, held=held: folded(name) in held) for course in own]
-        for purpose, size in sizes.items():
+        for purpose, count in asked.items():
             drawn_from, shown = (kept, own) if purpose == "heldout" else (trained, trained)
             visible = {course.syllabus_id: course for course in shown}
-            count = size if purpose == "train" else round(SPARE * size)
             drawn = sampling.samples(drawn_from, purpose, count, spec, seed)
             found += [(sample, visible[sample.syllabus_id]) for sample in drawn]
     return found

@@ -224,9 +224,12 @@ class Asker:
             raise self.ended
 
     def _rejected(self, error):
-        """Raises RecipeError where the endpoint has rejected the first questions and answered none."""
+        """Raises RecipeError where the endpoint has rejected the first questions and answered none, kept ones included.
+
+        A run that goes on asks only what is not kept, which may be just what is rejected again.
+        """
         self.counts["rejected"] += 1
-        if not self.reached and self.counts["rejected"] >= REJECTED:
+        if not (self.reached or self.counts["stored"]) and self.counts["rejected"] >= REJECTED:
             self.ended = self.ended or RecipeError(
                 "The teacher rejects every question.",
                 where=f"data.teacher, model {self.table.model!r}",

@@ -18,13 +18,17 @@ written by a teacher, so rows without a complete set of marks have none.
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data_builders.core.benchmarks import read_benchmarks
 from data_builders.core.build import Leaks, Made, count_row_tokens, finish
 from data_builders.core.ledger import Ledger
+from data_builders.core.progress import Bar, Say
 from data_builders.reft import generated, published
-from data_builders.reft.worked import graded_row, sft_row
+from data_builders.reft.spec import Spec
+from data_builders.reft.worked import Worked, graded_row, sft_row
 from recipes.base.errors import RecipeError
 
 VERSION = 1
@@ -33,7 +37,7 @@ SHIPPED = Path(__file__).parent / "corpus"
 HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
-def corpus_dir(spec):
+def corpus_dir(spec: Spec) -> Path:
     """The folder or file that a spec's source stands for; a hub name is fetched (its files only, once).
 
     A name "owner/name" that exists here is the folder. Raises RecipeError where there is nothing.
@@ -67,17 +71,27 @@ def corpus_dir(spec):
         ) from error
 
 
-def _collected(spec, folder, seed, ledger):
-    """(nodes, sft, rl, {kind: test items}) as Worked, nodes as the report reads them."""
+@dataclass(frozen=True)
+class Plan:
+    """What becomes rows: `nodes` as the report reads them, the problems of each file, the test items by kind."""
+
+    nodes: list[dict[str, Any]]
+    sft: list[Worked]
+    rl: list[Worked]
+    tests: dict[str, list[Worked]]
+
+
+def plan(spec: Spec, folder: Path, seed: int, ledger: Ledger) -> Plan:
+    """The problems of all files, for the forecast as for the build."""
     if spec.source == "generated":
         problems, sft, rl, tests = generated.collect(spec, folder, seed, ledger)
-        return [_template(problem) for problem in problems], sft, rl, tests
+        return Plan([_template(problem) for problem in problems], sft, rl, tests)
     sft, rl, tests = published.collect(spec, folder, seed, ledger)
     used = {worked.node_id: worked for items in (sft, rl, *tests.values()) for worked in items}
-    return [_story(worked) for worked in used.values()], sft, rl, tests
+    return Plan([_story(worked) for worked in used.values()], sft, rl, tests)
 
 
-def _template(problem):
+def _template(problem: generated.Problem) -> dict[str, Any]:
     text = "\n".join([f"{problem.result} = {problem.expression}", *problem.wordings])
     return {
         "node_id": problem.id,
@@ -88,7 +102,7 @@ def _template(problem):
     }
 
 
-def _story(worked):
+def _story(worked: Worked) -> dict[str, Any]:
     return {
         "node_id": worked.node_id,
         "number": "",
@@ -98,24 +112,18 @@ def _story(worked):
     }
 
 
-def forecast(spec, corpus_dir, replies=None):
+def forecast(spec: Spec, corpus_dir: Path, replies: Path | None = None) -> dict[str, Any]:
     """What a build will come to: nodes, requests (none is sent), rows by file, tokens."""
-    nodes, sft, rl, tests = _collected(spec, corpus_dir, 0, Ledger())
-    test = sum(map(len, tests.values()))
-    rows = len(sft) + len(rl) + test
-    tokens = sum(count_row_tokens(sft_row(worked, spec.chain)) for worked in sft)
-    return {
-        "nodes": len(nodes),
-        "requests": rows,
-        "rows": rows,
-        "sft": len(sft),
-        "rl": len(rl),
-        "test": test,
-        "tokens": tokens,
-    }
+    planned = plan(spec, corpus_dir, 0, Ledger())
+    by_file = {"sft": len(planned.sft), "rl": len(planned.rl), "test": sum(map(len, planned.tests.values()))}
+    rows = sum(by_file.values())
+    tokens = sum(count_row_tokens(sft_row(worked, spec.chain)) for worked in planned.sft)
+    return {"nodes": len(planned.nodes), "requests": rows, "rows": rows, **by_file, "tokens": tokens}
 
 
-def build(spec, corpus_dir, out, seed, bar, say, replies=None):
+def build(
+    spec: Spec, corpus_dir: Path, out: Path, seed: int, bar: Bar, say: Say, replies: Path | None = None
+) -> dict[str, Any]:
     """Build all rows under `out`, the same bytes every time. Returns the metrics.
 
     `bar(title, total, unit)` is a context manager whose `.advance(n, note)` counts; `say(text)` tells a person one
@@ -124,12 +132,12 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     """
     ledger, tests_outside = Ledger(), read_benchmarks(spec.benchmarks)
     with bar("problems", None, "rows") as progress:
-        nodes, sft_problems, rl_problems, test_problems = _collected(spec, corpus_dir, seed, ledger)
-        sft = [sft_row(worked, spec.chain) for worked in sft_problems]
-        rl = [graded_row(worked, "problem", spec.chain, spec.tolerance) for worked in rl_problems]
+        planned = plan(spec, corpus_dir, seed, ledger)
+        sft = [sft_row(worked, spec.chain) for worked in planned.sft]
+        rl = [graded_row(worked, "problem", spec.chain, spec.tolerance) for worked in planned.rl]
         tests = [
             graded_row(worked, kind, spec.chain, spec.tolerance)
-            for kind, items in test_problems.items()
+            for kind, items in planned.tests.items()
             for worked in items
         ]
         progress.advance(len(sft) + len(rl) + len(tests), f"{len(sft)} sft, {len(rl)} rl, {len(tests)} test")
@@ -138,7 +146,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         "reft",
         VERSION,
         __doc__,
-        Made(nodes, sft, rl, tests),
+        Made(planned.nodes, sft, rl, tests),
         ledger,
         Leaks(spec.leak_threshold, outside=tests_outside),
         say,
@@ -146,7 +154,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         corpus=spec.source,
         chain=spec.chain,
         operations={
-            "sft": {str(key): count for key, count in sorted(Counter(w.difficulty for w in sft_problems).items())},
+            "sft": {str(key): count for key, count in sorted(Counter(w.difficulty for w in planned.sft).items())},
             "test": {str(key): count for key, count in sorted(Counter(row.difficulty for row in tests).items())},
         },
         held_out=sorted({row.family for row in tests} - {row.family for row in sft}),

@@ -8,12 +8,17 @@ SVAMP's own file has no split: there three tenths of the stories, chosen by thei
 import json
 import re
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 from data_builders.core import arithmetic
 from data_builders.core.leaks import compare_row, find_leaks
+from data_builders.core.ledger import Ledger
+from data_builders.core.read_cache import read_once
 from data_builders.core.schema import order
 from data_builders.core.selection import SURPLUS
-from data_builders.reft.worked import Worked, graded_row, sft_row
+from data_builders.reft.spec import Spec
+from data_builders.reft.worked import Chain, Worked, graded_row, sft_row
 from recipes.base.errors import RecipeError
 from recipes.base.hashing import stable_id
 from recipes.base.reply_form import holds_mark
@@ -24,22 +29,15 @@ HIDDEN = ("socratic",)  # the hub's second configuration of GSM8K: the same prob
 LONGEST = 4000  # characters of a question or chain
 
 
-def collect(spec, folder, seed, ledger):
+def collect(
+    spec: Spec, folder: Path, seed: int, ledger: Ledger
+) -> tuple[list[Worked], list[Worked], dict[str, list[Worked]]]:
     """(sft, rl, {kind: test items}) of one file, or of all under a folder. Raises RecipeError where none is usable."""
-    training, tests = [], []
-    for file, place, row in _rows(folder, ledger):
-        read = _gsm8k if {"question", "answer"} <= row.keys() else _svamp if {"Body", "Answer"} <= row.keys() else None
-        worked, fault = read(row) if read else (None, "neither a GSM8K nor a SVAMP row")
-        if worked and spec.chain == "program" and worked.program is None:
-            fault = "no program: the calculation does not lead to the answer"
-        if fault:
-            ledger.drop("rows", fault, place, json.dumps(row, ensure_ascii=False, default=str)[:120])
-            continue
-        ledger.keep("rows")
-        official = re.search(r"(?:^|[^a-z])(test|train|dev|validation)(?:[^a-z]|$)", file.name.lower())
-        held = official[1] == "test" if official else order("split", worked.node_id) % 10 < 3
-        (tests if held else training).append(worked)
-    training, tests = _once(training, ledger), _once(tests, ledger)
+
+    def read(entries: Ledger) -> tuple[list[Worked], list[Worked]]:
+        return read_problems(folder, spec.chain, entries)
+
+    training, tests = read_once(read, folder, ledger, "word problems", spec.chain)
     if not training or not tests:
         raise RecipeError(
             "The source gives no problems.",
@@ -56,6 +54,24 @@ def collect(spec, folder, seed, ledger):
     rl = _cut(training[half:] if half < len(training) else sft, spec.rl_rows, "rl", ledger)
     kinds = {kind: [worked for worked in tests if worked.family == kind] for kind in ("gsm8k", "svamp")}
     return sft, rl, {kind: items for kind, items in kinds.items() if items}
+
+
+def read_problems(folder: Path, chain: Chain, ledger: Ledger) -> tuple[list[Worked], list[Worked]]:
+    """(problems to train on, problems to test on) of one file, or of all under a folder, each question once."""
+    training, tests = [], []
+    for file, place, row in _rows(folder, ledger):
+        read = _gsm8k if {"question", "answer"} <= row.keys() else _svamp if {"Body", "Answer"} <= row.keys() else None
+        worked, fault = read(row) if read else (None, "neither a GSM8K nor a SVAMP row")
+        if worked and chain == "program" and worked.program is None:
+            fault = "no program: the calculation does not lead to the answer"
+        if fault:
+            ledger.drop("rows", fault, place, json.dumps(row, ensure_ascii=False, default=str)[:120])
+            continue
+        ledger.keep("rows")
+        official = re.search(r"(?:^|[^a-z])(test|train|dev|validation)(?:[^a-z]|$)", file.name.lower())
+        held = official[1] == "test" if official else order("split", worked.node_id) % 10 < 3
+        (tests if held else training).append(worked)
+    return _once(training, ledger), _once(tests, ledger)
 
 
 def _rows(folder, ledger):
@@ -95,7 +111,7 @@ def _json_rows(file, ledger):
                 ledger.drop("rows", "line is not JSON", f"{file.name}:{number}", str(error))
 
 
-def gold_number(text):
+def gold_number(text: Any) -> str | None:
     """A stated answer as a plain decimal ("$1,200.50" is "1200.5"), or None."""
     bare = str(text).strip().replace(",", "").replace("$", "").rstrip(".%").strip()
     return arithmetic.text(Fraction(bare)) if NUMBER.fullmatch(bare) and bare != "." else None

@@ -20,15 +20,18 @@ nobody has checked it, tests included. Without RDKit only the form of a SMILES s
 """
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from data_builders.core.benchmarks import read_benchmarks
 from data_builders.core.build import Leaks, Made, finish
 from data_builders.core.judge import judge_bill
 from data_builders.core.leaks import KINDS
 from data_builders.core.ledger import Ledger
-from data_builders.core.schema import order
+from data_builders.core.progress import Bar, Say
+from data_builders.core.schema import Node, order
 from data_builders.core.selection import SURPLUS, in_turns
 from data_builders.core.table import general_rows
 from data_builders.core.text_quality import label_bill
@@ -39,12 +42,14 @@ from data_builders.scilitllm.expert import Expert
 from data_builders.scilitllm.facts import fact_rows
 from data_builders.scilitllm.keywords import keyword_table
 from data_builders.scilitllm.molecules import checker
-from data_builders.scilitllm.reports import FOLDER
+from data_builders.scilitllm.reports import FOLDER, Substance
 from data_builders.scilitllm.rows import graded_row, sft_row
+from data_builders.scilitllm.spec import Spec
 from data_builders.scilitllm.tasks import TASKS
 from data_builders.sources.repair import repair_bill, repaired, statuses
 from recipes.base.errors import RecipeError
 from recipes.base.general_rows import Counts, iterate_general_rows
+from recipes.base.rows import GradedRow, SftRow
 
 VERSION = 2
 FLOW = [(("synthesis",), ("similar",)), (("similar",), ("judge",)), (("judge",), ("sft", "test"))]
@@ -52,7 +57,7 @@ JUDGED_TOKENS = 300  # of an exchange of the expert with its text, as a judge re
 ROW_TOKENS = 70  # of a supervised row, as the card counts; measured on the generated world
 
 
-def corpus_dir(spec):
+def corpus_dir(spec: Spec) -> Path:
     """The folder that a spec's source stands for. Raises RecipeError where it is not there."""
     if spec.source == "generated":
         return FOLDER
@@ -68,8 +73,10 @@ def corpus_dir(spec):
     )
 
 
-def _wanted(spec):
-    """{(task, split): jobs}"""
+def _wanted(spec: Spec) -> dict[tuple[str, str], int]:
+    """{(task, split): jobs}, none where the expert has nothing to write about: it knows the generated world alone."""
+    if spec.source != "generated" and spec.teacher.kind == "expert":
+        return {}
     wanted, kinds = {}, Counter(task.kind for task in TASKS.values())
     for name, task in TASKS.items():
         tests = -(-getattr(spec.tests, task.kind) // kinds[task.kind])
@@ -78,26 +85,38 @@ def _wanted(spec):
     return wanted
 
 
-def _synthesises(spec):
-    """The expert writes about the generated world alone."""
-    return spec.source == "generated" or spec.teacher.kind != "expert"
+@dataclass(frozen=True)
+class Plan:
+    """What rows are made from: substances of the generated world, published examples, nodes; and what becomes of them:
+    `facts` (closed-book rows to learn, to test) and `wanted` synthetic rows, {(task, split): jobs}."""
+
+    known: list[Substance]
+    examples: list[published.Example]
+    nodes: list[Node]
+    facts: tuple[list[SftRow], list[GradedRow]]
+    wanted: dict[tuple[str, str], int]
 
 
-def _teaches(spec, learnt, examples):
+def plan(spec: Spec, folder: Path, seed: int, ledger: Ledger) -> Plan:
+    """What is read and what is made of it, for the forecast as for the build."""
+    known, examples, nodes = texts.read(spec, folder, seed, ledger)
+    return Plan(known, examples, nodes, fact_rows(known, nodes, spec.tests.facts, seed), _wanted(spec))
+
+
+def _teaches(spec: Spec, planned: Plan) -> bool:
     """Whether the spec asks for training rows; a folder of documents alone may be read in pre-training only."""
-    published_rows = spec.published_rows and any(example.split == "train" for example in examples)
-    return bool(learnt or published_rows or (_synthesises(spec) and spec.teacher.rows))
+    published_rows = spec.published_rows and any(example.split == "train" for example in planned.examples)
+    return bool(planned.facts[0] or published_rows or (planned.wanted and spec.teacher.rows))
 
 
-def forecast(spec, corpus_dir, replies=None):
+def forecast(spec: Spec, corpus_dir: Path, replies: Path | None = None) -> dict[str, Any]:
     """What a build will come to, without asking anyone: nodes, requests, rows by file, tokens; a model's `bill`."""
-    known, examples, nodes = texts.read(spec, corpus_dir, 0, Ledger())
+    planned = plan(spec, corpus_dir, 0, Ledger())
+    nodes, facts, wanted = planned.nodes, planned.facts, planned.wanted
     share = 1 if spec.cut == "none" else spec.quality.share
-    wanted = _wanted(spec) if _synthesises(spec) else {}
     sft = sum(spec.teacher.rows for _, split in wanted if split == "sft")
     test = sum(getattr(spec.tests, kind) for kind in {task.kind for task in TASKS.values()}) if wanted else 0
-    facts = fact_rows(known, nodes, spec.tests.facts, 0)
-    counts = Counter((example.set, example.split) for example in examples)
+    counts = Counter((example.set, example.split) for example in planned.examples)
     sft += len(facts[0]) + sum(min(spec.published_rows, counts[name, "train"]) for name in published.SETS)
     test += len(facts[1]) + sum(min(spec.tests.published, counts[name, "test"]) for name in published.SETS)
     requests = sum(wanted.values())
@@ -151,7 +170,9 @@ def _bill(spec, nodes, requests, lengths):
     return {"bill": whole} if whole["requests"] else {}
 
 
-def build(spec, corpus_dir, out, seed, bar, say, replies=None):
+def build(
+    spec: Spec, corpus_dir: Path, out: Path, seed: int, bar: Bar, say: Say, replies: Path | None = None
+) -> dict[str, Any]:
     """Build all rows under `out`, the same bytes every time. Returns the metrics.
 
     `bar(title, total, unit)` is a context manager whose `.advance(n, note)` counts; `say(text)` tells a person one
@@ -163,7 +184,8 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     if read := counts.describe():
         say(f"{spec.general}: {read}")
     tests_outside = read_benchmarks(spec.benchmarks)
-    known, examples, nodes = texts.read(spec, corpus_dir, seed, ledger)
+    planned = plan(spec, corpus_dir, seed, ledger)
+    nodes = planned.nodes
     documents, spent = repaired(spec.repair, [(node.node_id, node.text) for node in nodes], path, bar, say)
     domains = {node.node_id: node.family for node in nodes}
     entries = [
@@ -176,11 +198,11 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
         ledger.drop("general rows", reason, spec.general, count=count)
     told = {"repair": statuses(documents) | spent, "cut": cut, **({"general_read": read} if read else {})}
     made, tests = [], []
-    if _synthesises(spec):
-        made, tests, about = _synthesised(spec, entries, domains, known, seed, path, ledger, bar, say)
+    if planned.wanted:
+        made, tests, about = _synthesised(spec, planned, entries, domains, seed, path, ledger, bar, say)
         told |= about
-    learnt, asked = fact_rows(known, nodes, spec.tests.facts, seed)
-    trained, examined = published.rows(examples, spec, seed, ledger)
+    learnt, asked = planned.facts
+    trained, examined = published.rows(planned.examples, spec, seed, ledger)
     sft = sorted([*learnt, *made, *trained], key=lambda row: order(seed, "sft", row.id))
     return finish(
         out,
@@ -193,7 +215,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
             [],
             [*asked, *tests, *examined],
             {"cpt": cpt, "sft_general": general},
-            teaches=_teaches(spec, learnt, examples),
+            teaches=_teaches(spec, planned),
         ),
         ledger,
         Leaks(spec.leak_threshold, (), tests_outside, KINDS),
@@ -204,7 +226,7 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     )
 
 
-def _synthesised(spec, entries, domains, known, seed, path, ledger, bar, say):
+def _synthesised(spec, planned, entries, domains, seed, path, ledger, bar, say):
     """(training rows, test rows, what the card tells of them)
 
     The keyword tables are of all texts, before the cut, so that the rows do not depend on how the corpus was cut.
@@ -225,8 +247,8 @@ def _synthesised(spec, entries, domains, known, seed, path, ledger, bar, say):
     told = {table.domain: table.told(spec.keywords.temperature) for table in tables}
     for name, table in told.items():
         say(f"keywords of {name}: {table['words']} words, rare ones {table['rare_mass_drawn']:.1%} of the draws")
-    jobs = synthesis.jobs(tables, _wanted(spec), spec.keywords, seed)
-    expert = Expert({substance.name for substance in known})
+    jobs = synthesis.jobs(tables, planned.wanted, spec.keywords, seed)
+    expert = Expert({substance.name for substance in planned.known})
     records, about = synthesis.records(spec, jobs, expert, path, ledger, bar, say)
     tests = [
         graded_row(record, mean)

@@ -5,6 +5,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from data_builders.core.read_cache import read_once
 from data_builders.core.schema import Node, order
 from data_builders.core.text_quality import quality_cut
 from data_builders.scilitllm import published
@@ -22,7 +23,7 @@ def read(spec, folder, seed, ledger):
             write(reports(known, spec.world, seed), Path(place))
             return known, [], _nodes(spec, Path(place), ledger)
     found = published.sets_in(folder)
-    examples = list(published.read(folder))
+    examples = read_once(lambda _: published.read(folder), folder, ledger, "published sets")
     home = folder / DOCUMENTS if found else folder
     nodes = [] if found and not home.is_dir() else _nodes(spec, home, ledger)
     abstracts = [

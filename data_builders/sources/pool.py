@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from data_builders.sources.document import Limits, Settings, Shared
 from data_builders.sources.nodes import Reply, read_unit
 from data_builders.sources.sources import TEXT, Unit
+from recipes.base.cpu import count_cores
 from recipes.base.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def read(
             for unit in first:
                 yield unit, read_unit(unit, settings, shared)
             return
-    count = workers or cores()
+    count = workers or count_cores()
     pool, waiting = start_pool(count, settings, shared), deque()
     try:
         for unit in chain(first, (unit for unit, _ in units)):
@@ -65,11 +66,6 @@ def read(
     finally:
         pool.stop()
         pool.join()
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def start_pool(count: int, settings: Settings, shared: Shared) -> ProcessPool:

@@ -24,21 +24,25 @@ no parameter of theirs is asked, and fault frequencies in their findings are com
 
 import os
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from data_builders.core.benchmarks import read_benchmarks
 from data_builders.core.build import Leaks, Made, count_row_tokens, finish
 from data_builders.core.ledger import Ledger
+from data_builders.core.progress import Bar, Say
 from data_builders.core.schema import order
 from data_builders.vsllava import questions
 from data_builders.vsllava.features import describe, heading, measure, quantise
 from data_builders.vsllava.image import illustrated
 from data_builders.vsllava.rules import answer, note
-from data_builders.vsllava.signals import HELD_OUT, SIMULATED, text
-from data_builders.vsllava.supply import recorded, simulated, split_of
+from data_builders.vsllava.signals import HELD_OUT, SIMULATED, Signal, text
+from data_builders.vsllava.spec import Spec
+from data_builders.vsllava.supply import Supply, recorded, simulated, split_of
 from recipes.base.errors import RecipeError
 
 VERSION = 2
@@ -46,7 +50,7 @@ SHIPPED = Path(__file__).parent / "corpus"
 SIGNALS = "signals.npz"
 
 
-def corpus_dir(spec):
+def corpus_dir(spec: Spec) -> Path:
     """The folder that a spec's source stands for: the wordings of simulated signals, or the recordings."""
     if spec.source == SIMULATED:
         return SHIPPED
@@ -97,10 +101,17 @@ def _counts(spec, supplies):
     }
 
 
-def forecast(spec, corpus_dir, replies=None):
+def plan(
+    spec: Spec, folder: Path, seed: int, ledger: Ledger
+) -> tuple[dict[str, Supply], dict[tuple[str, str, str], int]]:
+    """(supplies of signals by name, {(name of the supply, use, kind): rows}), for the forecast as for the build."""
+    supplies = _supplies(spec, folder, seed, ledger)
+    return supplies, _counts(spec, supplies)
+
+
+def forecast(spec: Spec, corpus_dir: Path, replies: Path | None = None) -> dict[str, Any]:
     """What a build will come to: nodes (at most), requests (none is sent), rows by file, tokens."""
-    supplies = _supplies(spec, corpus_dir, 0, Ledger())
-    counts = _counts(spec, supplies)
+    supplies, counts = plan(spec, corpus_dir, 0, Ledger())
     by_use = {use: sum(count for (_, of, _), count in counts.items() if of == use) for use in ("sft", "rl", "test")}
     by_use["test"] += sum(2 * min(spec.tests.controls, counts["source", "test", kind]) for kind in CONTROLLED)
     few = [
@@ -137,7 +148,9 @@ def _shown(signal, found, spec):
     return f"{heading(found)}\n{quantise(signal)}" if spec.view == "quantised" else ""
 
 
-def build(spec, corpus_dir, out, seed, bar, say, replies=None):
+def build(
+    spec: Spec, corpus_dir: Path, out: Path, seed: int, bar: Bar, say: Say, replies: Path | None = None
+) -> dict[str, Any]:
     """Build all rows under `out`, the same bytes every time. Returns the metrics.
 
     `bar(title, total, unit)` is a context manager whose `.advance(n, note)` counts; `say(text)` tells a person one
@@ -145,8 +158,8 @@ def build(spec, corpus_dir, out, seed, bar, say, replies=None):
     training and test share, and for leaks above the threshold.
     """
     ledger, tests_outside = Ledger(), read_benchmarks(spec.benchmarks)
-    supplies = _supplies(spec, corpus_dir, seed, ledger)
-    made, counts = defaultdict(list), _counts(spec, supplies)
+    supplies, counts = plan(spec, corpus_dir, seed, ledger)
+    made = defaultdict(list)
     with bar("signals", sum(counts.values()), "signals") as progress:
         for (name, use, kind), count in counts.items():
             made[use, kind] += _items(spec, supplies[name], seed, use, kind, count)
@@ -235,7 +248,7 @@ def _node(signal):
     }
 
 
-def write_signals(path, signals):
+def write_signals(path: Path, signals: Iterable[Signal]) -> None:
     """One float32 array for each signal, by its id; the same bytes for the same signals."""
     part = path.with_name(path.name + ".part")
     with part.open("wb") as stream:

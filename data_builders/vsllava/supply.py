@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from data_builders.core.read_cache import read_once
 from data_builders.core.schema import order
 from data_builders.core.selection import in_turns
 from data_builders.vsllava import questions
@@ -42,7 +43,7 @@ def simulated(spec, seed, labels=tuple(SPECS)):
 
 
 def recorded(spec, folder, seed, ledger):
-    recordings = read_recordings(folder)
+    recordings = read_once(lambda _: read_recordings(folder), folder, ledger, "recordings")
     for recording in recordings:
         if recording.load in (*spec.train_loads, *spec.test_loads):
             ledger.keep("recordings")

@@ -18,6 +18,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from recipes.base.cpu import count_cores
+
 VERSION = 1
 
 CHILD = Path(__file__).with_name("child.py")
@@ -119,7 +121,7 @@ def outputs(programs: list[str], limits: Limits | None = None, workers: int | No
         if len(_outputs) + len(new) > REMEMBERED:
             _outputs.clear()
             new = [p for p in dict.fromkeys(programs) if len(p) <= limits.program_chars]
-        found = dict(zip(new, _run(new, limits, workers or os.cpu_count() or 1), strict=True)) if new else {}
+        found = dict(zip(new, _run(new, limits, workers or count_cores()), strict=True)) if new else {}
         # One that ran out of wall-clock time may have met a busy machine, and gets another chance.
         _outputs.update({(program, limits): text for program, (in_time, text) in found.items() if in_time})
         return [found[p][1] if p in found else _outputs.get((p, limits)) for p in programs]

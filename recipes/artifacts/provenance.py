@@ -6,6 +6,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from recipes.base.cpu import count_cores
 from recipes.base.places import ROOT
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "lm_eval", "vllm", "bitsandbytes")
@@ -33,9 +34,7 @@ def device():
         cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), cpu)
     except OSError:
         pass  # not Linux
-    return " + ".join(
-        [f"{cpu} x {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}", *gpus()]
-    )
+    return " + ".join([f"{cpu} x {count_cores()}", *gpus()])
 
 
 def gpus():

@@ -258,6 +258,7 @@ def test_a_model_is_in_the_cache_where_the_asked_revision_has_its_configuration(
     assert not doctor.is_cached("some/model", "other") and not doctor.is_cached("some/model", "v2")
 
 
+@pytest.mark.slow
 def test_new_writes_a_recipe_that_is_valid_and_whose_tests_pass(tmp_path):
     """In a copy of the checkout, as `new` writes into the one it belongs to."""
     tree = tmp_path / "tree"

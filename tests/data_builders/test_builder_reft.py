@@ -131,6 +131,7 @@ def test_reinforcement_asks_the_same_questions_or_fresh_ones_as_said(shipped, tm
     assert {values(row) for row in rows["rl"]}.isdisjoint({values(row) for row in rows["sft"]})
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
     for name, seed in (("a", 42), ("b", 42), ("c", 43)):
         build(tmp_path / name, seed, **SMALL)
@@ -314,6 +315,7 @@ def real(name):
     return str(REAL / name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chain", ["natural", "program"])
 def test_the_real_gsm8k(tmp_path, chain):
     ledger = Ledger()

@@ -81,6 +81,7 @@ def test_the_build_gives_every_kind_and_gold_replies_are_worth_one(small):
     assert len(rows["sft_general"]) == 5 and card["leaks"]["passed"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_facts(small, tmp_path):
     _, rows, _ = small
     _, again, _ = build(tmp_path / "again")

@@ -40,6 +40,7 @@ def pixels(content):
     return np.asarray(Image.open(io.BytesIO(content)))
 
 
+@pytest.mark.slow
 def test_a_signal_gives_the_same_bytes_again_whatever_was_drawn_before_and_in_another_process():
     first = draw(tone(50), FS)
     draw(tone(70), FS)

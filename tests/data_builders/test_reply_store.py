@@ -73,6 +73,7 @@ def test_a_claim_of_another_machine_lapses_without_a_sign_of_life(path, monkeypa
     assert two.claim("k")
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_share_every_question(path):
     script = f"""
 import sys; sys.path.insert(0, {str(ROOT)!r})

@@ -54,6 +54,7 @@ def expected(ids, texts, threshold):
     return gone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("few", [similar.FEW, 1], ids=["all pairs", "bands"])
 def test_what_goes_is_what_the_definition_says_in_any_order_of_the_rows(rows, few, monkeypatch):
     monkeypatch.setattr(similar, "FEW", few)
@@ -92,6 +93,7 @@ def test_the_threshold_is_absolute():
     assert near_duplicates(list("abc"), texts, 0.78)[0] == []
 
 
+@pytest.mark.slow
 def test_a_crowd_of_copies_leaves_one_and_costs_no_pairs_of_all(monkeypatch):
     count = 5000
     for kinds in (3, count):

@@ -100,6 +100,7 @@ def test_a_build_against_every_fault_gives_the_same_bytes_and_asks_nothing_twice
         assert (tmp_path / "out" / name).read_bytes() == (clean[2] / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_a_build_killed_at_several_moments_ends_with_the_same_bytes(clean, tmp_path):
     script = f"""
 import sys; sys.path.insert(0, {str(ROOT)!r})

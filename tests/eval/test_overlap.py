@@ -101,6 +101,7 @@ def test_a_choice_is_a_class_by_its_options_text():
     assert classes.pair(row | {"answer": "A", "options": ["yes", "no"], "reply": block("yes")}, "") == ["yes", None]
 
 
+@pytest.mark.slow
 def test_any_task_may_name_the_measures_in_lm_eval(tmp_path):
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager

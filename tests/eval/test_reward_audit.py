@@ -281,6 +281,7 @@ def test_the_keys_that_graders_read_are_those_that_they_say():
     assert read == set(ROW_KEYS)
 
 
+@pytest.mark.slow
 def test_reinforcement_rewards_what_the_metric_scores(tmp_path):
     """Rows of every kind that is graded by an alias, an option or a unit, through the trainer's own columns."""
     from recipes.artifacts.steps import spec_of

@@ -453,6 +453,7 @@ def test_results_and_samples_are_native_files_under_the_chosen_name(tmp_path, wo
     assert [json.loads(line)["doc"]["id"] for line in samples.open()] == [f"knowledge-{n}" for n in range(4)]
 
 
+@pytest.mark.slow
 def test_the_stock_command_asks_the_same_questions_from_any_folder(tmp_path, world):
     tasks = ["analogseeker_knowledge", "amsbench_tqa"]
     command = [sys.executable, "-P", "-m", "lm_eval", "--model", "dummy", "--include_path", str(TASKS)]

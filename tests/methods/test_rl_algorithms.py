@@ -280,7 +280,7 @@ def prompts_met(spec, inputs, out, monkeypatch, until=None):
 
     out.mkdir(exist_ok=True)
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "format_reward", note)
+        patch.setattr(rl_trainer, "format_reward", note)
         patch.setattr(training.Watch, "on_step_begin", stop, raising=False)
         with suppress(Stopped):
             stage.run(spec, inputs, out, Runtime())

@@ -48,6 +48,7 @@ def test_an_arm_without_a_step_starts_the_next_from_the_one_before():
     assert alone.steps[-1].inputs == ("data", "sft") and recipe.step("rl") is not None
 
 
+@pytest.mark.slow
 def test_one_evaluation_asks_every_model_that_it_is_given(tmp_path):
     recipe = load(ROOT / "recipes.toml", "reft")
     inputs = {"data": tmp_path} | dict.fromkeys(("sft", "longer", "ppo"), tmp_path / "arm")

@@ -330,6 +330,7 @@ def second_run(tmp_path, profile, **changes):
     (tmp_path / profile / "analogseeker" / "embedded").rename(tmp_path / "runs" / "analogseeker" / profile)
 
 
+@pytest.mark.slow
 def test_runs_share_a_column_only_where_items_are_the_same(tmp_path):
     fabricate(tmp_path / "runs", skill=SMALL)
     second_run(tmp_path, "gpu", seed=8)
@@ -351,6 +352,7 @@ def test_other_prompts_are_marked_on_the_leaderboard(tmp_path):
     assert "worded or templated otherwise" in page
 
 
+@pytest.mark.slow
 def test_runs_of_one_setting_are_pooled_over_their_seeds(tmp_path):
     for seed in (7, 8, 9):
         fabricate(tmp_path / "runs", skill=SMALL, seed=seed)
