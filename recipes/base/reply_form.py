@@ -181,6 +181,15 @@ def split_reply(reply: str, form: Form = TAGS) -> Parts | None:
     return Parts(*(part.strip() for part in found))
 
 
+def split_thinking(reply: str, form: Form = TAGS) -> tuple[str | None, str]:
+    """(chain of thought, what stands behind it) of a reply that begins with one; (None, reply) of another."""
+    opening, closing = form.thinking
+    if not reply.startswith(opening) or closing not in reply:
+        return None, reply
+    inside, _, rest = reply.removeprefix(opening).partition(closing)
+    return inside, rest.lstrip("\n")
+
+
 def visible(reply: str, form: Form = TAGS) -> str:
     """What follows the thinking; the whole reply where there is none."""
     return reply.rpartition(form.thinking[1])[2]

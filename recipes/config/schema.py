@@ -6,6 +6,7 @@ one of those decides the result after all, its table names it in `decisive`.
 """
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
@@ -36,10 +37,17 @@ class Model(Table):
         "embedded",
         pattern=r"^(embedded|[\w.-]*\w[\w.-]*/[\w.-]+|[./~].*)$",
         examples=["embedded"],
-        description='"embedded", a hub id "owner/name", a folder (./x, /x, ~/x), or a GGUF file (./x.gguf), which is unpacked '
-        "once beside the runs",
+        description='"embedded", a hub id "owner/name", a folder (./x, /x, ~/x), or a GGUF file (./x.gguf), which is '
+        "unpacked once beside the runs",
     )
     revision: str = Field("main", min_length=1, description="branch, tag or commit of a hub id")
+    chat_template: str = Field(
+        "",
+        pattern=r"^(|[a-z0-9_]+|[./~].*)$",
+        examples=[""],
+        description='of a base without one: a name that TRL knows, such as "qwen2_5", or a file (./x.jinja); empty: '
+        "the base's own",
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: bfloat16 on a GPU that has it, else float32; float32 where every weight learns"
     )
@@ -137,3 +145,18 @@ def model_folder(name: str) -> Path | None:
     if name == "embedded":
         return LAB_MODEL
     return Path(name).expanduser() if name.startswith((".", "/", "~")) else None
+
+
+def template_folder() -> Path:
+    """The folder of the chat templates that TRL brings; found without importing it."""
+    found = find_spec("trl")
+    return Path(*(found.submodule_search_locations or ()) if found else (), "chat_templates")
+
+
+def template_file(name: str) -> Path | None:
+    """The file of a chat template: a path (one starting with `.`, `/`, `~`), or a name that TRL knows; None for
+    empty."""
+    if not name:
+        return None
+    path = name.startswith((".", "/", "~"))
+    return Path(name).expanduser() if path else template_folder() / f"{name}.jinja"

@@ -24,6 +24,9 @@ from recipes.base.errors import RecipeError
 from recipes.base.hashing import fingerprint, sample_digest
 from recipes.config.schema import Model, model_folder
 from recipes.models.adapter_methods import is_mergeable, register_adapter
+from recipes.models.chat_form import set_chat_form
+from recipes.models.chat_template import read_template, take_template
+from recipes.models.gguf import is_gguf, read_tokenizer
 from recipes.models.kv_cache import reply_in_place
 
 logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)  # it speaks of kernels for other devices when imported
@@ -127,89 +130,43 @@ def unreachable(model: Model, what: str, error: Exception) -> RecipeError:
 
 
 def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
-    """The tokenizer, padding left, with a pad token, and with the token that ends a turn as its end token.
+    """The tokenizer, padding left, with a pad token, and with the token that ends a reply as its end token.
 
     Raises:
-        RecipeError: it cannot be loaded, it has no chat template, or one that ends a turn with no token.
+        RecipeError: it cannot be loaded, it has no chat template, or one whose replies cannot be learnt.
     """
     quiet()
-    where = location(model)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            where, revision=model.revision, trust_remote_code=model.trust_remote_code, padding_side="left"
-        )
-    except (OSError, ValueError) as error:
-        raise unreachable(model, "tokenizer", error) from error
-    if not tokenizer.chat_template:
-        raise RecipeError(
-            "the model has no chat template",
-            where="model.name",
-            got=f"{model.name}: tokenizer without chat_template",
-            allowed="an instruct model, or any tokenizer whose chat_template is set",
-            fix=(
-                "choose the instruct variant, or set tokenizer.chat_template, "
-                "save_pretrained to a folder and name that folder"
-            ),
-        )
-    end_with_the_turn(tokenizer, tokenizer, model)
+    if is_gguf(model.name):
+        tokenizer = read_tokenizer(Path(model.name).expanduser())
+    else:
+        where = location(model)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                where, revision=model.revision, trust_remote_code=model.trust_remote_code, padding_side="left"
+            )
+        except (OSError, ValueError) as error:
+            raise unreachable(model, "tokenizer", error) from error
+    take_chat_form(tokenizer, model)
     return tokenizer
 
 
-def render_chat(reader: Any, turns: list[dict[str, Any]], name: str) -> str:
-    """The text of chat turns by the chat template of a tokenizer or processor.
-
-    A template is a program by the author of the model. transformers runs it in a sandbox, where it reaches no Python
-    beside its own values.
+def take_chat_form(reader: Any, model: Model) -> None:
+    """Set a tokenizer or processor to the chat template of the recipe, or else its own.
 
     Raises:
-        RecipeError: the template fails, refuses these turns, or reaches for what the sandbox keeps from it.
+        RecipeError: there is none, or its replies cannot be learnt (see `set_chat_form`).
     """
-    try:
-        return reader.apply_chat_template(turns, tokenize=False)
-    except Exception as error:  # of any kind, for the template may do anything
+    if model.chat_template:
+        take_template(reader, model.chat_template)
+    if not read_template(reader):
         raise RecipeError(
-            "the chat template of the model cannot be rendered",
+            "the model has no chat template",
             where="model.name",
-            got=f"{name}, turns {', '.join(turn['role'] for turn in turns)}: {type(error).__name__}: {error}",
-            allowed="a template that writes system, user and assistant turns, and needs nothing but these",
-            fix="choose another model, or mend chat_template of its tokenizer",
-        ) from error
-
-
-def end_with_the_turn(tokenizer: PreTrainedTokenizerBase, reader, model: Model) -> None:
-    """Give `tokenizer` a pad token, and as its end token the one with which the chat template ends a reply.
-
-    Base models bring templates whose turns end with another token than their texts (Qwen2.5: <|im_end|> and
-    <|endoftext|>). That is what tuning teaches, so TRL, lm-eval and `generate` have to stop there; all of them go by
-    the tokenizer's end token.
-
-    Args:
-        reader: has the chat template: the tokenizer, or the processor around it.
-
-    Raises:
-        RecipeError: no special token stands behind a reply, which then never ends.
-    """
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    turns = [{"role": role, "content": f"This is the {role}."} for role in ("user", "assistant")]
-    if reader is not tokenizer:
-        turns = [turn | {"content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
-    behind = render_chat(reader, turns, model.name).rpartition("This is the assistant.")[2]
-    added = {token.content for token in tokenizer.added_tokens_decoder.values()} | set(tokenizer.all_special_tokens)
-    end = next((token for token in tokenizer.tokenize(behind) if token in added), None)
-    if end is None:
-        raise RecipeError(
-            "the chat template ends a reply with no token, so a model that learnt it would never stop",
-            where="model.name",
-            got=f"{model.name}: {behind!r} behind a reply",
-            allowed="a template that writes a special token, such as eos_token, behind each assistant turn",
-            fix=(
-                "choose the instruct variant, or add {{ eos_token }} there in tokenizer.chat_template, "
-                "save_pretrained to a folder and name that folder"
-            ),
+            got=f"{model.name}: {type(reader).__name__} without chat_template",
+            allowed="an instruct model, or model.chat_template",
+            fix='choose the instruct variant, or set model.chat_template = "NAME" or "./FILE.jinja" (docs/models.md)',
         )
-    if end != tokenizer.eos_token:
-        tokenizer.eos_token = end
+    set_chat_form(reader, model.chat_template)
 
 
 def stop_with(tokenizer: PreTrainedTokenizerBase, model) -> None:

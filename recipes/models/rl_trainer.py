@@ -7,7 +7,7 @@ from typing import Any
 from recipes.artifacts.lineage import start
 from recipes.base.errors import RecipeError
 from recipes.config.slots import module_of, name_of
-from recipes.models.rewards import accuracy_reward, format_reward, partial_reward
+from recipes.models.rewards import accuracy_reward, format_reward, partial_reward, reading_replies
 
 PROMPT_TOKENS = 60  # a first guess until a run is known
 
@@ -117,6 +117,7 @@ def make_trainer(
     rewards = [(accuracy_reward, 1.0), (format_reward, rl.format_weight)]
     if rl.partial:
         rewards.append((partial_reward, rl.partial))
+    rewards = [(reading_replies(reward, reader), weight) for reward, weight in rewards]
     vision_tower.freeze(policy, spec.model.vision)
     set_seed(spec.seed)
     vllm = rl.use_vllm and importlib.util.find_spec("vllm") is not None

@@ -14,10 +14,10 @@ from recipes.artifacts.forecasts import Work
 from recipes.artifacts.lineage import MODEL_FILES, start
 from recipes.base.errors import RecipeError
 from recipes.config.conflicts import Conflict, Scope, find_training_conflicts
-from recipes.config.schema import WORLD, Training
+from recipes.config.schema import Training
 from recipes.config.slots import Method, many_of, module_of, name_of, one_of
 
-VERSION = 3
+VERSION = 4
 PLACE = 40
 LEAVES = "model"
 TITLE = "Supervised tuning"
@@ -130,6 +130,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     from datasets import Dataset
 
     from recipes.models import loader, training, vision, vision_tower
+    from recipes.models.learnt_rows import make_examples
 
     file = inputs["data"] / f"{spec.sft.rows}.jsonl"
     rows = training.read_rows(file) if file.is_file() else []
@@ -142,7 +143,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             fix="see ledger.jsonl beside it for why rows were dropped",
         )
     reader = vision.load_reader(spec.model, rows)
-    lengths = lengths_of(reader, rows)
+    examples, lengths = make_examples(reader, rows)
     too_long = [row["id"] for row, length in zip(rows, lengths, strict=True) if length > spec.sft.max_length]
     if too_long:
         raise RecipeError(
@@ -153,7 +154,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             fix=f"--set sft.max_length={max(lengths)} (of a named step steps.NAME.max_length), or shorten the rows in "
             "the builder",
         )
-    dataset = Dataset.from_list(vision.with_images([columns(row) for row in rows], rows, lengths))
+    dataset = Dataset.from_list(examples)
     whole, _ = start(spec.model, inputs)
     with runtime.bar(spec.sft.rows, 0, "steps") as bar:
         base = load_start(spec, inputs)
@@ -258,15 +259,6 @@ def make_losses(sft: Config, base: Any, whole: bool) -> list[Any]:
     return [module_of(loss).make_loss(loss, context) for loss in sft.losses.values()]
 
 
-def columns(row: dict) -> dict:
-    """What the trainer gets of a row."""
-    return {
-        "prompt": row["prompt"],
-        "completion": row["completion"],
-        "sample_type": int(row.get("kind") == WORLD),
-    }
-
-
 def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     """Training tokens per second of this model here, from a few steps on the first rows (made-up ones before there are
     any)."""
@@ -276,6 +268,7 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     from datasets import Dataset
 
     from recipes.models import training, vision
+    from recipes.models.learnt_rows import make_examples
 
     made_up = {
         "prompt": [{"role": "user", "content": "How far is it from here to there? " * 5}],
@@ -285,8 +278,8 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     if "data" in inputs:
         rows = training.read_rows(inputs["data"] / f"{spec.sft.rows}.jsonl")[:PILOT_ROWS]
     reader = vision.load_reader(spec.model, rows)
-    lengths = lengths_of(reader, rows)
-    dataset = Dataset.from_list(vision.with_images([columns(row) for row in rows], rows, lengths))
+    examples, lengths = make_examples(reader, rows)
+    dataset = Dataset.from_list(examples)
     short = spec.model_copy(update={"sft": spec.sft.model_copy(update={"epochs": 1.0})})
     with tempfile.TemporaryDirectory() as folder:
         base = load_start(spec, inputs)
@@ -295,13 +288,3 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
         began = time.monotonic()
         trainer.train()
         return sum(lengths) / (time.monotonic() - began)
-
-
-def lengths_of(reader, rows: list[dict]) -> list[int]:
-    """Tokens of every row, as the chat template writes it, those of its images included."""
-    from recipes.models import vision
-
-    if vision.shown(rows):
-        return vision.lengths_of(reader, rows)
-    texts = [reader.apply_chat_template(row["prompt"] + row["completion"], tokenize=False) for row in rows]
-    return [len(ids) for ids in reader(texts, add_special_tokens=False)["input_ids"]]
