@@ -118,6 +118,7 @@ def make(job: Job, step: Prepared, done: dict[str, Path], fresh: bool, steps: li
         expected = forecasts.forecast(module, step, counts, reason, job.runs).predicted
         if step.step.kind == "data":
             foresee(job, steps, step.name, counts)
+            check_base(job, steps)
         job.runtime.predicted, job.runtime.runs = expected, job.runs
         if step.step.kind != "data":
             share_cores(job, step.name)
@@ -198,6 +199,25 @@ def foresee(job: Job, steps: list[Prepared], data: str, counts: dict[str, Any]) 
     for step in steps:
         if data in step.rows and leaves(step.step) == "model" and hasattr(step.step.module, "name_rows"):
             step.step.module.forecast(step.spec, counts | {"models": step.models}, job.runs)
+
+
+def check_base(job: Job, wanted: list[Prepared]) -> None:
+    """Refuses a base whose chat template is not one that can be learnt from, while nothing is spent.
+
+    A base that cannot be had here is none to refuse where no wanted step needs it.
+    """
+    model = job.recipe.model
+    named = model.name != "embedded" or model.chat_template  # the embedded one has its tests
+    if not named or not any(getattr(step.module, "CHATS", False) for step in job.recipe.steps):
+        return
+    from recipes.models.loader import describe_template
+
+    try:
+        job.say("base", describe_template(model))
+    except RecipeError as error:
+        if error.where == "model.name" and not any(getattr(step.step.module, "CHATS", False) for step in wanted):
+            return job.say("base", f"its chat template is not looked at: {error.what}")
+        raise
 
 
 def check_rows(recipe: Recipe, steps: list[Prepared], rows: str, counts: dict[str, Any]) -> None:

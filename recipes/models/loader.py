@@ -24,7 +24,7 @@ from recipes.base.errors import RecipeError
 from recipes.base.hashing import fingerprint, sample_digest
 from recipes.config.schema import Model, model_folder
 from recipes.models.adapter_methods import is_mergeable, register_adapter
-from recipes.models.chat_form import set_chat_form
+from recipes.models.chat_form import chat_form_of, set_chat_form
 from recipes.models.chat_template import read_template, take_template
 from recipes.models.gguf import is_gguf, read_tokenizer
 from recipes.models.kv_cache import reply_in_place
@@ -148,6 +148,13 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
             raise unreachable(model, "tokenizer", error) from error
     take_chat_form(tokenizer, model)
     return tokenizer
+
+
+def describe_template(model: Model) -> str:
+    """Which chat template a base has and how it is used, in words. Raises RecipeError as `load_tokenizer`."""
+    form = chat_form_of(load_tokenizer(model))
+    how = f"mended: {'; '.join(form.mended)}" if form.mended else "held as it is"
+    return f"chat template {form.template}, {how}; a reply ends with {form.end}, a document with {form.document_end}"
 
 
 def take_chat_form(reader: Any, model: Model) -> None:

@@ -34,6 +34,7 @@ from recipes.config.slots import Method, module_of, name_of, one_of
 VERSION = 4
 PLACE = 20
 LEAVES = "model"
+CHATS = True  # its base is asked in chat turns
 COMPARES = True  # rows with the test items
 MERGES = True  # what follows starts from a whole model
 TITLE = "Continued pre-training"

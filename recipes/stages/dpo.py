@@ -25,6 +25,7 @@ VERSION = 2
 PAPER = "arXiv 2305.18290"
 PLACE = 50
 LEAVES = "model"
+CHATS = True  # its base is asked in chat turns
 TITLE = "Preference optimisation"
 HISTORY = {
     "loss": "loss",

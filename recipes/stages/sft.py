@@ -20,6 +20,7 @@ from recipes.config.slots import Method, many_of, module_of, name_of, one_of
 VERSION = 4
 PLACE = 40
 LEAVES = "model"
+CHATS = True  # its base is asked in chat turns
 TITLE = "Supervised tuning"
 HISTORY = {
     "loss": "loss",
