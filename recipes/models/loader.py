@@ -1,13 +1,11 @@
 """Load base models, tokenizers and adapters: safetensors only, foreign code only where the recipe says so."""
 
 import importlib.util
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
 from transformers import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AutoConfig,
@@ -21,16 +19,15 @@ from transformers import (
 from transformers.utils.import_utils import KERNELS_MAX_VERSION, KERNELS_MIN_VERSION, is_kernels_available
 
 from recipes.base.errors import RecipeError
-from recipes.base.hashing import fingerprint, sample_digest
 from recipes.config.schema import Model, model_folder
 from recipes.models.adapter_methods import is_mergeable, register_adapter
+from recipes.models.base_files import check_base
 from recipes.models.chat_form import chat_form_of, set_chat_form
 from recipes.models.chat_template import read_template, take_template
 from recipes.models.gguf import is_gguf, read_tokenizer
 from recipes.models.kv_cache import reply_in_place
 
 logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)  # it speaks of kernels for other devices when imported
-BASE = "base.json"  # in the folder of an adapter: which base it is for
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -279,41 +276,6 @@ def causal_lm(model):
     """The causal language model inside DDP and peft wrappers."""
     model = unwrapped(model)
     return model.get_base_model() if hasattr(model, "peft_config") else model
-
-
-def digest_base(model: Model) -> str | None:
-    """What identifies the weights of a base: a digest over its files, also those of a hub model in the local cache;
-    None where they are not at hand."""
-    folder = model_folder(model.name)
-    if folder is None:
-        config = try_to_load_from_cache(model.name, "config.json", revision=model.revision)
-        folder = Path(config).parent if isinstance(config, str) else None
-    if folder is None or not folder.is_dir():
-        return None
-    files = sorted(path for path in folder.glob("*") if path.suffix == ".safetensors" or path.name == "config.json")
-    return fingerprint({path.name: sample_digest(path) for path in files}) if files else None
-
-
-def note_base(model: Model, adapter: Path) -> None:
-    """Write beside an adapter which base it is for."""
-    digest = digest_base(model)
-    (adapter / BASE).write_text(json.dumps({"digest": digest}) + "\n", encoding="utf-8")
-
-
-def check_base(model: Model, adapter: Path) -> None:
-    """Raises RecipeError where an adapter was trained on another base, or on one that was overwritten since."""
-    file = adapter / BASE
-    if not file.is_file():
-        return
-    trained, now = json.loads(file.read_text(encoding="utf-8")).get("digest"), digest_base(model)
-    if trained and now and trained != now:
-        raise RecipeError(
-            "the adapter was trained on another base",
-            where=adapter,
-            got=f"{model.name} with files {now[:12]}",
-            allowed=f"the base with files {trained[:12]}, as it was when the adapter was trained",
-            fix="put that base back, or run the recipe again: its steps are made anew for the base that is there now",
-        )
 
 
 def load_adapters(base: PreTrainedModel, folders: dict[str, Path], trainable: bool = False) -> PreTrainedModel:

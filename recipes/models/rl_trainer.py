@@ -57,12 +57,14 @@ def load_reader(spec, rows: list[dict]):
 def load_policy(spec, done: dict[str, Path]):
     """The model that supervised fine-tuning left, ready to learn on; for PPO with a value head."""
     from recipes.models import loader
+    from recipes.models.base_files import check_base
     from recipes.models.value_head import policy_with_value_head
 
     whole, adapter = start(spec.model, done)
     if adapter is None:
         return loader.every_weight(loader.load_base(whole), spec.model)
     if "value_head" in getattr(module_of(spec.rl.method), "NEEDS", ()):
+        check_base(whole, adapter)
         return policy_with_value_head(loader.load_base(whole), adapter)
     return loader.load_reached(whole, adapter, trainable=True)
 

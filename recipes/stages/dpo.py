@@ -156,7 +156,7 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
         seconds = training.train(trainer, out)
     forget_reference(trainer.model)
     target = out / ("adapter" if hasattr(trainer.model, "peft_config") else "model")
-    training.save_result(trainer.model, target)
+    training.save_result(trainer.model, target, base=start(spec.model, inputs)[0])
     if target.name == "model":
         tokenizer.save_pretrained(str(target))
     history = training.write_history(trainer, out, HISTORY)

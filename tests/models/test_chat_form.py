@@ -5,6 +5,7 @@ token; as a model samples it, it earns the full format score and grade. Or the b
 import re
 
 import pytest
+from transformers import AutoTokenizer
 
 from data_builders.core.schema import dump_row
 from eval.graders import grade
@@ -187,3 +188,14 @@ def test_the_embedded_base_is_held_as_it_is():
     )  # fmt: skip
     _, ids = learnt(tokenizer, ROW)
     assert tokenizer.decode(ids) == dump_row(ROW)["completion"][0]["content"] + "<|im_end|>"
+
+
+def test_what_is_saved_with_a_model_is_used_the_same_way_again(base, tmp_path):
+    _, tokenizer = base
+    tokenizer.save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    form = set_chat_form(again)
+    expected = chat_form_of(tokenizer)
+    shared = ("opened", "before", "between", "plain", "end", "document_end", "channel", "special")
+    assert {key: getattr(form, key) for key in shared} == {key: getattr(expected, key) for key in shared}
+    assert learnt(again, ROW) == learnt(tokenizer, ROW)
