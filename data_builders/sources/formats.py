@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_builders.core.ledger import Ledger
-from data_builders.sources import latex, markdown
+from data_builders.sources import latex, markdown, markdown_text
 from data_builders.sources.document import (
     Document,
     Limits,
@@ -76,11 +76,11 @@ class Reader:
 
     def parts(self, sections: Iterable[markdown.Section], limits: Limits) -> list[Part]:
         """Markdown sections as parts."""
-        parts = []
+        parts, titles = [], self.shared.titles
         for section in sections:
-            paragraphs, terms = markdown.prose(section, self.renderer, self.shared.titles, self.drop, limits.paragraph)
-            inline = [markdown.inline(t, self.renderer, self.shared.titles, self.drop) for t in section.parents]
-            title = markdown.inline(section.title, self.renderer, self.shared.titles, self.drop)
+            paragraphs, terms = markdown_text.prose(section, self.renderer, titles, self.drop, limits.paragraph)
+            inline = [markdown_text.inline(t, self.renderer, titles, self.drop) for t in section.parents]
+            title = markdown_text.inline(section.title, self.renderer, titles, self.drop)
             span = (section.start, section.end)
             parts.append(Part(section.level, title, section.number, tuple(inline), paragraphs, terms, None, span))
         return parts

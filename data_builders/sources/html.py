@@ -7,7 +7,8 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from data_builders.sources.document import Drop, Part
 from data_builders.sources.latex import Renderer
-from data_builders.sources.markdown import CAPTION, split_number
+from data_builders.sources.markdown import split_number
+from data_builders.sources.markdown_text import CAPTION
 from recipes.base.errors import RecipeError
 
 HEADINGS = {f"h{level}": level for level in range(1, 7)}

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from data_builders.sources.document import Drop, Part
-from data_builders.sources.markdown import CAPTION, split_number
+from data_builders.sources.markdown import split_number
+from data_builders.sources.markdown_text import CAPTION
 from data_builders.sources.pdf import HYPHEN, Run
 
 MARGIN = 0.09  # share of the page's height at top and bottom in which heads and page numbers stand

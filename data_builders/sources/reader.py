@@ -18,7 +18,7 @@ from typing import Any
 from data_builders.core.ledger import Ledger
 from data_builders.core.read_cache import read_once
 from data_builders.core.schema import Node
-from data_builders.sources import latex, markdown, pool, sources
+from data_builders.sources import latex, markdown, markdown_text, pool, sources
 from data_builders.sources.document import Limits, Settings, Shared, read_text, without_long_lines
 from data_builders.sources.facts import SidecarNode
 from data_builders.sources.nodes import size_of
@@ -149,7 +149,7 @@ def _shared(folder: Path, paths: list[Path], limits: Limits) -> Shared:
         if marked:
             macros |= latex.definitions(text)[0]
     renderer = latex.Renderer(macros)
-    titles = {label: markdown.inline(title, renderer, {}, lambda *_: None) for label, title in labels.items()}
+    titles = {label: markdown_text.inline(title, renderer, {}, lambda *_: None) for label, title in labels.items()}
     return Shared(macros, titles)
 
 

@@ -184,23 +184,11 @@ def sample_pairs(
     """
     from eval.graders import grade_sampled
     from recipes.models import loader
-    from recipes.models.sampling import sample_replies
+    from recipes.models.sampling import sample_by_table
 
     own = spec.dpo
     policy = loader.load_reached(*start(spec.model, inputs))
-    with runtime.bar("replies", len(rows) * own.samples, "replies") as bar:
-        replies = sample_replies(
-            policy,
-            tokenizer,
-            rows,
-            out / "replies.jsonl",
-            own.samples,
-            temperature=own.temperature,
-            max_new_tokens=own.max_completion_length,
-            batch_size=own.micro_batch,
-            seed=spec.seed,
-            advance=bar.advance,
-        )
+    replies = sample_by_table(policy, tokenizer, rows, out / "replies.jsonl", own.samples, own, spec.seed, runtime)
     grades = grade_sampled(rows, replies)
     pairs = make_pairs(rows, replies, grades, own.pairs)
     right = sum(grade == 1 for grade in grades) / len(grades)
