@@ -28,6 +28,7 @@ from recipes.base.runtime import Runtime
 from recipes.config.conflicts import list_logs, list_outside
 from recipes.config.load import as_toml
 from recipes.config.schema import Recipe
+from recipes.models.base_check import look_at_base
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,10 @@ def make(job: Job, step: Prepared, done: dict[str, Path], fresh: bool, steps: li
         expected = forecasts.forecast(module, step, counts, reason, job.runs).predicted
         if step.step.kind == "data":
             foresee(job, steps, step.name, counts)
-            check_base(job, steps)
+            chats = [one for one in job.recipe.steps if getattr(one.module, "CHATS", False)]
+            needed = any(one.step in chats for one in steps)
+            if chats:
+                look_at_base(job.recipe.model, needed, lambda text: job.say("base", text))
         job.runtime.predicted, job.runtime.runs = expected, job.runs
         if step.step.kind != "data":
             share_cores(job, step.name)
@@ -199,25 +203,6 @@ def foresee(job: Job, steps: list[Prepared], data: str, counts: dict[str, Any]) 
     for step in steps:
         if data in step.rows and leaves(step.step) == "model" and hasattr(step.step.module, "name_rows"):
             step.step.module.forecast(step.spec, counts | {"models": step.models}, job.runs)
-
-
-def check_base(job: Job, wanted: list[Prepared]) -> None:
-    """Refuses a base whose chat template is not one that can be learnt from, while nothing is spent.
-
-    A base that cannot be had here is none to refuse where no wanted step needs it.
-    """
-    model = job.recipe.model
-    named = model.name != "embedded" or model.chat_template  # the embedded one has its tests
-    if not named or not any(getattr(step.module, "CHATS", False) for step in job.recipe.steps):
-        return
-    from recipes.models.loader import describe_template
-
-    try:
-        job.say("base", describe_template(model))
-    except RecipeError as error:
-        if error.where == "model.name" and not any(getattr(step.step.module, "CHATS", False) for step in wanted):
-            return job.say("base", f"its chat template is not looked at: {error.what}")
-        raise
 
 
 def check_rows(recipe: Recipe, steps: list[Prepared], rows: str, counts: dict[str, Any]) -> None:

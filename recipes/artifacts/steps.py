@@ -155,7 +155,8 @@ def make_spec(step: Step, recipe: Recipe, before: list[Step]) -> Any:
     if getattr(step.module, "COMPARES", False):
         sets = [name for one in before if one.kind == "data" for name in getattr(one.settings, "benchmarks", ())]
         parts["benchmarks"] = tuple(dict.fromkeys(sets))
-    if step.kind != "rows" or any("base_model" in list_needs(table, module) for _, table, module in tables_in(step)):
+    needs = {need for _, table, module in tables_in(step) for need in list_needs(table, module)}
+    if step.kind != "rows" or needs & {"base_model", "base_tokenizer"}:
         parts["model"] = recipe.model
     return _spec_class(step.kind, tuple(sorted(parts)), table_of(step))(**parts)
 

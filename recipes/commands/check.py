@@ -2,11 +2,11 @@
 
 from recipes.artifacts.store import latest
 from recipes.base.errors import ConfigErrors, RecipeError
-from recipes.commands.doctor import is_cached
 from recipes.config.conflicts import list_outside
 from recipes.config.load import load, profiles, read_file
 from recipes.config.request_counts import warnings
-from recipes.config.schema import DEFAULT_PROFILE, Model, model_folder
+from recipes.config.schema import DEFAULT_PROFILE
+from recipes.models.base_check import describe_base, is_at_hand
 
 
 def check(file, name, runs, profile=None, sets=(), more=""):
@@ -30,7 +30,7 @@ def check(file, name, runs, profile=None, sets=(), more=""):
             for text in warnings(loaded):
                 print(f"{recipe}: {each}: warning: {text}")
             try:
-                if told := look_at_base(loaded.model):
+                if is_at_hand(loaded.model) and (told := describe_base(loaded.model)):
                     print(f"{recipe}: {each}: {told}")
             except RecipeError as error:
                 problems.append(error)
@@ -45,23 +45,6 @@ def check(file, name, runs, profile=None, sets=(), more=""):
         raise ConfigErrors(problems)
     print(f"not looked at: packages, graphics cards, models in the cache, keys of teachers; for these:  {more}")
     return 0
-
-
-def look_at_base(model: Model) -> str:
-    """How the chat template of a base is used; empty of the embedded one, and of one that is not here.
-
-    Raises:
-        RecipeError: its replies cannot be learnt.
-    """
-    if model.name == "embedded" and not model.chat_template:
-        return ""
-    folder = model_folder(model.name)
-    files = [] if folder is None else [folder] if folder.is_file() else [*folder.glob("tokenizer*")]
-    if not (files if folder else is_cached(model.name, model.revision)):
-        return ""
-    from recipes.models.loader import describe_template
-
-    return describe_template(model)
 
 
 def wrong(file, recipe, chosen, sets, here):

@@ -75,7 +75,7 @@ class Training(Table):
     epochs: float = Field(3.0, gt=0, description="passes over the rows")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="peak of the schedule")
     batch_tokens: int = Field(4096, ge=1, description="real tokens per optimizer step")
-    max_length: int = Field(512, ge=8, description="tokens of a row; a longer one is an error, not a cut")
+    max_length: int = Field(512, ge=8, description="tokens of a row, at most")
     warmup_ratio: float = Field(0.03, ge=0, lt=1, description="share of the steps with a rising rate")
     scheduler: Literal["cosine", "linear", "constant"] = Field("cosine", description="learning rate after the warm-up")
     weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW, per step, times the learning rate")
