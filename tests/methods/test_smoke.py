@@ -15,7 +15,7 @@ from recipes.artifacts.steps import spec_of
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import read_jsonl, write_jsonl
 from recipes.base.runtime import Runtime
-from recipes.config.schema import WORLD
+from recipes.config.schema import WORLD, Model
 from recipes.config.slots import list_own, load
 from recipes.models import loader
 from recipes.models.loramoe.config import LoraMoeConfig
@@ -123,10 +123,15 @@ def test_forty_rows_go_through_and_the_ledger_adds_up(tmp_path, slot, name):
         answers = {"row3": {"verdict": "wrong"}, "row4": {"verdict": "right"}}
         (tmp_path / "answers.json").write_text(json.dumps({"answers": answers}))
         keys["answers"] = (str(tmp_path / "answers.json"),)
-    own, some = table(slot, name, **keys), [row(number) for number in range(40)]
+    some = [row(number) for number in range(40)]
+    if name == "length":
+        keys["most"] = 80
+        some[3] = row(3) | {"completion": [{"role": "assistant", "content": "word " * 90}]}
+    own = table(slot, name, **keys)
     write_jsonl(tmp_path / "sft.jsonl", some)
     ledger = Ledger()
-    context = RowsContext(0, {"the test": []}, ledger, tmp_path, Runtime())
+    tokenizer = loader.load_tokenizer(Model())
+    context = RowsContext(0, {"the test": []}, ledger, tmp_path, Runtime(), load_reader=lambda rows: tokenizer)
     rows.change_rows(rows.Config(**{slot: {name: own}}), context)
     left = read_jsonl(tmp_path / "sft.jsonl")
     counts = Counter("old" if one in some else "new" for one in left)
