@@ -3,12 +3,12 @@
     python -m benchmarks.opamp_search --data runs/opamp/embedded/data-AAAAAAAA --calls 1 8 64 512
     python -m benchmarks.opamp_search --data … --replies replies.jsonl
 
-Every way is given the same test items and, where it simulates, the same number of calls for each; the best design that it
-saw counts: by demands met, then by figure of merit. `random` draws each size log-uniformly within the bounds of
+Every way is given the same test items and, where it simulates, the same number of calls for each; the best design that
+it saw counts: by demands met, then by figure of merit. `random` draws each size log-uniformly within the bounds of
 training's golds (--wide: of the simulator); `scipy` is differential evolution over the logarithms of the same box, cut
-off at its calls. `--replies` is a file of {"id", "reply"} of a model: one reply is no simulation, several of one id are so many.
-Printed: share of demands met and share of items with all met (mean, 95 % interval by bootstrap over the items), and mean
-figure of merit in MHz pF/mW, 0 where a demand is not met.
+off at its calls. `--replies` is a file of {"id", "reply"} of a model: one reply is no simulation, several of one id are
+so many. Printed: share of demands met and share of items with all met (mean, 95 % interval by bootstrap over the items),
+and mean figure of merit in MHz pF/mW, 0 where a demand is not met.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Reasoning that a model was paid for, made fit to be learnt: never a reason to lose the record that it belongs to.
 
 A model that is shown a document speaks of it in its reasoning, and writes mathematics in LaTeX; R1, QwQ and Qwen3 do so
-on nearly every line. What points to the document is put in other words or left out, marks of the reply form and signs that
-are no text go, and all else, LaTeX before all, stays letter by letter.
+on nearly every line. What points to the document is put in other words or left out, marks of the reply form and signs
+that are no text go, and all else, LaTeX before all, stays letter by letter.
 """
 
 import re
