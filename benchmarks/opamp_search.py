@@ -7,7 +7,7 @@ Every way is given the same test items and, where it simulates, the same number 
 it saw counts: by demands met, then by figure of merit. `random` draws each size log-uniformly within the bounds of
 training's golds (--wide: of the simulator); `scipy` is differential evolution over the logarithms of the same box, cut
 off at its calls. `--replies` is a file of {"id", "reply"} of a model: one reply is no simulation, several of one id are
-so many. Printed: share of demands met and share of items with all met (mean, 95 % interval by bootstrap over the items),
+so many. Printed: share of demands met and share of items with all met (mean, 95 % interval by bootstrap over items),
 and mean figure of merit in MHz pF/mW, 0 where a demand is not met.
 """
 

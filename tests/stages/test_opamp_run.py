@@ -20,7 +20,7 @@ SHORT = [
 @pytest.mark.slow
 def test_the_recipe_goes_from_designs_to_a_report(tmp_path):
     base = tiny_model(tmp_path / "base")
-    job, made = run("opamp", tmp_path / "runs", *SMALL, *SHORT, f"model.name={json.dumps(base.name)}")
+    job, made = run("opamp", tmp_path, *SMALL, *SHORT, f"model.name={json.dumps(base.name)}")
     assert len(history(made["rl"])) == 2 and "accuracy" in history(made["rl"])[0]
     report = json.loads((job.home / "report" / "report.json").read_text())
     assert {"opamp_design", "opamp_transfer"} <= set(json.dumps(report).split('"')) and "rules" in json.dumps(report)
