@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 from recipes.base.cpu import wait_passively
@@ -195,10 +196,12 @@ def recipe_of(options, here=True, sets=()):
 
 
 def job_of(options):
+    from recipes.models.gguf import with_weights
     from recipes.pipeline import Job
 
-    sets = sets_of_reviews(options)
-    return Job(recipe_of(options, sets=sets), options.runs, argv=tuple(options.argv), command=repeat(options))
+    recipe = recipe_of(options, sets=sets_of_reviews(options))
+    job = Job(recipe, options.runs, argv=tuple(options.argv), command=repeat(options))
+    return replace(job, recipe=replace(recipe, model=with_weights(recipe.model, options.runs, job.runtime.say)))
 
 
 def sets_of_reviews(options):

@@ -162,6 +162,7 @@ def build(
                 "questions": [entry.question for entry in written if entry.question],
                 "pairs": [entry.pair for entry in written if entry.pair],
             },
+            answer_as=spec.answer_as,
         ),
         ledger,
         Leaks(spec.leak_threshold, (), tests_outside, KINDS),

@@ -153,7 +153,7 @@ def build(
         "reft",
         VERSION,
         __doc__,
-        Made(planned.nodes, sft, rl, tests),
+        Made(planned.nodes, sft, rl, tests, answer_as=spec.answer_as),
         ledger,
         Leaks(spec.leak_threshold, outside=tests_outside),
         say,

@@ -14,25 +14,13 @@ def measure_learnable(
     from transformers import ProcessorMixin
 
     from eval.graders import grade_sampled
-    from recipes.models.sampling import sample_replies
+    from recipes.models.sampling import sample_by_table
 
     rl, samples = spec.rl, max(2, spec.rl.group_size)
     asked = rows[:: max(1, len(rows) // max(1, rl.probe_prompts))][: rl.probe_prompts]
     if not asked or isinstance(reader, ProcessorMixin):
         return {}
-    with runtime.bar("rl before", len(asked) * samples, "replies") as bar:
-        replies = sample_replies(
-            policy,
-            reader,
-            asked,
-            out / "before.jsonl",
-            samples,
-            temperature=rl.temperature,
-            max_new_tokens=rl.max_completion_length,
-            batch_size=rl.micro_batch,
-            seed=spec.seed,
-            advance=bar.advance,
-        )
+    replies = sample_by_table(policy, reader, asked, out / "before.jsonl", samples, rl, spec.seed, runtime)
     policy.train()
     grades = grade_sampled(asked, replies)
     right: dict[str, list[float]] = {}

@@ -3,10 +3,31 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from recipes.models.chat_form import decode_reply
 from recipes.models.loader import stop_with
+
+
+def sample_by_table(
+    policy: Any, tokenizer: Any, rows: list[dict], file: Path, samples: int, own: Any, seed: int, runtime: Any
+) -> list[dict]:
+    """`sample_replies` with the temperature, the length and the batch of a stage's table, and its progress shown."""
+    with runtime.bar(file.stem, len(rows) * samples, "replies") as bar:
+        return sample_replies(
+            policy,
+            tokenizer,
+            rows,
+            file,
+            samples,
+            temperature=own.temperature,
+            max_new_tokens=own.max_completion_length,
+            batch_size=own.micro_batch,
+            seed=seed,
+            advance=bar.advance,
+        )
 
 
 def sample_replies(
@@ -42,7 +63,7 @@ def sample_replies(
                     max_new_tokens=max_new_tokens,
                     pad_token_id=tokenizer.pad_token_id,
                 )
-            replies = tokenizer.batch_decode(ids[:, given["input_ids"].size(1) :], skip_special_tokens=True)
+            replies = [decode_reply(tokenizer, reply) for reply in ids[:, given["input_ids"].size(1) :].tolist()]
             found = [
                 {"id": row["id"], "number": number, "reply": reply}
                 for (row, number), reply in zip(batch, replies, strict=True)

@@ -51,6 +51,7 @@ VERSION = 7
 PLACE = 90
 TABLE = "eval"  # of the recipe
 LEAVES = "scores"
+CHATS = True  # its base is asked in chat turns
 ALWAYS = True  # part of every recipe
 TASKS = ROOT / "eval" / "tasks"
 REQUEST_TOKENS, SHOT_TOKENS = 200, 150  # prompt and reply, and an example, with padding: guesses until a run is known

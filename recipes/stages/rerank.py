@@ -20,6 +20,7 @@ from recipes.config.conflicts import Conflict, Scope
 VERSION = 4
 PLACE = 70
 LEAVES = "reranker"
+CHATS = True  # its base is asked in chat turns
 TITLE = "Reranker"
 UNREAD = ("rl",)  # kinds of steps before it whose models it does not get: it judges replies of the supervised model
 TOKENS = 140  # of a prompt and a reply: first guess until a run is known
@@ -157,7 +158,7 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
 def sampled(spec, inputs: dict[str, Path], tokenizer, rows: list[dict], out: Path, runtime) -> list[dict]:
     """`rerank.samples` replies of the supervised model to each row's prompt, kept in replies.jsonl."""
     from recipes.models import loader
-    from recipes.models.sampling import sample_replies
+    from recipes.models.sampling import sample_by_table
 
     table = spec.rerank
     if not rows:
@@ -169,19 +170,7 @@ def sampled(spec, inputs: dict[str, Path], tokenizer, rows: list[dict], out: Pat
             fix="drop the [rerank] table, or ask the builder for rl rows",
         )
     policy = loader.load_reached(*start(spec.model, inputs))
-    with runtime.bar("replies", len(rows) * table.samples, "replies") as bar:
-        return sample_replies(
-            policy,
-            tokenizer,
-            rows,
-            out / "replies.jsonl",
-            table.samples,
-            temperature=table.temperature,
-            max_new_tokens=table.max_completion_length,
-            batch_size=table.micro_batch,
-            seed=spec.seed,
-            advance=bar.advance,
-        )
+    return sample_by_table(policy, tokenizer, rows, out / "replies.jsonl", table.samples, table, spec.seed, runtime)
 
 
 def worth(judge, tokenizer, rows: list[dict], replies: list[dict]) -> dict:

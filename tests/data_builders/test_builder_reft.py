@@ -28,6 +28,8 @@ from recipes.base.rows import dump_row
 from recipes.base.runtime import Runtime
 from recipes.lab.arithmetic import work
 
+pytestmark = pytest.mark.slow  # whole data sets are built
+
 REAL = ROOT.parent / "shared" / "data"
 REAL = next((p for p in (REAL, ROOT.parent.parent / "shared" / "data") if p.is_dir()), REAL)
 QUIET = Runtime(io.StringIO())
@@ -422,7 +424,6 @@ def test_reinforcement_asks_the_same_questions_or_fresh_ones_as_said(shipped, tm
     assert {values(row) for row in rows["rl"]}.isdisjoint({values(row) for row in rows["sft"]})
 
 
-@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
     for name, seed in (("a", 42), ("b", 42), ("c", 43)):
         build(tmp_path / name, seed, **SMALL)
@@ -618,7 +619,6 @@ def real(name):
     return str(REAL / name)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("chain", ["natural", "program"])
 def test_the_real_gsm8k(tmp_path, chain):
     ledger = Ledger()

@@ -465,6 +465,7 @@ FRAGMENTS = each(
 )
 
 
+@pytest.mark.slow
 def test_random_replies_never_fail_and_score_zero_or_one():
     rng = random.Random(7)
     for _ in range(3000):

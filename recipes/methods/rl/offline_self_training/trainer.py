@@ -8,9 +8,10 @@ from trl import SFTConfig, SFTTrainer
 
 from eval.graders import grade
 from recipes.models import training
+from recipes.models.learnt_rows import make_examples
 from recipes.models.prompt_order import drawn
 from recipes.models.rl_context import RlContext
-from recipes.models.sampling import sample_replies, self_training_rows
+from recipes.models.sampling import sample_by_table, self_training_rows
 
 
 def make_offline_trainer(context: RlContext) -> Trainer:
@@ -33,7 +34,7 @@ def make_offline_trainer(context: RlContext) -> Trainer:
         max_length=None,
         completion_only_loss=True,
     )
-    dataset = Dataset.from_list([{key: row[key] for key in ("prompt", "completion")} for row in rows])
+    dataset = Dataset.from_list(make_examples(context.reader, rows)[0])
     return training.build(
         SFTTrainer, context.policy, args=arguments, train_dataset=dataset, processing_class=context.reader
     )
@@ -43,19 +44,8 @@ def sample_right_replies(context: RlContext) -> tuple[list[dict[str, Any]], dict
     """(supervised rows: the gold replies and the policy's own distinct right ones, metrics of the sampling)."""
     rl, rows, tokenizer = context.rl, context.rows, context.reader
     asked = drawn(rows, "random", min(len(rows), rl.steps * rl.prompts_per_step), context.seed)
-    with context.runtime.bar("replies", len(asked) * rl.group_size, "replies") as bar:
-        replies = sample_replies(
-            context.policy,
-            tokenizer,
-            asked,
-            context.out / "replies.jsonl",
-            rl.group_size,
-            temperature=rl.temperature,
-            max_new_tokens=rl.max_completion_length,
-            batch_size=rl.micro_batch,
-            seed=context.seed,
-            advance=bar.advance,
-        )
+    file = context.out / "replies.jsonl"
+    replies = sample_by_table(context.policy, tokenizer, asked, file, rl.group_size, rl, context.seed, context.runtime)
     context.policy.train()
     gold = [row | {"completion": [{"role": "assistant", "content": row["reply"]}]} for row in rows]
     learnt = self_training_rows(rows, replies, gold, grade)
