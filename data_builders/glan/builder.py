@@ -43,7 +43,7 @@ from data_builders.llm.bill import Lengths, bill, together
 VERSION = 3
 SHIPPED = Path(__file__).parent / "corpus"
 SPARE = 2.0  # graded questions asked for each one wanted: some repeat, some have no answer that can be graded
-ROW_TOKENS = 79  # of an sft row of the expert, counted as in the card; measured on the shipped bank
+ROW_TOKENS = 88  # of an sft row of the expert, counted as in the card; measured on the shipped bank
 # For the bill of a model: subjects of a discipline and concepts of a syllabus; tokens of a list of subjects, of a
 # syllabus, of a question, and of a prompt without the three.
 SUBJECTS, CONCEPTS, LISTED, COURSE, ASKED, PROMPT = 150, 100, 3500, 2500, 120, 300

@@ -229,7 +229,7 @@ def computed(rng, concepts, target, trained, noted=False):
     asked = rng.choice(forms).format(
         noun=target.noun, names=join_words(names), givens=write_givens(formula, shape), quantity=formula.quantity
     )
-    told = (
-        f"{formula.symbol} = {arithmetic.steps(arithmetic.parse(formula.expression, formula.symbols, ''), values)[0]}"
-    )
-    return wordings.NOTE.format(facts=f"{formula.quantity}: {told}.", asked=asked) if noted else asked
+    if not noted:
+        return asked
+    shown = arithmetic.render(arithmetic.parse(formula.expression, formula.symbols, formula.id))
+    return wordings.NOTE.format(facts=f"{formula.quantity}: {formula.symbol} = {shown}.", asked=asked)
