@@ -152,6 +152,21 @@ def list_titles(manifests: dict[str, Manifest]) -> dict[str, str]:
     }
 
 
+def list_idle(manifests: dict[str, Manifest]) -> dict[str, str]:
+    """{step: why there was nothing that it could learn}."""
+    return {name: str(m.metrics["nothing_learnt"]) for name, m in manifests.items() if m.metrics.get("nothing_learnt")}
+
+
+def list_remarks(manifests: dict[str, Manifest]) -> dict[str, list[str]]:
+    """{title of a step that trains: sentences about it}."""
+    idle, found = list_idle(manifests), {}
+    for name, manifest in manifests.items():
+        told = [f"Nothing could be learnt: {idle[name]}."] if name in idle else []
+        if told := told + [str(text) for text in manifest.metrics.get("remarks") or []]:
+            found[list_titles(manifests).get(name, name)] = told
+    return found
+
+
 def list_measures(evaluation: Evaluation) -> list[Measure]:
     """Everything that probes measured, with the titles and units that they declare; quantities without are left out."""
     found = []

@@ -203,7 +203,7 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
         RecipeError: no rl rows, rows that `rl.order` cannot put in order, images that this algorithm, model or machine
             cannot read, or a loss that is not a number.
     """
-    from recipes.models import training, vision_tower
+    from recipes.models import idle, training, vision_tower
     from recipes.models.learnable import measure_learnable
     from recipes.models.prompt_order import check_order
     from recipes.models.value_head import forget_reference
@@ -221,12 +221,12 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
     check_order(rows, spec.rl.order)
     reader = load_reader(spec, rows)
     policy = load_policy(spec, inputs)
-    learnable = measure_learnable(spec, policy, reader, rows, out, runtime)
-    idle = training.IdleWatch(runtime.say, "rl", spec.rl.idle_steps)
+    learnable, remarks = measure_learnable(spec, policy, reader, rows, out, runtime)
+    watch = idle.IdleWatch(runtime.say, "rl", spec.rl.idle_steps)
     with runtime.bar("rl", spec.rl.steps, "steps") as bar:
         trainer, metrics = make_trainer(spec, policy, reader, rows, out, runtime)
         trainer.add_callback(training.Watch(bar, "rl", count_iterations(spec.rl)))
-        trainer.add_callback(idle)
+        trainer.add_callback(watch)
         with vision_tower.untouched(trainer.model, spec.model.vision):
             seconds = training.train(trainer, out)
     forget_reference(trainer.model)
@@ -253,7 +253,8 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
         "tokens": count_tokens(completions, mean_reply),
         "train_seconds": round(seconds, 1),
         **learnable,
-        **({"nothing_learnt": idle.ended} if idle.ended else {}),
+        "remarks": remarks,
+        **({"nothing_learnt": reason} if (reason := watch.describe(trainer.state.log_history)) else {}),
         **metrics,
     }
 

@@ -149,6 +149,14 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             allowed="at least one",
             fix="see ledger.jsonl beside it for why rows were dropped",
         )
+    if without := [row.get("id", "?") for row in rows if "completion" not in row]:
+        raise RecipeError(
+            "these rows hold no reply to learn",
+            where=str(file),
+            got=f"{len(without)} of {len(rows)} rows without a completion, such as {without[0]}",
+            allowed="rows with prompt and completion, as sft.jsonl and sft_general.jsonl have them",
+            fix="name another file in sft.rows; test items and prompts of reinforcement are not for learning",
+        )
     reader = vision.load_reader(spec.model, rows)
     examples, lengths = make_examples(reader, rows)
     examples, lengths, fitted = fit_rows(rows, examples, lengths, spec.sft.max_length, spec.sft.over_length, "sft", out)
