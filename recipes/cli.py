@@ -267,10 +267,12 @@ def run_plan(options):
 
 def run_recipe(options):
     from recipes import pipeline
-    from recipes.commands.doctor import require
+    from recipes.commands.doctor import open_published, require
 
     job = job_of(options)
     require(job.recipe, job.runtime)
+    if options.until != "data":
+        open_published(job.recipe)
     pipeline.run(job, options.until, options.fresh)
 
 

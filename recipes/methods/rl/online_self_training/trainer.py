@@ -3,7 +3,7 @@
 Each step samples from the policy as it is and fine-tunes on the right replies.
 """
 
-from recipes.methods.rl.grpo.trainer import SkipZeroAdvantageGRPOTrainer
+from recipes.models.grpo_trainer import SkipZeroAdvantageGRPOTrainer
 
 
 class SelfTrainingTrainer(SkipZeroAdvantageGRPOTrainer):
