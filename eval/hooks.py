@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 from eval.benchmarks.sciriff import DATASET as SCIRIFF
 from eval.benchmarks.sciriff import rows as sciriff_rows
@@ -25,6 +26,7 @@ from recipes.base.places import GENERAL_TEST
 from recipes.base.reply_form import Exchange, render_prompt, render_reply
 
 VERSION = 1
+Parsed = TypeVar("Parsed", dict, list)
 
 AMSBENCH = "wwhhyy/AMSBench"
 AMSBENCH_ITEMS = 1257
@@ -140,16 +142,16 @@ def _proven_rows(path: Path, inode: int, size: int, changed: int) -> tuple[dict,
         lost = [image for image in row.get("images", ()) if not (path.parent / image).is_file()]
         if lost:
             raise TaskDataError("an image of a test row is not there", where, lost[0], "build the data again")
-        row = {field: row.get(field) for field in SEEN}
+        kept: dict[str, Any] = {field: row.get(field) for field in SEEN}
         try:
-            gold = grade(row, row["reply"])
+            gold = grade(kept, kept["reply"])
         except ValueError as error:
             raise TaskDataError("a test row cannot be graded", where, error, "correct the row") from error
         if gold != 1.0:
             raise TaskDataError(
-                "a gold reply is graded wrong", where, row["reply"], "correct the row's answer or reply"
+                "a gold reply is graded wrong", where, kept["reply"], "correct the row's answer or reply"
             )
-        rows.append(row)
+        rows.append(kept)
     return tuple(rows)
 
 
@@ -192,7 +194,7 @@ def _amsbench_rows(path: Path) -> list[dict]:
 
 
 def _amsbench_row(where: str, number: int, item: dict, gold_key: str) -> dict:
-    options = item.get("options")
+    options: Any = item.get("options")
     letters = "".join(sorted(options)) if isinstance(options, dict) else ""
     gold = str(item.get(gold_key, "")).strip()
     usable = "question" in item and letters and letters == LETTERS[: len(letters)]
@@ -236,7 +238,7 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict]]:
             yield f"{path}:{number}", _parsed(line, f"{path}:{number}", dict)
 
 
-def _parsed(text: str, where: str, kind: type) -> dict | list:
+def _parsed(text: str, where: str, kind: type[Parsed]) -> Parsed:
     """The JSON object or list in the text."""
     try:
         value = json.loads(text)

@@ -57,8 +57,9 @@ class Solver:
         return concept and _told(f"{_capital(concept.noun)}: {concept.meaning}.", concept.name, options)
 
     def _both(self, parts, options):
-        found = [self.by_noun.get(name.casefold()) for name in _names(parts["names"])]
-        if None in found:
+        named = [self.by_noun.get(name.casefold()) for name in _names(parts["names"])]
+        found = [concept for concept in named if concept is not None]
+        if len(found) < len(named):
             return None
         thinking = " ".join(f"{_capital(concept.noun)}: {concept.meaning}." for concept in found)
         return _told(thinking, "; ".join(concept.meaning for concept in found), options)

@@ -62,9 +62,9 @@ def read_problems(folder: Path, chain: Chain, ledger: Ledger) -> tuple[list[Work
     for file, place, row in _rows(folder, ledger):
         read = _gsm8k if {"question", "answer"} <= row.keys() else _svamp if {"Body", "Answer"} <= row.keys() else None
         worked, fault = read(row) if read else (None, "neither a GSM8K nor a SVAMP row")
-        if worked and chain == "program" and worked.program is None:
+        if worked is not None and chain == "program" and worked.program is None:
             fault = "no program: the calculation does not lead to the answer"
-        if fault:
+        if worked is None or fault:
             ledger.drop("rows", fault, place, json.dumps(row, ensure_ascii=False, default=str)[:120])
             continue
         ledger.keep("rows")

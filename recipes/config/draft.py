@@ -124,8 +124,10 @@ class Draft:
         found = copy.deepcopy(below)
         for key, value in above.items():
             under, dotted = found.get(key), f"{path}.{key}"
-            same = isinstance(value, dict) and isinstance(under, dict) and not self._is_other(under, value, dotted)
-            found[key] = self._overlaid(under, value, dotted) if same else copy.deepcopy(value)
+            if isinstance(value, dict) and isinstance(under, dict) and not self._is_other(under, value, dotted):
+                found[key] = self._overlaid(under, value, dotted)
+            else:
+                found[key] = copy.deepcopy(value)
         return found
 
     def written(self, dotted: str) -> str:
@@ -196,7 +198,9 @@ def read_table_name(file: Path, default: str) -> str:
     except (SyntaxError, ValueError):
         return default  # said where the stage is loaded
     for line in tree.body:
-        names = [target.id for target in getattr(line, "targets", ()) if isinstance(target, ast.Name)]
+        if not isinstance(line, ast.Assign):
+            continue
+        names = [target.id for target in line.targets if isinstance(target, ast.Name)]
         if "TABLE" in names and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str):
             return line.value.value
     return default

@@ -4,7 +4,9 @@ import ast
 import math
 import random
 from fractions import Fraction
+from typing import Any
 
+Tree = Any  # an ast.expr of names, operations, calls, and constants that hold a Fraction, which ast's types do not know
 OPERATORS = {ast.Add: ("+", 1), ast.Sub: ("-", 1), ast.Mult: ("*", 2), ast.Div: ("/", 2), ast.Pow: ("^", 3)}
 NICE = [1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100]
 
@@ -79,7 +81,7 @@ def render_number(value: Fraction) -> str | None:
     return text
 
 
-def render(node: ast.expr, parent: int = 0, right: bool = False) -> str | None:
+def render(node: Tree, parent: int = 0, right: bool = False) -> str | None:
     """Expression tree to text with the fewest parentheses; None when a number in it cannot be written exactly."""
     if isinstance(node, ast.Name):
         return node.id
@@ -96,7 +98,7 @@ def render(node: ast.expr, parent: int = 0, right: bool = False) -> str | None:
     return f"({text})" if rank < parent or (right and rank == parent) else text
 
 
-def substitute(node: ast.expr, values: dict[str, Fraction]) -> ast.expr:
+def substitute(node: Tree, values: dict[str, Fraction]) -> Tree:
     """A copy of the tree with every name replaced by its value."""
     if isinstance(node, ast.Name):
         return ast.Constant(values[node.id])
@@ -107,7 +109,7 @@ def substitute(node: ast.expr, values: dict[str, Fraction]) -> ast.expr:
     return ast.Constant(Fraction(str(node.value)))
 
 
-def compute(node: ast.expr) -> Fraction | None:
+def compute(node: Tree) -> Fraction | None:
     """Value of one operation on constants; None where it is undefined or not exact."""
     if isinstance(node, ast.Call):
         x = node.args[0].value
@@ -131,7 +133,7 @@ def compute(node: ast.expr) -> Fraction | None:
     return a**b if b.denominator == 1 and 0 <= b <= 3 else None
 
 
-def reduce_once(node: ast.expr) -> tuple[ast.expr, bool] | None:
+def reduce_once(node: Tree) -> tuple[Tree, bool] | None:
     """The tree with its leftmost innermost operation computed, and whether one was; None when it cannot be."""
     if isinstance(node, ast.Constant):
         return node, False
@@ -165,9 +167,8 @@ def work(expression: str, values: dict[str, Fraction]) -> list[str] | None:
             return None
         node = reduced[0]
         steps.append(render(node))
-    if None in steps or steps[-1].startswith("-"):
-        return None
-    return steps
+    written = [step for step in steps if step is not None]
+    return None if len(written) < len(steps) or written[-1].startswith("-") else written
 
 
 def operand(rng: random.Random) -> Fraction:

@@ -85,7 +85,7 @@ def shares() -> list[dict]:
     return [
         {
             "name": maker.__name__,
-            "about": " ".join(maker.__doc__.split()),
+            "about": " ".join((maker.__doc__ or "").split()),
             "shares": [f"{phase[maker]:.0%}" if maker in phase else "–" for phase in phases],
         }
         for maker in {maker: None for phase in phases for maker in phase}

@@ -33,7 +33,7 @@ def choose(job: Any, wanted: str | None) -> tuple[str, Inputs]:
     return wanted, Inputs({name: done[name] for name in line}, {wanted: line})
 
 
-def load(recipe: Recipe, done: Inputs, rows: list[dict[str, Any]] = ()) -> tuple[Any, Any]:
+def load(recipe: Recipe, done: Inputs, rows: Sequence[dict[str, Any]] = ()) -> tuple[Any, Any]:
     """(model, its tokenizer, or its processor where any of `rows` has images) that the steps in `done` came to; the
     base model where there is none."""
     from recipes.models import loader, vision

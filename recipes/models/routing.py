@@ -132,6 +132,6 @@ def mutual_information(statistics: dict) -> dict[str, float]:
     return result
 
 
-def entropy(distribution: list[float]) -> float:
+def entropy(distribution: Sequence[float]) -> float:
     """Entropy in nats."""
     return -sum(p * math.log(p) for p in distribution if p > 0)
