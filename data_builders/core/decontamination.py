@@ -11,7 +11,7 @@ from recipes.base.rows import Row
 OWN = "the test"  # what the ledger calls the recipe's own test
 SHOWN = 160  # characters of an overlap in the ledger
 
-AnyRow = TypeVar("AnyRow", Row, Mapping[str, Any])
+AnyRow = TypeVar("AnyRow", bound=Row | Mapping[str, Any])
 
 
 def remove_test_items(

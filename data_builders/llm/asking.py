@@ -160,7 +160,8 @@ class Asker:
 
     async def _from_store(self, items, work, arrived):
         """(results, None where open; the open places). What is known counts first, before more is spent."""
-        results, open_, self.scanning = [None] * len(items), [], True
+        results: list[Any] = [None] * len(items)
+        open_, self.scanning = [], True
         for index, item in enumerate(items):
             try:
                 results[index] = await work(item)

@@ -65,7 +65,7 @@ def read_problems(folder: Path, chain: Chain, ledger: Ledger) -> tuple[list[Work
         if worked is not None and chain == "program" and worked.program is None:
             fault = "no program: the calculation does not lead to the answer"
         if worked is None or fault:
-            ledger.drop("rows", fault, place, json.dumps(row, ensure_ascii=False, default=str)[:120])
+            ledger.drop("rows", fault or "", place, json.dumps(row, ensure_ascii=False, default=str)[:120])
             continue
         ledger.keep("rows")
         official = re.search(r"(?:^|[^a-z])(test|train|dev|validation)(?:[^a-z]|$)", file.name.lower())

@@ -64,7 +64,7 @@ def records(spec, jobs, expert, path, ledger, bar, say):
     for job, (value, dropped, asked) in zip(jobs, replies, strict=True):
         reason = dropped if value is None else value.fault()
         if value is None or reason:
-            ledger.drop("synthesis", reason, job.id, f"{job.task} {' '.join(job.keywords[:5])}")
+            ledger.drop("synthesis", reason or "", job.id, f"{job.task} {' '.join(job.keywords[:5])}")
         else:
             ledger.keep("synthesis")
             name = expert.name if spec.teacher.kind == "expert" else f"{spec.teacher.kind}:{spec.teacher.model}"

@@ -176,8 +176,11 @@ def stage_tables(home: Path) -> dict[str, str]:
     found = {}
     for kind, source in (list_beside("stages", home) | list_own("stages")).items():
         if kind != "data":
-            own = isinstance(source.place, str)
-            found[getattr(load_source(source), "TABLE", kind) if own else read_table_name(source.place, kind)] = kind
+            if isinstance(source.place, Path):
+                table = read_table_name(source.place, kind)
+            else:
+                table = getattr(load_source(source), "TABLE", kind)
+            found[table] = kind
     return found
 
 

@@ -1,6 +1,7 @@
 """The checkpoint of a finished step, ready to answer. Used by `chat` and `export`."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 from recipes.artifacts import store
 from recipes.artifacts.lineage import Inputs, list_models, start
@@ -40,7 +41,7 @@ def load(recipe: Recipe, done: Inputs, rows: Sequence[dict[str, Any]] = ()) -> t
 
     model = loader.load_reached(*start(recipe.model, done))
     reader = vision.load_reader(recipe.model, rows)
-    loader.stop_with(getattr(reader, "tokenizer", reader), model)
+    loader.stop_with(cast(Any, getattr(reader, "tokenizer", reader)), model)
     return model.eval(), reader
 
 

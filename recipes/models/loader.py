@@ -4,7 +4,7 @@ import importlib.util
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -25,6 +25,9 @@ from recipes.base.hashing import fingerprint, sample_digest
 from recipes.config.schema import Model, model_folder
 from recipes.models.adapter_methods import is_mergeable, register_adapter
 from recipes.models.kv_cache import reply_in_place
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)  # it speaks of kernels for other devices when imported
 BASE = "base.json"  # in the folder of an adapter: which base it is for
@@ -352,7 +355,7 @@ def check_base(model: Model, adapter: Path) -> None:
         )
 
 
-def load_adapters(base: PreTrainedModel, folders: dict[str, Path], trainable: bool = False) -> PreTrainedModel:
+def load_adapters(base: PreTrainedModel, folders: dict[str, Path], trainable: bool = False) -> "PeftModel":
     """`base` with the named adapters on it; the first one is active.
 
     Args:
@@ -373,7 +376,7 @@ def load_adapters(base: PreTrainedModel, folders: dict[str, Path], trainable: bo
 
 def load_reached(
     whole: Model, adapter: Path | None, training: bool = False, trainable: bool = False
-) -> PreTrainedModel:
+) -> "PreTrainedModel | PeftModel":
     """The model that a run has come to, from what `trained.start` says of it: the whole model, its adapter on it.
 
     Args:

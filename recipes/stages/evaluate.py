@@ -52,9 +52,9 @@ class Config(Table):
     """What is measured, and the statistics of the verdict."""
 
     tasks: Names = Field(min_length=1, description="lm-eval tasks of the recipe's own field")
-    general: Names = Field((), description="lm-eval tasks of general ability, for retention")
+    general: Names = Field(default=(), description="lm-eval tasks of general ability, for retention")
     batch_size: int = runtime_field(64, "prompts per generation call", ge=1)
-    max_new_tokens: int = Field(160, ge=1, description="tokens")
+    max_new_tokens: int = Field(default=160, ge=1, description="tokens")
     alpha: float = runtime_field(0.05, "error level of the tests, after Holm", gt=0, lt=1)
     margin: float = runtime_field(0.05, "non-inferiority margin of retention, a share of 1", gt=0, lt=1)
     infer: dict[str, SerializeAsAny[Method]] = many_of("infer")

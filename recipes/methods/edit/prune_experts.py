@@ -94,7 +94,9 @@ def make_batches(own: Config, context: EditContext) -> list[dict[str, Any]]:
     batches = []
     for kind in (0, 1):
         some = spread([row for row in rows if int(row.get("kind") == WORLD) == kind], own.rows)
-        texts = [tokenizer.apply_chat_template(row["prompt"] + row["completion"], tokenize=False) for row in some]
+        texts: list[str] = [
+            str(tokenizer.apply_chat_template(row["prompt"] + row["completion"], tokenize=False)) for row in some
+        ]
         texts.sort(key=len)
         for start in range(0, len(texts), BATCH):
             part = texts[start : start + BATCH]
