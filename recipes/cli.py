@@ -11,6 +11,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -200,10 +201,12 @@ def recipe_of(options: argparse.Namespace, here: bool = True, sets: Iterable[str
 
 
 def job_of(options):
+    from recipes.models.gguf import with_weights
     from recipes.pipeline import Job
 
-    sets = sets_of_reviews(options)
-    return Job(recipe_of(options, sets=sets), options.runs, argv=tuple(options.argv), command=repeat(options))
+    recipe = recipe_of(options, sets=sets_of_reviews(options))
+    job = Job(recipe, options.runs, argv=tuple(options.argv), command=repeat(options))
+    return replace(job, recipe=replace(recipe, model=with_weights(recipe.model, options.runs, job.runtime.say)))
 
 
 def sets_of_reviews(options):
@@ -269,10 +272,12 @@ def run_plan(options):
 
 def run_recipe(options):
     from recipes import pipeline
-    from recipes.commands.doctor import require
+    from recipes.commands.doctor import open_published, require
 
     job = job_of(options)
     require(job.recipe, job.runtime)
+    if options.until != "data":
+        open_published(job.recipe)
     pipeline.run(job, options.until, options.fresh)
 
 

@@ -28,6 +28,7 @@ from recipes.base.runtime import Runtime
 from recipes.config.conflicts import list_logs, list_outside
 from recipes.config.load import as_toml
 from recipes.config.schema import Recipe
+from recipes.models.base_check import look_at_base
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,10 @@ def make(job: Job, step: Prepared, done: dict[str, Path], fresh: bool, steps: li
         expected = forecasts.forecast(module, step, counts, reason, job.runs).predicted
         if step.step.kind == "data":
             foresee(job, steps, step.name, counts)
+            chats = [one for one in job.recipe.steps if getattr(one.module, "CHATS", False)]
+            needed = any(one.step in chats for one in steps)
+            if chats:
+                look_at_base(job.recipe.model, needed, lambda text: job.say("base", text))
         job.runtime.predicted, job.runtime.runs = expected, job.runs
         if step.step.kind != "data":
             share_cores(job, step.name)

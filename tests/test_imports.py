@@ -86,6 +86,7 @@ def top_level(file):
     return found
 
 
+@pytest.mark.slow
 def test_every_name_that_is_imported_from_this_checkout_is_there():
     """Benchmarks too, which no other test runs."""
     own = (*PACKAGES, "benchmarks", "tests")

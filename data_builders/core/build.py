@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from data_builders.core.decontamination import OWN, remove_test_items
 from data_builders.core.leaks import Compared, compare_row, leak_gate
@@ -28,6 +28,7 @@ class Made:
     the rows of further JSONL files by stem: "cpt" (id, node_id, text) for continued pre-training, "sft_general" (as
     sft) for a first supervised stage, "rules" (id of a test row, reply) for what rules without a model answer, or
     anything of the builder's own. `teaches`: training rows are wanted, so that a build without any is an error.
+    `answer_as`: how replies name one of lettered options, see `recipes.base.reply_form.Exchange`.
     """
 
     nodes: Sequence[Any]
@@ -36,6 +37,19 @@ class Made:
     test: Sequence[GradedRow]
     files: dict[str, Sequence[Any]] = field(default_factory=dict)
     teaches: bool = True
+    answer_as: Literal["words", "letter"] = "words"
+
+    def __post_init__(self) -> None:
+        if self.answer_as == "words":
+            return
+        for name in ("sft", "rl", "test"):
+            object.__setattr__(self, name, [replace(row, answer_as=self.answer_as) for row in getattr(self, name)])
+        files = {stem: [_named_so(row, self.answer_as) for row in rows] for stem, rows in self.files.items()}
+        object.__setattr__(self, "files", files)
+
+
+def _named_so(row: Any, answer_as: Literal["words", "letter"]) -> Any:
+    return replace(row, answer_as=answer_as) if isinstance(row, Row) else row
 
 
 @dataclass(frozen=True)

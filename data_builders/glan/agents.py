@@ -152,6 +152,7 @@ def question_chat(sample, syllabus, model, checked=False):
         syllabus=quoted(course(syllabus)),
         sessions=quoted("; ".join(syllabus.lessons[place].name for place in sample.lessons)),
         concepts=quoted("; ".join(sample.concepts)),
+        book="open" if sample.purpose == "heldout" else "closed",
     )
     system = source.fill("system", discipline=syllabus.discipline)
     agent, schema = ("checked", Checked) if checked else ("question", None)

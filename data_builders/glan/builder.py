@@ -8,17 +8,16 @@ same requests. What was made on the way stands in subjects, syllabuses, samples,
 
 Splits are by concept. A share of each discipline's concepts is held out: no training question is about one of them, and
 the syllabus that its prompt shows leaves them out. *seen* tests other questions about trained concepts, *heldout*
-questions about concepts held out. Both are written and answered by the teacher itself, with options or a number, so
-that they can be graded. Training rows that hold an item of the test, or of an evaluation set that is named, are taken
-out.
+questions about concepts held out: each brings the facts that it and its wrong options need, so training can help with
+how to read and use them, and cannot with knowing them. Both are written and answered by the teacher itself, with
+options or a number, so that they can be graded. Training rows that hold an item of the test, or of an evaluation set
+that is named, are taken out.
 
 Limits: the test comes from the generator of the training rows, so it measures what was covered, not transfer to other
-tests. A model's questions and answers are checked by nobody, and where it is weak the rows are weak. Wrong
-options of a held-out question may be what is true of trained concepts, so that leaving out what one knows helps, and
-clinging to it harms. The taxonomy has been
-voted on by nobody unless the card says so. The expert asks in a few wordings for each kind of question and knows
-the concepts of its bank alone; its wrong options are what is true of other concepts, which nobody has checked for
-being defensible too.
+tests. A model's questions and answers are checked by nobody, and where it is weak the rows are weak. The taxonomy has
+been voted on by nobody unless the card says so. The expert asks in a few wordings for each kind of question and knows
+the concepts of its bank alone; its wrong options are what is true of other concepts, without those that also_true.toml
+names as defensible: one reading of the bank by one person.
 """
 
 from collections import Counter
@@ -41,7 +40,7 @@ from data_builders.llm import REPLIES
 from data_builders.llm.asking import open_teacher
 from data_builders.llm.bill import Lengths, bill, together
 
-VERSION = 2
+VERSION = 3
 SHIPPED = Path(__file__).parent / "corpus"
 SPARE = 2.0  # graded questions asked for each one wanted: some repeat, some have no answer that can be graded
 ROW_TOKENS = 79  # of an sft row of the expert, counted as in the card; measured on the shipped bank
@@ -164,6 +163,7 @@ def build(
                 "questions": [entry.question for entry in written if entry.question],
                 "pairs": [entry.pair for entry in written if entry.pair],
             },
+            answer_as=spec.answer_as,
         ),
         ledger,
         Leaks(spec.leak_threshold, (), tests_outside, KINDS),

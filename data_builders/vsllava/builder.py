@@ -195,7 +195,9 @@ def build(
         "vsllava",
         VERSION,
         __doc__,
-        Made([_node(signal) for signal in signals.values()], sft, rl, tests, {"rules": rules}),
+        Made(
+            [_node(signal) for signal in signals.values()], sft, rl, tests, {"rules": rules}, answer_as=spec.answer_as
+        ),
         ledger,
         Leaks(spec.leak_threshold, _known(item for _, item, _ in asked), tests_outside),
         say,

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from eval.benchmarks.public_code import humaneval_rows, mbpp_rows
 from eval.benchmarks.public_stated import BBH, bbh_row, gsm8k_row, malformed
-from eval.hooks import NoTestRows, as_dataset, json_lines, spread
+from eval.errors import NoTestRows
+from eval.hooks import as_dataset, json_lines, spread
 from recipes.base.options import LETTERS, list_options
 
 VERSION = 1

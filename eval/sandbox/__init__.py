@@ -20,7 +20,7 @@ from pathlib import Path
 
 from recipes.base.cpu import count_cores
 
-VERSION = 1
+VERSION = 2
 
 CHILD = Path(__file__).with_name("child.py")
 START_SECONDS = 30  # for the process to say how it is held in

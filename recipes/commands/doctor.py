@@ -11,7 +11,7 @@ from eval import sandbox
 from recipes.artifacts.provenance import device, gpus, versions
 from recipes.base.errors import ConfigErrors, RecipeError
 from recipes.config.load import load, profiles, read_file
-from recipes.config.request_counts import tasks_of
+from recipes.config.request_counts import find_published, given_of, is_published, tasks_of
 from recipes.config.schema import model_folder
 
 CORE = (
@@ -60,6 +60,33 @@ def require(recipe, runtime):
         raise RecipeError(f"{recipe.name} under profile {recipe.profile} cannot run here", got=" ".join(blocking))
     for _, sentence in missing:
         runtime.say(f"note: {sentence}")
+
+
+def open_published(recipe):
+    """Read the items of every public benchmark that is evaluated, before anything trains.
+
+    lm-eval's own tasks are not opened. Raises RecipeError for the first that cannot be read.
+    """
+    from eval.benchmarks.public import load_public
+    from eval.hooks import TaskDataError, load
+
+    spec = recipe.settings("evaluate")
+    for task, table in tasks_of((*spec.tasks, *spec.general)).items():
+        if not table or not is_published(table):
+            continue
+        read = load if table["custom_dataset"] == "entry.load" else load_public
+        given = {key: value for key, value in given_of(table).items() if key != "shots" and value is not None}
+        try:
+            read(**given, **find_published(spec))
+        except TaskDataError as error:
+            what, *more = str(error).splitlines()
+            raise RecipeError(
+                f"the items of {task} cannot be read",
+                where="eval.tasks or eval.general",
+                got="; ".join([what, *map(str.strip, more)]),
+                allowed="the benchmark's own files, or the hub",
+                fix="name its files in [NAME.eval.published], or leave the task out",
+            ) from None
 
 
 def lacks(recipe):

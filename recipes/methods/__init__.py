@@ -5,7 +5,8 @@ A file has
     a docstring       its first line says what the method is; the paper
     VERSION           raise it when the same inputs give another result
     PAPER             "arXiv …", or empty
-    NEEDS             what the engine has to provide: "reference_model", "base_model", "group", "value_head", "rows"
+    NEEDS             what the engine has to provide: "reference_model", "base_model", "base_tokenizer", "group",
+                      "value_head", "rows"
     LOGS              {key: (title, unit)} of what it logs or measures
     Config(Method)    its table: typed, with units and ranges; importing the file must not import torch
     find_conflicts    (own, scope) -> Conflicts with what does not go with it, and CONFLICTS, an example for each

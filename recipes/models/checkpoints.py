@@ -51,11 +51,10 @@ def reply(model: Any, reader: Any, rows: list[dict[str, Any]], limit: int) -> li
     import torch
 
     from recipes.models import vision
+    from recipes.models.chat_form import decode_reply
 
     batch = vision.prompts_of(reader, rows, model)
     pad = getattr(reader, "tokenizer", reader).pad_token_id
     with torch.no_grad():
         out = model.generate(**batch, max_new_tokens=limit, do_sample=False, pad_token_id=pad)
-    return [
-        text.strip() for text in reader.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-    ]
+    return [decode_reply(reader, ids).strip() for ids in out[:, batch["input_ids"].shape[1] :].tolist()]

@@ -18,6 +18,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from recipes.artifacts.lineage import start
 from recipes.config.schema import Model
 from recipes.models import loader
+from recipes.models.chat_form import chat_form_of
 from recipes.models.sampling import key_of
 
 BATCH = 64
@@ -87,7 +88,8 @@ def load_reranker(model: Model, inputs: Mapping[str, Path]) -> tuple[Any, Any]:
 
 def text_of(tokenizer, prompt: list[dict], reply: str) -> str:
     """What the judge reads."""
-    return tokenizer.apply_chat_template([*prompt, {"role": "assistant", "content": reply}], tokenize=False)
+    asked = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+    return asked + chat_form_of(tokenizer).write(reply)
 
 
 def logits_of(judge, tokenizer, texts: list[str]) -> list[float]:

@@ -23,7 +23,8 @@ from recipes.base.errors import RecipeError
 from recipes.base.hashing import sample_digest
 from recipes.base.jsonl import iterate_jsonl
 from recipes.config.schema import Model
-from recipes.models.loader import device, fast_bf16, note_base
+from recipes.models.base_files import note_base
+from recipes.models.loader import device, fast_bf16
 
 CHECKPOINTS = "checkpoints"
 SEAL = "whole.json"  # written last into a checkpoint

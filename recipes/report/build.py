@@ -52,7 +52,7 @@ def write_report(run_dirs: dict[str, Path], out: Path, context: dict[str, Any]) 
         "curves": sections.curves(manifests),
         "methods": sections.list_methods(evaluation),
         "measures": sections.list_measures(evaluation),
-        "data": sections.data_section(data),
+        "data": sections.data_section(data, manifests),
         "review": review.kept(data),
         "costs": sections.costs(manifests.values()),
         "provenance": sections.provenance(evaluation, manifests),

@@ -85,7 +85,7 @@ def as_text(found: DataDiff) -> list[str]:
                     lines += [f"  {key}", f"    - {_short(old.get(key), new.get(key))}"]
                     lines += [f"    + {_short(new.get(key), old.get(key))}"]
         else:
-            lines.append(f"  {_short((new or old).get('prompt'))}")
+            lines.append(f"  {_short(row.get('prompt'))}")
     if found.card:
         lines += ["", "data cards"] + [f"  {key}: {old} -> {new}" for key, old, new in found.card]
     return lines

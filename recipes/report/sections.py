@@ -198,12 +198,13 @@ def list_methods(evaluation: Evaluation) -> list[MethodRow]:
     return rows
 
 
-def data_section(folder: Path | None) -> DataSection | None:
-    """From card.json, whose `ledger` holds in, kept and reasons of every step, and leaks.json; None for None."""
+def data_section(folder: Path | None, manifests: dict[str, Manifest] | None = None) -> DataSection | None:
+    """From card.json, whose `ledger` holds in, kept and reasons of every step, and leaks.json, and from what the
+    `manifests` of training say of rows that were too long; None for None."""
     if folder is None:
         return None
     card, leaks = (read_json(folder / f) if (folder / f).is_file() else {} for f in ("card.json", "leaks.json"))
-    ledger = card.get("ledger", {})
+    ledger = card.get("ledger", {}) | _count_lengths(manifests or {})
     order = {name: place for place, name in enumerate((*TEXT, *ROWS))}
     most = max((ledger[name]["in"] for name in ledger if name not in TEXT), default=0)
     steps = [
@@ -220,6 +221,15 @@ def data_section(folder: Path | None) -> DataSection | None:
     shown = flatten({k: v for k, v in card.items() if k not in ("ledger", "flow", "leaks", "similarity")})
     flow = card.get("flow", [])
     return DataSection(shown, steps, leaks, unbalanced(ledger, flow), bool(flow), card.get("similarity", {}))
+
+
+def _count_lengths(manifests: dict[str, Manifest]) -> dict[str, dict[str, Any]]:
+    """{step of the ledger: counts} of the rows that a training step left out or cut."""
+    found = {name: manifest.metrics["lengths"] for name, manifest in manifests.items() if "lengths" in manifest.metrics}
+    return {
+        f"{name}: rows as long as max_length" + (f" ({counts['cut']} cut)" if counts["cut"] else ""): counts
+        for name, counts in found.items()
+    }
 
 
 def costs(manifests: Iterable[Manifest]) -> list[Cost]:

@@ -8,6 +8,7 @@ A file has
     LEAVES            "rows", "model" (a folder adapter/ or model/), "reranker" or "scores"
     TITLE             what the report calls its training; none where nothing is trained
     TABLE             name of its table where that is not the stage's own
+    CHATS             whether it asks or teaches the base in chat turns: its template is looked at before rows are made
     UNREAD            kinds of steps before it that are no input of it in the default chain
     Config(Table)     its table
     find_conflicts    (own, scope) -> Conflicts, with CONFLICTS, an example for each

@@ -29,6 +29,7 @@ from recipes.models.rl_trainer import (
 VERSION = 3
 PLACE = 60
 LEAVES = "model"
+CHATS = True  # its base is asked in chat turns
 TITLE = "Reinforcement"
 REPLY_TOKENS = 60  # a first guess until a run is known
 MEAN_LENGTH = "completions/mean_length"

@@ -91,7 +91,9 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
     card = take_over(sources, out)
     tests = {OWN: [compare_row(row) for row in read_jsonl(out / "test.jsonl")]}
     tests |= read_benchmarks(spec.benchmarks)
-    context = RowsContext(spec.seed, tests, ledger, out, runtime, lambda: load_model(spec))
+    context = RowsContext(
+        spec.seed, tests, ledger, out, runtime, lambda: load_model(spec), lambda rows: load_reader(spec, rows)
+    )
     if len(sources) > 1:  # one source's training rows may hold an item of another's test
         for stem in LEARNT:
             clean(out / f"{stem}.jsonl", context)
@@ -111,6 +113,13 @@ def load_model(spec: Any) -> tuple[Any, Any]:
     from recipes.models import loader
 
     return loader.load_base(spec.model).eval(), loader.load_tokenizer(spec.model)
+
+
+def load_reader(spec: Any, rows: Iterable[dict[str, Any]]) -> Any:
+    """The tokenizer of the recipe's base, or its processor where rows have images."""
+    from recipes.models import vision
+
+    return vision.load_reader(spec.model, list(rows))
 
 
 def change_rows(table: Config, context: RowsContext) -> None:

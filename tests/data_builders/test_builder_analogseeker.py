@@ -23,6 +23,8 @@ from recipes.base.rows import read_exchange
 from recipes.base.runtime import Runtime
 from recipes.models.prompt_order import check_order, drawn, form
 
+pytestmark = pytest.mark.slow  # whole data sets are built
+
 ROOT = Path(__file__).parents[2]
 SMALL = ROOT / "tests" / "fixtures" / "small_corpus"
 TEXTBOOK = ROOT / ".." / "shared" / "data" / "analog_textbook"
@@ -67,6 +69,26 @@ def shipped(shipped_files):
     out = shipped_files
     metrics, rows = build(Spec(), out)
     return metrics, rows, json.loads((out / "card.json").read_text())
+
+
+def test_choices_are_answered_by_letter_where_the_recipe_says_so(tmp_path):
+    _, words = build(small(), tmp_path / "words")
+    _, letters = build(small(answer_as="letter"), tmp_path / "letter")
+    choices = 0
+    for name in ("sft", "rl", "test"):
+        assert [row["id"] for row in letters[name]] == [row["id"] for row in words[name]]
+        for row, plain in zip(letters[name], words[name], strict=True):
+            reply = row.get("reply") or row["completion"][0]["content"]
+            assert "grader" not in row or grade(row, reply) == 1.0
+            if contents(plain).endswith("Give the right option in <answer> tags."):
+                choices += 1
+                assert contents(row).endswith("Give the letter of the right option in <answer> tags.")
+                assert reply.endswith(f"<answer>{row['answer']}</answer>") and len(row["answer"]) == 1
+            else:
+                assert row["prompt"] == plain["prompt"] and reply == (
+                    plain.get("reply") or plain["completion"][0]["content"]
+                )
+    assert choices > 20
 
 
 def contents(row):
@@ -242,7 +264,6 @@ def test_a_ledger_that_does_not_add_up_is_found(shipped, shipped_files, tmp_path
         prove(tmp_path)
 
 
-@pytest.mark.slow
 def test_a_benchmark_named_in_the_table_takes_its_items_out_of_training(shipped, shipped_files, tmp_path):
     taught = next(row for row in shipped[1]["sft"] if row["kind"] == "open" and len(contents(row).split()) > 16)
     question, theirs = contents(taught).split("\n")[0], str(tmp_path / "theirs.jsonl")
@@ -372,7 +393,6 @@ def test_a_corpus_without_formulas_says_so_and_reinforces_knowledge(tmp_path):
     assert any("no formulas" in text for text in said)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not TEXTBOOK.is_dir(), reason="the textbook is not at ../shared/data/analog_textbook")
 def test_a_real_textbook_gives_enough_clean_items(tmp_path):
     spec = Spec(corpus=str(TEXTBOOK))

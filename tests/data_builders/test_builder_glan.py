@@ -18,6 +18,8 @@ from data_builders.llm.store import Store
 from eval.graders import grade
 from recipes.base.errors import RecipeError
 
+pytestmark = pytest.mark.slow  # whole data sets are built
+
 TESTS = {"seen": 6, "heldout": 3}
 TWO = {"disciplines": ["Mechanics", "Geology"], "subject_queries": 2, "questions": 24, "tests": TESTS}
 ALL = {"questions": 30, "subject_queries": 2, "rl_questions": 4}

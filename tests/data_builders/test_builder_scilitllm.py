@@ -28,6 +28,8 @@ from recipes.base.reply_form import Exchange, render_reply
 from tests.helpers.served import served, table
 from tests.helpers.teacher_server import Server
 
+pytestmark = pytest.mark.slow  # whole data sets are built
+
 REAL = next((p for p in (ROOT.parent / "shared", ROOT.parent.parent / "shared") if p.is_dir()), ROOT / "shared")
 SMALL = {
     "world": {"substances": 16, "reports": 6},
@@ -81,7 +83,6 @@ def test_the_build_gives_every_kind_and_gold_replies_are_worth_one(small):
     assert len(rows["sft_general"]) == 5 and card["leaks"]["passed"]
 
 
-@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_facts(small, tmp_path):
     _, rows, _ = small
     _, again, _ = build(tmp_path / "again")

@@ -19,6 +19,8 @@ from recipes.base.errors import RecipeError
 from recipes.base.jsonl import read_jsonl
 from recipes.base.places import ROOT
 
+pytestmark = pytest.mark.slow  # whole data sets are built
+
 CWRU = next((d for up in (ROOT.parent, ROOT.parent.parent) if (d := up / "shared" / "data" / "cwru").is_dir()), None)
 TESTS = {"type": 48, "parameter": 40, "explain": 12, "pairs": 16, "composition": 8, "controls": 24}
 SMALL = {"sft_rows": 240, "rl_rows": 48, "peaks": 3, "tests": TESTS}
@@ -73,7 +75,6 @@ def test_every_kind_has_the_rows_that_were_asked_for_and_the_forecast_knows(made
     assert card["held_out"] == [" + ".join(pair) for pair in HELD_OUT]
 
 
-@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(made, tmp_path):
     *_, out = made
     build(tmp_path / "again", **SMALL)
@@ -192,7 +193,6 @@ def test_parameter_prompts_of_reinforcement_are_rewarded_by_closeness(tmp_path):
     assert Counter(row["grader"] for row in rows["rl"]) == {"label": 24, "close": 24}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("view", "lines"), [("quantised", 3), ("none", 0)])
 def test_other_views_show_samples_or_nothing_and_neither_think_nor_ask_what_is_not_shown(view, lines, tmp_path):
     rows, _ = build(tmp_path, **SMALL | {"sft_rows": 120, "view": view})
@@ -262,7 +262,6 @@ def test_recordings_of_any_format_are_split_whole_by_load(folder, tmp_path):
     assert of_kind(rows, "type")[0]["lineage"]["params"]["shaft"] == pytest.approx(1750 / 60)
 
 
-@pytest.mark.slow
 def test_simulated_rows_stand_beside_recordings_in_training_alone(folder, tmp_path):
     plain, _ = build(tmp_path / "plain", **RECORDED | {"source": str(folder)})
     rows, card = build(tmp_path / "out", **RECORDED | {"source": str(folder), "simulated_rows": 80})

@@ -42,6 +42,7 @@ def test_neither_length_nor_repetition_buys_a_score():
     assert grade(ROW, block(every)) < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reply", ["x y z " * 300_000, "selvite " * 120_000, "<answer>" * 120_000, "é" * 1_000_000])
 def test_a_megabyte_is_graded_in_bounded_time_against_a_long_gold_text(reply):
     began = time.process_time()

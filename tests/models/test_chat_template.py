@@ -7,6 +7,7 @@ from recipes.base.errors import RecipeError
 from recipes.base.places import LAB_MODEL
 from recipes.config.schema import Model
 from recipes.models import loader
+from recipes.models.chat_template import render_chat
 
 TURNS = "{% for message in messages %}{{ message.content }}{{ eos_token }}{% endfor %}"
 HOSTILE = {
@@ -38,7 +39,7 @@ def test_a_template_that_refuses_some_turns_is_told_with_their_roles(tmp_path):
         "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + TURNS
     )
     turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
-    assert loader.render_chat(tokenizer, turns[1:], "model").startswith("Hello")
+    assert render_chat(tokenizer, turns[1:], "model").startswith("Hello")
     with pytest.raises(RecipeError, match="cannot be rendered") as refused:
-        loader.render_chat(tokenizer, turns, "model")
+        render_chat(tokenizer, turns, "model")
     assert "turns system, user" in str(refused.value) and "no system" in str(refused.value)

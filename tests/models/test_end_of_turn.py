@@ -16,6 +16,7 @@ from recipes.commands import export
 from recipes.config.schema import Model
 from recipes.methods.rl import grpo
 from recipes.models import checkpoints, loader, rl_trainer
+from recipes.models.learnt_rows import make_examples
 from recipes.models.lm_eval_model import make_scorer
 from recipes.models.sampling import sample_replies
 from recipes.stages import sft
@@ -61,8 +62,12 @@ def test_the_token_that_ends_a_turn_is_the_end_token(model):
 
 
 def test_a_template_that_closes_the_whole_conversation_too_is_read_at_the_turn(tmp_path):
-    closed = changed(tmp_path / "base", lambda text: text + "{{ eos_token }}")
-    assert loader.load_tokenizer(closed).eos_token == "<|im_end|>"
+    code = "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"  # as Phi-3 has it
+    closed = changed(tmp_path / "base", lambda text: text + code)
+    tokenizer = loader.load_tokenizer(closed)
+    assert tokenizer.eos_token == "<|im_end|>"
+    ([example], _) = make_examples(tokenizer, [ROW])
+    assert tokenizer.decode(example["input_ids"]).endswith("Paris.<|im_end|>")
 
 
 def test_a_template_whose_turns_no_token_ends_is_refused(tmp_path):
@@ -103,11 +108,11 @@ def test_the_evaluation_stops_there(model):
 def test_supervised_tuning_learns_it(model, tmp_path):
     tokenizer = loader.load_tokenizer(model)
     spec = spec_of("sft", model=model, sft=sft_table(epochs=1, batch_tokens=64, max_length=64), seed=1)
-    rows = Dataset.from_list([ROW] * 2)
+    rows = Dataset.from_list(make_examples(tokenizer, [ROW] * 2)[0])
     trainer = sft.make_trainer(spec, loader.load_base(model), tokenizer, rows, 30.0, tmp_path)
     batch = next(iter(trainer.get_train_dataloader()))
     learnt = tokenizer.decode([token for token in batch["labels"][0].tolist() if token != -100])
-    assert learnt.strip() == "It is Paris.<|im_end|>"
+    assert learnt == "It is Paris.<|im_end|>"
 
 
 @pytest.mark.parametrize("algorithm", [{}, {"algorithm": "rloo"}, {"algorithm": "ppo", "beta": 0.05}])

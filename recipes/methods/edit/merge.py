@@ -160,7 +160,10 @@ def merge_adapters(own: Config, whole: Model, folders: list[Path], weights: list
     import torch
 
     from recipes.models import loader, training
+    from recipes.models.base_files import check_base
 
+    for folder in folders:
+        check_base(whole, folder)
     names = [f"input{number}" for number in range(len(folders))]
     model = loader.load_adapters(loader.load_base(whole), dict(zip(names, folders, strict=True)))
     model.peft_config[names[0]] = replace(model.peft_config[names[0]], use_rslora=False, modules_to_save=None)

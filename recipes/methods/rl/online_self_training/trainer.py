@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 
-from recipes.methods.rl.grpo.trainer import SkipZeroAdvantageGRPOTrainer
+from recipes.models.grpo_trainer import SkipZeroAdvantageGRPOTrainer
 
 
 class SelfTrainingTrainer(SkipZeroAdvantageGRPOTrainer):
