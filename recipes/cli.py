@@ -10,12 +10,17 @@ import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recipes.base.cpu import wait_passively
 from recipes.base.errors import RecipeError
 from recipes.base.redact import mask, mask_argv
+
+if TYPE_CHECKING:
+    from recipes.config.schema import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 WRONG_USAGE = 2
@@ -189,7 +194,7 @@ def quiet_libraries():
     os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported; models.quiet() sees to the rest
 
 
-def recipe_of(options, here=True, sets=()):
+def recipe_of(options: argparse.Namespace, here: bool = True, sets: Iterable[str] = ()) -> "Recipe":
     from recipes.config.load import load
 
     return load(options.file, options.name, options.profile, [*sets, *options.set], here)

@@ -77,7 +77,7 @@ def finish(
     out: Path,
     name: str,
     version: int,
-    doc: str,
+    doc: str | None,
     made: Made,
     ledger: Ledger,
     leaks: Leaks,
@@ -125,7 +125,7 @@ def finish(
     rows = {stem: len(files[stem]) for stem in ("sft", "rl", "test", *made.files)}
     kinds = Counter(row.kind for row in made.test)
     nodes = [node if isinstance(node, dict) else asdict(node) for node in made.nodes]
-    about, _, limits = re.sub(r"(?<!\n)\n(?!\n)", " ", doc.strip()).partition("Limits: ")
+    about, _, limits = re.sub(r"(?<!\n)\n(?!\n)", " ", (doc or "").strip()).partition("Limits: ")
     card = {
         "name": name,
         "version": version,

@@ -12,7 +12,7 @@ LEARNT = ("sft", "sft_general", "cpt", "dpo", "rl")  # files of rows that a mode
 OWN = "the test"  # what the ledger calls the recipe's own test
 SHOWN = 160  # characters of an overlap in the ledger
 
-AnyRow = TypeVar("AnyRow", Row, Mapping[str, Any])
+AnyRow = TypeVar("AnyRow", bound=Row | Mapping[str, Any])
 
 
 def remove_test_items(

@@ -92,7 +92,7 @@ def compare_row(row: Row | Mapping[str, Any], id: str = "") -> Compared:
             node_id=row.node_id,
             fact_id=row.fact_id,
         )
-    about = {name: row.get(name) or "" for name in ("grader", "kind", "node_id", "fact_id")}
+    about: dict[str, Any] = {name: row.get(name) or "" for name in ("grader", "kind", "node_id", "fact_id")}
     if "text" in row:
         return Compared(id=id, question=row["text"], prompt=row["text"], texts=(row["text"],), running=True, **about)
     exchange, prompt = read_exchange(row), row["prompt"][-1]["content"]

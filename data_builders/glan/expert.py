@@ -159,7 +159,9 @@ class Expert:
 
 
 def _told(label, text):
-    return re.search(rf"^{label}: (.*)$", text, re.M)[1]
+    found = re.search(rf"^{label}: (.*)$", text, re.M)
+    assert found is not None, f"the prompt has no line {label}"
+    return found[1]
 
 
 def _wording(rng, forms, trained):

@@ -135,7 +135,7 @@ class Watch(TrainerCallback):
         """Mark the checkpoint as whole, now that all of it is written."""
         self.saved = time.monotonic()
         if state.is_world_process_zero:
-            seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            seal(Path(args.output_dir or "") / f"checkpoint-{state.global_step}")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         for key in ("loss", "grad_norm"):

@@ -117,7 +117,7 @@ class Cost:
     memory: int | None
     predicted_memory: float | None
     gpu: int | None
-    predicted_gpu: int | None
+    predicted_gpu: float | None
     tokens: int | None
 
 
@@ -224,7 +224,7 @@ def data_section(folder: Path | None, manifests: dict[str, Manifest] | None = No
     most = max((ledger[name]["in"] for name in ledger if name not in TEXT), default=0)
     steps = [
         Step(
-            STEP_NAMES.get(name, name),
+            str(STEP_NAMES.get(name, name)),
             ledger[name]["in"],
             ledger[name]["kept"],
             ledger[name]["reasons"],

@@ -61,9 +61,11 @@ class Config(Table):
     """What is measured, and the statistics of the verdict."""
 
     tasks: Names = Field(min_length=1, description="lm-eval tasks of the recipe's own field")
-    general: Names = Field((), description="lm-eval tasks of general ability, for retention")
+    general: Names = Field(default=(), description="lm-eval tasks of general ability, for retention")
     batch_size: int = runtime_field(64, "prompts per generation call", ge=1)
-    max_new_tokens: int = Field(160, ge=1, description="tokens; a public task whose own limit is larger keeps it")
+    max_new_tokens: int = Field(
+        default=160, ge=1, description="tokens; a public task whose own limit is larger keeps it"
+    )
     published: dict[Literal["amsbench", "benchmarks", "sciriff"], str] = runtime_field(
         {}, "files or folders of public benchmarks by metadata key (eval/hooks.py); others are fetched from the hub"
     )

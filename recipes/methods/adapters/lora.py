@@ -56,7 +56,7 @@ def make_config(own: Config, targets: str | list[str]) -> "PeftConfig":
 
     return LoraConfig(
         r=own.rank,
-        lora_alpha=own.alpha,
+        lora_alpha=own.alpha,  # pyright: ignore[reportArgumentType]  peft takes any number
         lora_dropout=own.dropout,
         target_modules=targets,
         init_lora_weights="pissa" if own.init == "pissa" else True,
