@@ -151,6 +151,7 @@ def main(argv=None):
     options.argv = ["python", "-m", "recipes", *mask_argv(argv)]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill stops like Ctrl-C
     try:
+        refuse_workers(options)
         check_runs(options)
         return options.run(options) or 0
     except KeyboardInterrupt:
@@ -171,6 +172,19 @@ def main(argv=None):
 def going_on(options):
     """The command as typed, but for --fresh: what was done so far stays."""
     return shlex.join(word for word in options.argv if word != "--fresh")
+
+
+def refuse_workers(options: argparse.Namespace) -> None:
+    """Raises `RecipeError` under torchrun with several processes: each would run the whole recipe."""
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if "TORCHELASTIC_RUN_ID" in os.environ and processes != "1":
+        raise RecipeError(
+            "a run is one process on one device",
+            where="torchrun",
+            got=f"{processes} processes",
+            allowed="one",
+            fix=f"type {shlex.join(options.argv)}",
+        )
 
 
 def check_runs(options):

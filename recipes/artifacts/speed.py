@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.artifacts.provenance import device
+from recipes.base.cpu import count_cores
 
 SIZE, SECONDS = 768, 0.3  # of the matrices, and of the measurement
 FORWARD, TRAIN = 2, 6  # products and sums for each weight and token: read or written; learnt from
-SHARE = 0.3  # of that speed which training reaches: narrow matrices, and all that is no product
-SAMPLED_SHARE = 0.05  # and sampling, whose products are of one token a sequence
+SHARE = 0.3  # of that speed which a stage reaches: narrow matrices, and all that is no product
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Pace:
     def guess_seconds(self, tokens: int, learns: bool) -> float:
         """Seconds for so many tokens; a guess that may be off several times."""
         work = tokens * self.weights * (TRAIN if learns else FORWARD)
-        return work / (self.speed * (SHARE if learns else SAMPLED_SHARE))
+        return work / (self.speed * SHARE)
 
 
 def read_speed(file: Path) -> float:
@@ -44,13 +44,14 @@ def read_speed(file: Path) -> float:
 
 
 def measure_speed() -> float:
-    """The speed of one matrix product after another for a third of a second, in numpy."""
+    """The speed of one matrix product after another in numpy: by processor time, so that others' work does not count,
+    times the cores. It ends after a second at most."""
     import numpy
 
     left = numpy.ones((SIZE, SIZE), dtype=numpy.float32)
     left @ left  # the first one starts threads
-    began, times = time.monotonic(), 0
-    while time.monotonic() - began < SECONDS:
+    clock, began, times = time.monotonic(), time.process_time(), 0
+    while not times or (time.process_time() - began < SECONDS and time.monotonic() - clock < 1):
         left @ left
         times += 1
-    return 2 * SIZE**3 * times / (time.monotonic() - began)
+    return count_cores() * 2 * SIZE**3 * times / (time.process_time() - began)

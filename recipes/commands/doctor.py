@@ -114,7 +114,7 @@ def lacks(recipe: Recipe, machine: Machine | None = None) -> list[tuple[bool, st
     machine = machine or find_machine()
     estimates = estimate_recipe(recipe, machine)
     found = [(True, estimate.sentence) for estimate in estimates.values() if not estimate.fits]
-    if not estimates:
+    if not estimates and model_folder(recipe.model.name) is None:
         found.append((False, f"The sizes of {recipe.model.name} are not at hand, so its memory is not known."))
     model = recipe.model
     if model.quantization == "nf4" and not find_spec("bitsandbytes"):
