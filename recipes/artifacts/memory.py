@@ -38,7 +38,7 @@ class Need:
         scored: positions whose logits are held at once beside the chunk that training scores.
         cached: tokens in the KV cache while replies are sampled; `read` those of the prompts, read in one pass.
         reference: whole copies of the model beside it.
-        smaller: `--set` string of the smallest pass, and `least` its tokens.
+        smaller: key and value, in the stage's table, of the smallest pass, and `least` its tokens.
     """
 
     adapter: Method | None = None
@@ -98,6 +98,8 @@ def estimate_step(step: Step, recipe: Recipe, sizes: Architecture, machine: Mach
     """The memory of one step, and the first change that makes it fit."""
     own, place = find_adapter(step, recipe)
     need: Need = step.module.describe_need(step.settings, own)
+    if need.smaller:
+        need = replace(need, smaller=f"{step.place}.{need.smaller}")
     parts, room = reckon(need, recipe.model, sizes, machine), machine.room * KEPT
     if sum(parts.values()) <= room:
         return Estimate(step.name, parts, room)

@@ -115,7 +115,7 @@ def forecast(spec, counts: dict, runs: Path) -> Work:
 def describe_need(own: Config, adapter: Method) -> Need:
     """What a pass over whole blocks holds."""
     tokens = count_pass(own, padding=1.0)
-    return Need(adapter=adapter, tokens=tokens, smaller="cpt.micro_batch=1", least=own.max_length)
+    return Need(adapter=adapter, tokens=tokens, smaller="micro_batch=1", least=own.max_length)
 
 
 def check_general(cpt, wanted: int) -> None:

@@ -122,7 +122,7 @@ def describe_need(own: Config, adapter: Method) -> Need:
         adapter=adapter,
         tokens=min(2 * count_pass(own), round(own.batch_tokens * PADDING)),
         reference=int(learns_whole(adapter)),
-        smaller="dpo.micro_batch=1",
+        smaller="micro_batch=1",
         least=2 * own.max_length,
     )
 

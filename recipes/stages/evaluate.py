@@ -167,7 +167,7 @@ def describe_need(own: Config, adapter: Method) -> Need:
     return Need(
         cached=own.batch_size * each,
         read=own.batch_size * REQUEST_TOKENS,
-        smaller="eval.batch_size=1",
+        smaller="batch_size=1",
         least=each,
     )
 

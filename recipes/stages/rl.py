@@ -207,7 +207,7 @@ def describe_need(own: Config, adapter: Method) -> Need:
         cached=rollout * reply,
         read=rollout * PROMPT_TOKENS,
         reference=int(getattr(own.method, "beta", 0.0) > 0 and learns_whole(adapter)),
-        smaller="rl.micro_batch=1",
+        smaller="micro_batch=1",
         least=reply,
     )
 

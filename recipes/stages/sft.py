@@ -126,7 +126,7 @@ def describe_need(own: Config, adapter: Method) -> Need:
         adapter=adapter,
         tokens=count_pass(own),
         reference=count_references(own.losses.values(), adapter),
-        smaller=f"sft.micro_tokens={own.max_length}",
+        smaller=f"micro_tokens={own.max_length}",
         least=own.max_length,
     )
 
