@@ -17,6 +17,7 @@ from pydantic import Field, SerializeAsAny
 
 from recipes.artifacts.forecasts import Work
 from recipes.artifacts.lineage import MODEL_FILES
+from recipes.artifacts.memory import Need
 from recipes.base.errors import RecipeError
 from recipes.base.hashing import Digests, fingerprint
 from recipes.base.places import GENERAL_TEST, ROOT
@@ -159,6 +160,17 @@ def forecast(spec: Any, counts: dict[str, Any], runs: Path) -> Work:
         steps=-(-requests // spec.eval.batch_size),
         tokens=requests * REQUEST_TOKENS + shots * SHOT_TOKENS,
         notes=f"{requests} replies" + (f", without those to {len(unknown)} tasks of unknown size" if unknown else ""),
+    )
+
+
+def describe_need(own: Config, adapter: Method) -> Need:
+    """A batch of prompts that is answered; nothing learns."""
+    each = REQUEST_TOKENS + own.max_new_tokens
+    return Need(
+        cached=own.batch_size * each,
+        read=own.batch_size * REQUEST_TOKENS,
+        smaller="batch_size=1",
+        least=each,
     )
 
 

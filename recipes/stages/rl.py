@@ -12,11 +12,13 @@ from pydantic import Field, SerializeAsAny
 
 from recipes.artifacts.forecasts import Work
 from recipes.artifacts.lineage import MODEL_FILES, start
+from recipes.artifacts.memory import Need, learns_whole
 from recipes.base.errors import RecipeError
 from recipes.base.table import Table, runtime_field
 from recipes.config.conflicts import Conflict, Scope
 from recipes.config.slots import Method, load, many_of, module_of, name_of, one_of
 from recipes.models.rl_trainer import (
+    PROMPT_TOKENS,
     count_completions,
     count_iterations,
     count_tokens,
@@ -193,6 +195,20 @@ def forecast(spec, counts: dict, runs: Path) -> Work:
         steps=rl.steps,
         tokens=count_tokens(completions, REPLY_TOKENS),
         notes=f"{completions} sampled replies",
+    )
+
+
+def describe_need(own: Config, adapter: Method) -> Need:
+    """A pass over a micro-batch of replies, and the rollout before it, which is sampled at once."""
+    rollout, reply = own.prompts_per_step * own.group_size, PROMPT_TOKENS + own.max_completion_length
+    return Need(
+        adapter=adapter,
+        tokens=min(own.micro_batch, rollout) * reply,
+        cached=rollout * reply,
+        read=rollout * PROMPT_TOKENS,
+        reference=int(getattr(own.method, "beta", 0.0) > 0 and learns_whole(adapter)),
+        smaller="micro_batch=1",
+        least=reply,
     )
 
 

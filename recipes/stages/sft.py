@@ -12,6 +12,7 @@ from pydantic import Field, SerializeAsAny
 
 from recipes.artifacts.forecasts import Work
 from recipes.artifacts.lineage import MODEL_FILES, start
+from recipes.artifacts.memory import Need, count_pass, count_references
 from recipes.base.errors import RecipeError
 from recipes.config.conflicts import Conflict, Scope, find_training_conflicts
 from recipes.config.schema import Training
@@ -116,6 +117,17 @@ def forecast(spec, counts: dict, runs: Path) -> Work:
         steps=steps,
         tokens=round(rows * length * spec.sft.epochs),
         notes=f"{name_of(spec.sft.adapter)}, {spec.sft.epochs:g} epochs",
+    )
+
+
+def describe_need(own: Config, adapter: Method) -> Need:
+    """What a pass holds; a reference model is a copy where every weight learns."""
+    return Need(
+        adapter=adapter,
+        tokens=count_pass(own),
+        reference=count_references(own.losses.values(), adapter),
+        smaller=f"micro_tokens={own.max_length}",
+        least=own.max_length,
     )
 
 

@@ -66,6 +66,16 @@ def make_config(own: Config, targets: str | list[str]) -> "PeftConfig":
     )
 
 
+def count_weights(own: Config, maps: list[tuple[int, int]]) -> int:
+    """Weights of the update beside `maps`, (inputs, outputs) each; DoRA's sizes with them."""
+    return sum(own.rank * (inputs + outputs) + own.dora * outputs for inputs, outputs in maps)
+
+
+def count_kept(own: Config) -> int:
+    """Values that the backward pass needs of each token and map beside the map's own."""
+    return own.rank
+
+
 def changes_base(own: Config) -> bool:
     """Whether the adapter's start changes the base, so that what is saved has to be the change since."""
     return own.init == "pissa"
