@@ -51,6 +51,9 @@ class Need:
     least: int = 0
 
 
+COUNTED = ("weights", "adapter", "gradients", "optimizer", "reference")  # the other parts depend on what rows are like
+
+
 @dataclass(frozen=True)
 class Estimate:
     """Bytes of one step on one device by part, and a change of keys that would make it fit, empty where it does."""
@@ -69,6 +72,11 @@ class Estimate:
     def fits(self) -> bool:
         """Whether the device has the room."""
         return self.total <= self.room
+
+    @property
+    def stops(self) -> bool:
+        """Whether the parts that are counted and not guessed exceed the device: then the step cannot run at all."""
+        return sum(self.parts.get(name, 0.0) for name in COUNTED) > self.room
 
     @property
     def sentence(self) -> str:

@@ -66,7 +66,7 @@ def find_misfits(file: Path, name: str, profile: str, machine: Machine) -> list[
         recipe = load(file, name, profile, here=False)
     except ConfigErrors:
         return []
-    return [(True, one.sentence) for one in estimate_recipe(recipe, machine).values() if not one.fits]
+    return [(one.stops, one.sentence) for one in estimate_recipe(recipe, machine).values() if not one.fits]
 
 
 def require(recipe, runtime):
@@ -113,7 +113,7 @@ def lacks(recipe: Recipe, machine: Machine | None = None) -> list[tuple[bool, st
     """
     machine = machine or find_machine()
     estimates = estimate_recipe(recipe, machine)
-    found = [(True, estimate.sentence) for estimate in estimates.values() if not estimate.fits]
+    found = [(estimate.stops, estimate.sentence) for estimate in estimates.values() if not estimate.fits]
     if not estimates and model_folder(recipe.model.name) is None:
         found.append((False, f"The sizes of {recipe.model.name} are not at hand, so its memory is not known."))
     model = recipe.model
