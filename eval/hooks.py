@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 from eval.benchmarks.amsbench import amsbench_rows
 from eval.benchmarks.sciriff import DATASET as SCIRIFF
@@ -24,6 +25,7 @@ from eval.graders.reply import extract_answer, format_score
 from recipes.base.places import GENERAL_TEST
 
 VERSION = 1
+Parsed = TypeVar("Parsed", dict, list)
 
 SHOTS = 256  # few-shot examples are drawn from this many training rows, spread evenly over the file
 
@@ -126,16 +128,16 @@ def _proven_rows(path: Path, inode: int, size: int, changed: int) -> tuple[dict,
         lost = [image for image in row.get("images", ()) if not (path.parent / image).is_file()]
         if lost:
             raise TaskDataError("an image of a test row is not there", where, lost[0], "build the data again")
-        row = {field: row.get(field) for field in SEEN}
+        kept: dict[str, Any] = {field: row.get(field) for field in SEEN}
         try:
-            gold = grade(row, row["reply"])
+            gold = grade(kept, kept["reply"])
         except ValueError as error:
             raise TaskDataError("a test row cannot be graded", where, error, "correct the row") from error
         if gold != 1.0:
             raise TaskDataError(
-                "a gold reply is graded wrong", where, row["reply"], "correct the row's answer or reply"
+                "a gold reply is graded wrong", where, kept["reply"], "correct the row's answer or reply"
             )
-        rows.append(row)
+        rows.append(kept)
     return tuple(rows)
 
 
@@ -171,7 +173,7 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict]]:
                 yield f"{path}:{number}", _parsed(line, f"{path}:{number}", dict)
 
 
-def _parsed(text: str, where: str, kind: type) -> dict | list:
+def _parsed(text: str, where: str, kind: type[Parsed]) -> Parsed:
     """The JSON object or list in the text."""
     try:
         value = json.loads(text)

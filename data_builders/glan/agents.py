@@ -92,6 +92,12 @@ class Written:
     pair: Pair | None = None
     dropped: str | None = None
 
+    @property
+    def answered(self) -> tuple[Question, Pair]:
+        """Question and answer of a sample that has both."""
+        assert self.question is not None and self.pair is not None, self.dropped
+        return self.question, self.pair
+
 
 def subjects_chat(entry, draw, model):
     """First turn: the subjects of a discipline in free text. `entry` is a taxonomy.Discipline."""

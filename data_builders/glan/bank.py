@@ -46,12 +46,13 @@ class Concept(Strict):
     formula: FormulaEntry | None = None
 
     @property
-    def noun(self):
+    def noun(self) -> str:
         return f"{self.article} {self.name}".strip()
 
-    def solver(self):
-        """Its formula as the teachers' arithmetic wants it."""
+    def solver(self) -> Formula:
+        """Its formula, where it has one, as the teachers' arithmetic wants it."""
         entry = self.formula
+        assert entry is not None, f"{self.name} has no formula"
         return Formula(
             id=stable_id(self.name),
             stance="analysis",

@@ -43,7 +43,7 @@ from data_builders.llm.bill import Lengths, bill, together
 VERSION = 3
 SHIPPED = Path(__file__).parent / "corpus"
 SPARE = 2.0  # graded questions asked for each one wanted: some repeat, some have no answer that can be graded
-ROW_TOKENS = 79  # of an sft row of the expert, counted as in the card; measured on the shipped bank
+ROW_TOKENS = 88  # of an sft row of the expert, counted as in the card; measured on the shipped bank
 # For the bill of a model: subjects of a discipline and concepts of a syllabus; tokens of a list of subjects, of a
 # syllabus, of a question, and of a prompt without the three.
 SUBJECTS, CONCEPTS, LISTED, COURSE, ASKED, PROMPT = 150, 100, 3500, 2500, 120, 300
@@ -54,7 +54,7 @@ def corpus_dir(spec: Spec) -> Path:
     return SHIPPED if spec.corpus == "shipped" else Path(spec.corpus).expanduser()
 
 
-def _entries(spec, folder, ledger):
+def _entries(spec: Spec, folder: Path, ledger: Ledger) -> tuple[list[Discipline], Bank | None]:
     """(disciplines of the run, the bank or None)."""
     entries = read_taxonomy(folder)
     if spec.teacher.kind != "expert":
@@ -69,7 +69,8 @@ def plan(spec: Spec, folder: Path, ledger: Ledger) -> tuple[list[Discipline], Ba
     forecast as for the build."""
     wanted = {"train": spec.questions, "rl": spec.rl_questions, **spec.tests.model_dump()}
     asked = {purpose: size if purpose == "train" else round(SPARE * size) for purpose, size in wanted.items()}
-    return *_entries(spec, folder, ledger), asked
+    disciplines, bank = _entries(spec, folder, ledger)
+    return disciplines, bank, asked
 
 
 def forecast(spec: Spec, corpus_dir: Path, replies: Path | None = None) -> dict[str, Any]:
@@ -206,7 +207,8 @@ def _written(asker, samples, spec, ledger, bar):
     """[agents.Written], one a sample; each holds its own sample, and what failed is counted."""
 
     async def work(item):
-        return await agents.write_pair(asker, *item, spec.teacher.reasoner)
+        sample, visible = item
+        return await agents.write_pair(asker, sample, visible, spec.teacher.reasoner)
 
     made = planning.ask_each(asker, "questions", "pairs", samples, work, bar)
     for entry in made:

@@ -159,7 +159,9 @@ class Expert:
 
 
 def _told(label, text):
-    return re.search(rf"^{label}: (.*)$", text, re.M)[1]
+    found = re.search(rf"^{label}: (.*)$", text, re.M)
+    assert found is not None, f"the prompt has no line {label}"
+    return found[1]
 
 
 def _wording(rng, forms, trained):
@@ -229,7 +231,7 @@ def computed(rng, concepts, target, trained, noted=False):
     asked = rng.choice(forms).format(
         noun=target.noun, names=join_words(names), givens=write_givens(formula, shape), quantity=formula.quantity
     )
-    told = (
-        f"{formula.symbol} = {arithmetic.steps(arithmetic.parse(formula.expression, formula.symbols, ''), values)[0]}"
-    )
-    return wordings.NOTE.format(facts=f"{formula.quantity}: {told}.", asked=asked) if noted else asked
+    if not noted:
+        return asked
+    shown = arithmetic.render(arithmetic.parse(formula.expression, formula.symbols, formula.id))
+    return wordings.NOTE.format(facts=f"{formula.quantity}: {formula.symbol} = {shown}.", asked=asked)

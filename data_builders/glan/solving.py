@@ -72,8 +72,9 @@ class Solver:
         return _told(f"{_capital(right[0].noun)} {verb} {parts['value']}.", right[0].name, options)
 
     def _both(self, parts, options):
-        found = [self.by_noun.get(name.casefold()) for name in _names(parts["names"])]
-        if None in found:
+        named = [self.by_noun.get(name.casefold()) for name in _names(parts["names"])]
+        found = [concept for concept in named if concept is not None]
+        if len(found) < len(named):
             return None
         thinking = " ".join(f"{_capital(concept.noun)}: {concept.meaning}." for concept in found)
         return _told(thinking, "; ".join(concept.meaning for concept in found), options)

@@ -14,8 +14,11 @@ from recipes.base.hashing import stable_id
 MARK = re.compile(r"<<([^<>]*)=([^<>=]*)>>")
 
 
-def read_gsm8k(row: dict[str, Any]) -> tuple[Worked | None, str | None]:
-    """(Worked, None), or (None, why the row cannot be used). `fault` tells what keeps it from being taught."""
+def read_gsm8k(row: dict[str, Any], programs: bool = True) -> tuple[Worked | None, str | None]:
+    """(Worked, None), or (None, why the row cannot be used). `fault` tells what keeps it from being taught.
+
+    `programs`: whether its program is wanted, which takes most of the time.
+    """
     question, chain = str(row["question"]).strip(), str(row["answer"]).strip()
     body, mark, stated = chain.rpartition("####")
     answer = gold_number(stated) if mark else None
@@ -33,7 +36,7 @@ def read_gsm8k(row: dict[str, Any]) -> tuple[Worked | None, str | None]:
         thinking=re.sub(r"<<[^<>]*>>", "", body).strip(),
         solution=f"The answer is {answer}.",
         plan="The steps are worked out one by one.",
-        program=write_program(question, steps, answer),
+        program=write_program(question, steps, answer) if programs else None,
         answer=answer,
         difficulty=len(steps),
         fault=_find_fault(steps, body, answer),

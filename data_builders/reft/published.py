@@ -79,7 +79,9 @@ def _reader(row: dict[str, Any], spec: Any) -> Callable | None:
         return read_table_row
     if {"Body", "Answer"} <= fields:
         return read_svamp
-    return read_gsm8k if {"question", "answer"} <= fields else None
+    if {"question", "answer"} <= fields:
+        return lambda found: read_gsm8k(found, spec.chain == "program")
+    return None
 
 
 def _part(file: Path, row: dict[str, Any]) -> str:

@@ -8,16 +8,18 @@ from data_builders.core.table import Count, DataTable, KeptApart, Share, Shares
 
 
 class Tests(DataTable):
-    problems: Count = Field(300, description="generated: items of taught families, with new values")
-    transfer: Count = Field(200, description="generated: items of families whose formula is taught in no other words")
-    published: Count = Field(2000, description="published: most items of the official test")
+    problems: Count = Field(default=300, description="generated: items of taught families, with new values")
+    transfer: Count = Field(
+        default=200, description="generated: items of families whose formula is taught in no other words"
+    )
+    published: Count = Field(default=2000, description="published: most items of the official test")
 
 
 class Mix(Shares):
-    one: Share = Field(0.35, description="generated: share of problems with one operation")
-    two: Share = Field(0.3, description="share with two operations")
-    three: Share = Field(0.2, description="share with three operations")
-    four: Share = Field(0.15, description="share with four operations")
+    one: Share = Field(default=0.35, description="generated: share of problems with one operation")
+    two: Share = Field(default=0.3, description="share with two operations")
+    three: Share = Field(default=0.2, description="share with three operations")
+    four: Share = Field(default=0.15, description="share with four operations")
 
 
 class Spec(KeptApart):

@@ -86,7 +86,7 @@ def _items(benchmark, folder):
     name, configurations = HUB[benchmark]
     for configuration in configurations:
         for number, item in enumerate(load_dataset(name, configuration, split=SPLITS.get(benchmark, "test"))):
-            yield f"{name}, {configuration}, item {number}", {"subtask": configuration} | item
+            yield f"{name}, {configuration}, item {number}", {"subtask": configuration} | dict(item)
 
 
 def _choice_row(benchmark: str, where: str, item: dict) -> dict:

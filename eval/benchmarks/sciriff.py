@@ -5,7 +5,9 @@ eval/benchmarks/sciriff_scores.py says.
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 VERSION = 2
 
@@ -25,6 +27,7 @@ TASKS = (
 
 def rows(file: str | None) -> list[dict]:
     """Rows of the nine tasks, their `kind` the task's name; from a JSONL file of the dataset's rows, or the hub."""
+    found: Iterable[Any]
     if file:
         found = [json.loads(line) for line in Path(file).read_text(encoding="utf-8").split("\n") if line]
     else:

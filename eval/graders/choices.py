@@ -117,7 +117,7 @@ def read_word(row: dict, reply: str) -> str | None:
 def _words_stated(text: str, words: dict[str, str]) -> set[str]:
     """The options that a text begins with, and those that stand in it for themselves: two for "yes, or no"."""
     text = _unmarked(text)
-    pieces = re.findall(r"[^,.;:!?()/–—]+", text[_OPENING.match(text).end() :].casefold())
+    pieces = re.findall(r"[^,.;:!?()/–—]+", _OPENING.sub("", text, count=1).casefold())
     found, first = set(), pieces[0].split() if pieces else []
     if first and first[0] in words and (len(first) == 1 or first[1] in _HEDGE | _SUBJECTS):
         found.add(first[0])

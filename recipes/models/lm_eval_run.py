@@ -50,7 +50,7 @@ def make_lm(spec: Any, variant: Variant, models: Any, store: Any, reader: Any, d
 
 def evaluate_variant(spec: Any, variant: Variant, lm: Any, manager: Any, out: Path, runtime: Any) -> None:
     """Run lm-eval for one model and store its native files."""
-    from lm_eval import simple_evaluate
+    from lm_eval.evaluator import simple_evaluate
     from lm_eval.loggers import EvaluationTracker
 
     folder = out / "lm_eval" / variant.folder

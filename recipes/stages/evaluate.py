@@ -17,6 +17,7 @@ from pydantic import Field, SerializeAsAny
 
 from recipes.artifacts.forecasts import Work
 from recipes.artifacts.lineage import MODEL_FILES
+from recipes.artifacts.memory import Need
 from recipes.base.errors import RecipeError
 from recipes.base.hashing import Digests, fingerprint
 from recipes.base.places import GENERAL_TEST, ROOT
@@ -61,9 +62,11 @@ class Config(Table):
     """What is measured, and the statistics of the verdict."""
 
     tasks: Names = Field(min_length=1, description="lm-eval tasks of the recipe's own field")
-    general: Names = Field((), description="lm-eval tasks of general ability, for retention")
+    general: Names = Field(default=(), description="lm-eval tasks of general ability, for retention")
     batch_size: int = runtime_field(64, "prompts per generation call", ge=1)
-    max_new_tokens: int = Field(160, ge=1, description="tokens; a public task whose own limit is larger keeps it")
+    max_new_tokens: int = Field(
+        default=160, ge=1, description="tokens; a public task whose own limit is larger keeps it"
+    )
     published: dict[Literal["amsbench", "benchmarks", "sciriff"], str] = runtime_field(
         {}, "files or folders of public benchmarks by metadata key (eval/hooks.py); others are fetched from the hub"
     )
@@ -157,6 +160,17 @@ def forecast(spec: Any, counts: dict[str, Any], runs: Path) -> Work:
         steps=-(-requests // spec.eval.batch_size),
         tokens=requests * REQUEST_TOKENS + shots * SHOT_TOKENS,
         notes=f"{requests} replies" + (f", without those to {len(unknown)} tasks of unknown size" if unknown else ""),
+    )
+
+
+def describe_need(own: Config, adapter: Method) -> Need:
+    """A batch of prompts that is answered; nothing learns."""
+    each = REQUEST_TOKENS + own.max_new_tokens
+    return Need(
+        cached=own.batch_size * each,
+        read=own.batch_size * REQUEST_TOKENS,
+        smaller="batch_size=1",
+        least=each,
     )
 
 

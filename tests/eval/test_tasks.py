@@ -236,14 +236,14 @@ def test_generation_settings_of_the_run_override_the_length_only(world):
     assert model.sent[0][1] == {"until": [], "do_sample": False, "max_gen_toks": 96}
 
 
-REFT = {"reft_problems": 3, "reft_transfer": 3, "reft_gsm8k": 3, "reft_svamp": 3}
+REFT = {"reft_problems": 3, "reft_transfer": 3, "reft_gsm8k": 3, "reft_svamp": 3, "reft_mathqa": 3}
 
 
 @pytest.fixture(scope="module")
 def reft(tmp_path_factory):
     """A data artefact with word problems of every kind, whose answers are 7, 8 and 9."""
     folder = tmp_path_factory.mktemp("reft")
-    kinds = ("problems", "transfer", "gsm8k", "svamp")
+    kinds = ("problems", "transfer", "gsm8k", "svamp", "mathqa")
     write_lines(folder / "test.jsonl", [make_row(n, kind, "numeric", str(n + 7)) for kind in kinds for n in range(3)])
     write_lines(folder / "sft.jsonl", [train_row(n, "problem") for n in range(3)])
     return {"data": str(folder)}

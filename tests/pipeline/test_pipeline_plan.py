@@ -22,8 +22,14 @@ def place(tmp_path):
     return Place(tmp_path / "place")
 
 
-def survey(place, *sets):
-    return {line.stage: line for line in pipeline.survey(place.job(*sets))}
+def survey(place, *sets, pilot=True):
+    return {line.stage: line for line in pipeline.survey(place.job(*sets), pilot)}
+
+
+def test_a_plan_trains_nothing_unless_a_pilot_is_asked_for(place):
+    lines = survey(place, pilot=False)
+    assert place.stages.pilots == [] and place.stages.calls == []
+    assert lines["sft"].seconds is None and lines["sft"].work.rows == 2
 
 
 def test_before_the_first_run_everything_is_new_or_waits_and_nothing_is_written(place):
