@@ -1,4 +1,4 @@
-"""Op-amp bench: a tool with which the model simulates its sizes of an op-amp between its turns.
+"""Op-amp bench: a tool with which a model simulates its sizes between its turns, for the task of arXiv 2508.10409.
 
 The bench knows the specification of the conversation's row. Its answers are numbers of `recipes.base.opamp`; the
 calls of one reply are bounded, and no input makes it do anything but a fixed number of arithmetic operations.
