@@ -10,6 +10,14 @@ ROOT = str(Path(__file__).resolve().parents[2])
 if ROOT not in sys.path:
     sys.path.append(ROOT)
 
+from eval.benchmarks.common import (  # noqa: E402
+    ask_bare,
+    find_gold,
+    list_choices,
+    load_common,
+    score_last_number,
+    score_rule,
+)
 from eval.benchmarks.public import load_public, score_boxed  # noqa: E402
 from eval.benchmarks.public_code import score_code  # noqa: E402
 from eval.benchmarks.public_stated import score_stated  # noqa: E402
@@ -19,9 +27,13 @@ from eval.graders.overlap import bleu4, cider  # noqa: E402
 from eval.hooks import load, question, score  # noqa: E402
 
 __all__ = [
+    "ask_bare",
     "bleu4",
     "cider",
+    "find_gold",
+    "list_choices",
     "load",
+    "load_common",
     "load_public",
     "macro_f1",
     "question",
@@ -30,7 +42,9 @@ __all__ = [
     "score_boxed",
     "score_classes",
     "score_code",
+    "score_last_number",
     "score_numbers",
+    "score_rule",
     "score_stated",
     "score_text",
 ]

@@ -77,6 +77,17 @@ def files_of_tasks(names: Iterable[str]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def files_of_sets(tables: Iterable[dict[str, Any]], folder: str) -> dict[str, Path]:
+    """{path below the folder: file} of the public sets that tasks read there; those that are missing are left out."""
+    if not folder:
+        return {}
+    from eval.benchmarks.local_sets import FILES
+
+    kinds = {given_of(table).get("kind") for table in tables if given_of(table)["source"] == "common"}
+    names = [name for kind in sorted(kinds & FILES.keys()) for name in FILES[kind]]
+    return {name: path for name in names if (path := Path(folder).expanduser() / name).is_file()}
+
+
 def tasks_of(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """{task: its table} of tasks and of groups of ours, which are taken apart; {} is the table of lm-eval's own."""
     found = {}
@@ -89,7 +100,7 @@ def tasks_of(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 def warnings(recipe: Recipe) -> Iterator[str]:
     """What may stand, but ought to be known before a run: published items that no row has been compared with."""
     found = tasks_of((*recipe.settings("evaluate").tasks, *recipe.settings("evaluate").general))
-    public = [task for task, table in found.items() if given_of(table)["source"] not in ("recipe", "general")]
+    public = [task for task, table in found.items() if given_of(table)["source"] not in ("recipe", "general", "common")]
     if public and getattr(recipe.settings("data"), "benchmarks", None) == ():
         yield (
             f"{', '.join(public[:3])}{' …' if len(public) > 3 else ''} are evaluated and data.benchmarks is empty: "
@@ -105,7 +116,7 @@ def given_of(table: dict[str, Any]) -> dict[str, Any]:
 def size(name: str, table: dict[str, Any], counts: dict[str, Any], kinds: int) -> int | None:
     """Replies that one model gives to a task; None where that is not known."""
     given = given_of(table)
-    kind, items = given.get("kind"), SIZES.get(name)
+    kind, items = given.get("kind"), SIZES.get(name, given.get("sample"))
     if given["source"] == "recipe":
         built = any(key.startswith("test_") for key in counts)
         items = counts["test"] if kind is None else counts.get(f"test_{kind}", 0) if built else counts["test"] // kinds

@@ -1,5 +1,6 @@
 """Let lm-eval ask one model its tasks, with the kept replies first, and write its native files."""
 
+import json
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -8,6 +9,7 @@ from typing import Any
 
 from recipes.base.errors import RecipeError
 from recipes.config.request_counts import tasks_of
+from recipes.models.costs import FILE, measure_costs
 from recipes.models.variants import Variant
 
 
@@ -98,6 +100,10 @@ def evaluate_variant(spec: Any, variant: Variant, lm: Any, manager: Any, out: Pa
             allowed="one results file and one samples file a task",
             fix="free some disk space and run the same command; finished models are kept",
         )
+    timed = getattr(lm, "timed", None)  # replies by rule take nothing
+    if timed is not None:
+        found = measure_costs(samples, lm.tokenizer, variant.answering.samples, timed)
+        (unfinished / FILE).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     unfinished.rename(folder)
 
 

@@ -51,6 +51,7 @@ def write_report(run_dirs: dict[str, Path], out: Path, context: dict[str, Any]) 
         "nodes": trace(entries, data),
         "curves": sections.curves(manifests),
         "methods": sections.list_methods(evaluation),
+        "answer_costs": sections.list_answer_costs(evaluation),
         "measures": sections.list_measures(evaluation),
         "data": sections.data_section(data, manifests),
         "review": review.kept(data),

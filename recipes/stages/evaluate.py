@@ -23,11 +23,12 @@ from recipes.base.places import GENERAL_TEST, ROOT
 from recipes.base.table import Table, runtime_field
 from recipes.config import validate
 from recipes.config.conflicts import Conflict, Scope
-from recipes.config.request_counts import ROLES, files_of_tasks, given_of, replies_to, role_of, tasks_of
+from recipes.config.request_counts import ROLES, files_of_sets, files_of_tasks, given_of, replies_to, role_of, tasks_of
 from recipes.config.schema import Names
 from recipes.config.slots import Method, many_of, module_of, name_of
 from recipes.config.validate import nearest
 from recipes.models.answering import AnsweringContext
+from recipes.models.costs import read_cost
 from recipes.models.probes import list_probes
 from recipes.models.variants import (
     Variant,
@@ -58,6 +59,7 @@ class Config(Table):
     max_new_tokens: int = Field(160, ge=1, description="tokens")
     alpha: float = runtime_field(0.05, "error level of the tests, after Holm", gt=0, lt=1)
     margin: float = runtime_field(0.05, "non-inferiority margin of retention, a share of 1", gt=0, lt=1)
+    benchmarks: str = Field("", description="folder of public sets for tasks that read them there (eval/tasks/common)")
     infer: dict[str, SerializeAsAny[Method]] = many_of("infer")
     probe: dict[str, SerializeAsAny[Method]] = many_of("probe")
 
@@ -99,7 +101,10 @@ def find_conflicts(own: Config, scope: Scope) -> Iterator[Conflict]:
 
 def list_reads(spec: Any) -> dict[str, list[str]]:
     """Files of the inputs that decide the result."""
-    return {"rows": ["test.jsonl", "sft.jsonl", "rules.jsonl"], "models": MODEL_FILES, "reranker": ["reranker/*"]}
+    rows = ["test.jsonl", "sft.jsonl", "rules.jsonl"]
+    for own in spec.eval.infer.values():
+        rows += [name for name in getattr(module_of(own), "READS", ()) if name not in rows]
+    return {"rows": rows, "models": MODEL_FILES, "reranker": ["reranker/*"]}
 
 
 def find_inputs(spec: Any) -> dict[str, dict[str, Path] | str]:
@@ -116,6 +121,8 @@ def find_inputs(spec: Any) -> dict[str, dict[str, Path] | str]:
         "graders": ", ".join(f"{name} {number}" for name, number in sorted(versions.items())),
         "lm-eval": version("lm_eval"),
     }
+    if sets := files_of_sets(tables.values(), spec.eval.benchmarks):
+        found["sets"] = sets
     if any(given_of(table)["source"] == "general" for table in tables.values()):
         found["general test"] = {GENERAL_TEST.name: GENERAL_TEST}
     return found
@@ -162,7 +169,8 @@ def run(spec: Any, inputs: Mapping[str, Path], out: Path, runtime: Any) -> dict[
     rows = read_rows(data / "test.jsonl")
     own = all(tasks_of((*spec.eval.tasks, *spec.eval.general)).values())
     # lm-eval's own tasks take ten seconds to index; they are looked at only where one is named.
-    manager = TaskManager(include_path=str(TASKS), include_defaults=not own, metadata={"data": str(data.resolve())})
+    metadata = {"data": str(data.resolve())} | ({"benchmarks": spec.eval.benchmarks} if spec.eval.benchmarks else {})
+    manager = TaskManager(include_path=str(TASKS), include_defaults=not own, metadata=metadata)
     own_tasks = available(manager, spec.eval.tasks, runtime)
     general = available(manager, spec.eval.general, runtime)
     roles = {name: role_of(table) for name, table in tasks_of(spec.eval.tasks).items() if name in own_tasks}
@@ -205,6 +213,7 @@ def run(spec: Any, inputs: Mapping[str, Path], out: Path, runtime: Any) -> dict[
                 "method": v.label,
                 "num_fewshot": v.answering.shots,
                 "described": v.answering.described,
+                "cost": read_cost(out, v),
                 "from": find_parent(v.model, asked, lines),
                 "dir": find_results(out, v).parent.relative_to(out).as_posix(),
             }
