@@ -10,12 +10,17 @@ import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recipes.base.cpu import wait_passively
 from recipes.base.errors import RecipeError
 from recipes.base.redact import mask, mask_argv
+
+if TYPE_CHECKING:
+    from recipes.config.schema import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 WRONG_USAGE = 2
@@ -24,7 +29,8 @@ RUN_HELP = """Runs data -> rows -> cpt -> sft -> rl, rerank -> evaluate -> repor
 steps that it lists. A step whose result stands is not run again; one that was interrupted goes on from where it was.
 Results lie in RUNS/NAME/PROFILE/."""
 PLAN_HELP = """Rows, steps, tokens, expected time, memory and teacher cost of every stage, before anything is spent:
-from earlier runs of the same model on this hardware, else from a short pilot, which loads the model."""
+from earlier runs of the same model on this hardware, else guessed from arithmetic; nothing is loaded or trained, unless
+--pilot asks for a few steps of each stage that has not run yet."""
 EMBEDDED_HELP = """usage: python -m recipes embedded {build,score} [options]
 
 build   pre-train the embedded base model on text that the repository generates
@@ -51,7 +57,12 @@ def parser():
     checking = (any_name, file_option, set_option, runs_option)
     check = add("check", run_check, "validate recipes; prove the gold answers of built data", *checking)
     check.add_argument("--profile", help="profile of the recipe (default: all)")
-    add("plan", run_plan, "what each stage will cost, and what is already there", *one, text=PLAN_HELP)
+    plan = add("plan", run_plan, "what each stage will cost, and what is already there", *one, text=PLAN_HELP)
+    plan.add_argument(
+        "--pilot",
+        action="store_true",
+        help="measure the pace of stages without an earlier run: loads the model, minutes",
+    )
     run = add("run", run_recipe, "run a recipe from data to report", *one, text=RUN_HELP)
     run.add_argument(
         "--until",
@@ -87,7 +98,10 @@ def parser():
     methods = add("methods", run_methods, "list the stages and methods, or write their pages", file_option)
     methods.add_argument("slot", nargs="?", help="select, losses, stages … (default: all)")
     methods.add_argument("--write", type=Path, metavar="DIR", help="write methods.md and refusals.md there instead")
-    add("doctor", run_doctor, "hardware, packages, and what each profile would lack here", any_name, file_option)
+    doctor = add("doctor", run_doctor, "hardware, packages, and what each profile lacks here", any_name, file_option)
+    doctor.add_argument(
+        "--on", metavar="COUNTxGB", help="reckon memory for other hardware: GPUs and GB of each, such as 1x24 or 8x80"
+    )
     commands.add_parser("embedded", help="build or score the embedded base model", add_help=False)
     return top
 
@@ -145,6 +159,7 @@ def main(argv=None):
     options.argv = ["python", "-m", "recipes", *mask_argv(argv)]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill stops like Ctrl-C
     try:
+        refuse_workers(options)
         check_runs(options)
         return options.run(options) or 0
     except KeyboardInterrupt:
@@ -165,6 +180,19 @@ def main(argv=None):
 def going_on(options):
     """The command as typed, but for --fresh: what was done so far stays."""
     return shlex.join(word for word in options.argv if word != "--fresh")
+
+
+def refuse_workers(options: argparse.Namespace) -> None:
+    """Raises `RecipeError` under torchrun with several processes: each would run the whole recipe."""
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if "TORCHELASTIC_RUN_ID" in os.environ and processes != "1":
+        raise RecipeError(
+            "a run is one process on one device",
+            where="torchrun",
+            got=f"{processes} processes",
+            allowed="one",
+            fix=f"type {shlex.join(options.argv)}",
+        )
 
 
 def check_runs(options):
@@ -192,7 +220,7 @@ def quiet_libraries():
     os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported; models.quiet() sees to the rest
 
 
-def recipe_of(options, here=True, sets=()):
+def recipe_of(options: argparse.Namespace, here: bool = True, sets: Iterable[str] = ()) -> "Recipe":
     from recipes.config.load import load
 
     return load(options.file, options.name, options.profile, [*sets, *options.set], here)
@@ -263,17 +291,19 @@ def run_plan(options):
     from recipes.config.request_counts import warnings
 
     job = job_of(options)
-    print("\n".join(table(pipeline.survey(job))))
+    print("\n".join(table(pipeline.survey(job, options.pilot))))
     for text in warnings(job.recipe):
         print(f"warning: {text}")
 
 
 def run_recipe(options):
     from recipes import pipeline
-    from recipes.commands.doctor import require
+    from recipes.commands.doctor import open_published, require
 
     job = job_of(options)
     require(job.recipe, job.runtime)
+    if options.until != "data":
+        open_published(job.recipe)
     pipeline.run(job, options.until, options.fresh)
 
 
@@ -330,9 +360,10 @@ def run_methods(options: argparse.Namespace) -> None:
 
 
 def run_doctor(options):
+    from recipes.artifacts.machine import parse_machine
     from recipes.commands.doctor import doctor
 
-    print(doctor(options.file, options.name))
+    print(doctor(options.file, options.name, parse_machine(options.on) if options.on else None))
 
 
 def run_embedded(options):

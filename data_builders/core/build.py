@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from data_builders.core.decontamination import OWN, remove_test_items
+from data_builders.core.decontamination import OWN, is_learnt, remove_test_items
 from data_builders.core.leaks import Compared, compare_row, leak_gate
 from data_builders.core.ledger import CLEANED, Ledger, require_rows, unbalanced
 from data_builders.core.paraphrases import Paraphrases
@@ -56,11 +56,11 @@ def _named_so(row: Any, answer_as: Literal["words", "letter"]) -> Any:
 class Leaks:
     """How training rows are kept apart from tests.
 
-    Rows that hold an item of `outside` (name -> items, see core.benchmarks) are taken out of all files, and so are
-    rows of the files in LEARNT that hold an item of the recipe's own test. Of sft and rl, which the builder makes
-    itself, those go that overlap with the own test in one of `kinds` (of core.leaks.KINDS) or, where `alike` is given,
-    in other words; what is left stops the build where it holds a whole test item, or where more than the share
-    `threshold` of the test items are found in part. `phrases` never count.
+    Rows that hold an item of `outside` (name -> items, see core.benchmarks) are taken out of all files to learn
+    (decontamination.is_learnt), and of all but sft and rl those that hold an item of the recipe's own test. Of sft and
+    rl, which the builder makes itself, those go that overlap with the own test in one of `kinds` (of core.leaks.KINDS)
+    or, where `alike` is given, in other words; what is left stops the build where it holds a whole test item, or where
+    more than the share `threshold` of the test items are found in part. `phrases` never count.
     """
 
     threshold: float = 0.005
@@ -70,7 +70,6 @@ class Leaks:
     alike: Paraphrases | None = None
 
 
-LEARNT = ("cpt", "sft_general", "dpo")  # of `Made.files`, those that a model is trained on
 AnyRow = TypeVar("AnyRow", bound=Row)
 
 
@@ -78,7 +77,7 @@ def finish(
     out: Path,
     name: str,
     version: int,
-    doc: str,
+    doc: str | None,
     made: Made,
     ledger: Ledger,
     leaks: Leaks,
@@ -110,8 +109,8 @@ def finish(
     compared = ["test items", "benchmarks"] if leaks.outside else ["test items"]
     sft, rl = (_passed(rows, compared) for rows in (sft, rl))
     others = dict(made.files)
-    for stem in LEARNT:
-        if stem in others:
+    for stem in others:
+        if is_learnt(stem, others[stem]):
             rows = [dump_any(row) for row in others[stem]]
             others[stem] = clean(stem, rows, f"{CLEANED} of {stem}", alike=leaks.alike)
     own = removed.pop(OWN, {})
@@ -126,7 +125,7 @@ def finish(
     rows = {stem: len(files[stem]) for stem in ("sft", "rl", "test", *made.files)}
     kinds = Counter(row.kind for row in made.test)
     nodes = [node if isinstance(node, dict) else asdict(node) for node in made.nodes]
-    about, _, limits = re.sub(r"(?<!\n)\n(?!\n)", " ", doc.strip()).partition("Limits: ")
+    about, _, limits = re.sub(r"(?<!\n)\n(?!\n)", " ", (doc or "").strip()).partition("Limits: ")
     card = {
         "name": name,
         "version": version,

@@ -18,7 +18,6 @@ from recipes.base.options import LETTERS, option_of
 from recipes.base.reply_form import find_answers, split_request, visible
 
 VERSION = 1
-SOURCE = "common"  # of the tasks' dataset_kwargs
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 
 

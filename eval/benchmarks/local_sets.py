@@ -1,8 +1,8 @@
 """Public sets read from a folder instead of the hub: GSM8K, SVAMP, PubMedQA, SciTLDR as their authors publish them.
 
 FOLDER/gsm8k/test.jsonl, FOLDER/svamp/SVAMP.json, FOLDER/pubmedqa/ori_pqal.json with test_ground_truth.json (the 500
-test items), FOLDER/scitldr/test.jsonl. A recipe names the folder as `eval.benchmarks`, stock lm_eval by the metadata
-key `benchmarks`.
+test items), FOLDER/scitldr/test.jsonl. A recipe names the folder as `eval.published.benchmarks`, stock lm_eval by the
+metadata key `benchmarks`.
 """
 
 import json
@@ -29,8 +29,9 @@ def read_local_set(name: str, folder: str | None) -> list[dict[str, Any]]:
     paths = [Path(folder or "") / file for file in FILES[name]]
     missing = [path for path in paths if not folder or not path.is_file()]
     if missing:
-        fix = f'eval.benchmarks = "FOLDER", or --metadata \'{{"benchmarks": "FOLDER"}}\', with {", ".join(FILES[name])}'
-        raise TaskDataError("a public set is not there", "eval.benchmarks", missing[0], fix)
+        names = ", ".join(FILES[name])
+        fix = f"--set eval.published.benchmarks=FOLDER, of stock lm_eval the metadata key benchmarks; with {names}"
+        raise TaskDataError("a public set is not there", "eval.published.benchmarks", missing[0], fix)
     try:
         return list(READERS[name](paths))
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -10,6 +10,7 @@ ROOT = str(Path(__file__).resolve().parents[2])
 if ROOT not in sys.path:
     sys.path.append(ROOT)
 
+from eval.benchmarks.amsbench import score_official  # noqa: E402
 from eval.benchmarks.common import (  # noqa: E402
     ask_bare,
     find_gold,
@@ -21,6 +22,7 @@ from eval.benchmarks.common import (  # noqa: E402
 from eval.benchmarks.public import load_public, score_boxed  # noqa: E402
 from eval.benchmarks.public_code import score_code  # noqa: E402
 from eval.benchmarks.public_stated import score_stated  # noqa: E402
+from eval.benchmarks.sciriff_scores import micro_f1, score_sciriff  # noqa: E402
 from eval.graders.classes import macro_f1, recognised  # noqa: E402
 from eval.graders.measures import score_classes, score_numbers, score_text  # noqa: E402
 from eval.graders.overlap import bleu4, cider  # noqa: E402
@@ -36,6 +38,7 @@ __all__ = [
     "load_common",
     "load_public",
     "macro_f1",
+    "micro_f1",
     "question",
     "recognised",
     "score",
@@ -44,7 +47,9 @@ __all__ = [
     "score_code",
     "score_last_number",
     "score_numbers",
+    "score_official",
     "score_rule",
+    "score_sciriff",
     "score_stated",
     "score_text",
 ]

@@ -170,7 +170,8 @@ def spec_of(kind: str, **parts: Any) -> Any:
 @cache
 def _spec_class(kind: str, names: tuple[str, ...], table: str) -> type[Table]:
     kinds: dict[str, Any] = {"seed": int, "model": Model, "benchmarks": tuple[str, ...], table: SerializeAsAny[Table]}
-    return create_model(f"{kind.title()}Spec", __base__=Table, **{name: (kinds[name], ...) for name in names})
+    fields: dict[str, Any] = {name: (kinds[name], ...) for name in names}
+    return create_model(f"{kind.title()}Spec", __base__=Table, **fields)
 
 
 def key_of(prepared: Prepared, done: dict[str, Path], digests: Digests) -> Key:
@@ -279,5 +280,5 @@ def find_order(step: Step, known: dict[str, Step]) -> dict[str, dict[str, Path] 
 
 def _outside_stage(step: Step) -> Path | None:
     module = step.module
-    named = getattr(module, "__name__", "recipes.")
-    return None if named.startswith("recipes.") or not getattr(module, "__file__", None) else Path(module.__file__)
+    named, file = getattr(module, "__name__", "recipes."), getattr(module, "__file__", None)
+    return None if named.startswith("recipes.") or not file else Path(file)

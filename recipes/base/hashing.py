@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ PIECES, PIECE = 128, 64 * 2**10
 LARGE = 64 * 2**20  # bytes; the digest of a larger file is remembered by inode, size and time of change
 
 
-def canonical(value, where="value"):
+def canonical(value: object, where: str = "value") -> str:
     """`value` as JSON text, the same for the same value. Raises `RecipeError` for anything but JSON's own types."""
     check_json(value, where)
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def check_json(value, where):
+def check_json(value: object, where: str) -> None:
     """Refuse what has no one JSON form: paths, sets, dates, NaN, keys that are not strings …"""
     if isinstance(value, dict):
         for key, item in value.items():
@@ -43,7 +44,7 @@ def check_json(value, where):
         )
 
 
-def fingerprint(value):
+def fingerprint(value: object) -> str:
     """SHA-256 (hex, 64 digits) of the canonical JSON of `value`."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
@@ -53,7 +54,7 @@ def stable_id(*parts: Any) -> str:
     return hashlib.sha256(encode_json(parts).encode()).hexdigest()[:16]
 
 
-def files_under(folder, patterns=("*",)):
+def files_under(folder: str | Path, patterns: Iterable[str] = ("*",)) -> dict[str, Path]:
     """{path relative to `folder`: Path} of its files, sorted, hidden ones and `__pycache__` left out.
 
     `patterns` are shell patterns in which `*` also matches `/`. A `folder` that is a file stands for itself.
@@ -98,14 +99,14 @@ def sample_digest(file: Path) -> str:
 class Digests:
     """SHA-256 of files. Small files are read every time; large ones are remembered in the file `memory`."""
 
-    def __init__(self, memory):
+    def __init__(self, memory: str | Path) -> None:
         self.memory = Path(memory)
         try:
             self.known = json.loads(self.memory.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             self.known = {}  # only a memory of work done: without it the files are read again
 
-    def of(self, file):
+    def of(self, file: str | Path) -> str:
         """SHA-256 (hex) of one file's bytes."""
         stat = os.stat(file)
         key = f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}"  # survives the rename that ends a stage
@@ -118,11 +119,11 @@ class Digests:
             self._remember()
         return self.known[key]
 
-    def tree(self, folder, patterns=("*",)):
+    def tree(self, folder: str | Path, patterns: Iterable[str] = ("*",)) -> dict[str, str]:
         """{relative path: SHA-256} of the files that `files_under` finds."""
         return {name: self.of(path) for name, path in files_under(folder, patterns).items()}
 
-    def _remember(self):
+    def _remember(self) -> None:
         self.memory.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.memory.with_suffix(f".{os.getpid()}.tmp")
         temporary.write_text(json.dumps(self.known), encoding="utf-8")

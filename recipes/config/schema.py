@@ -34,22 +34,23 @@ class Model(Table):
     """The base model, and how its weights are held."""
 
     name: str = Field(
-        "embedded",
+        default="embedded",
         pattern=r"^(embedded|[\w.-]*\w[\w.-]*/[\w.-]+|[./~].*)$",
         examples=["embedded"],
         description='"embedded", a hub id "owner/name", a folder (./x, /x, ~/x), or a GGUF file (./x.gguf), which is '
         "unpacked once beside the runs",
     )
-    revision: str = Field("main", min_length=1, description="branch, tag or commit of a hub id")
+    revision: str = Field(default="main", min_length=1, description="branch, tag or commit of a hub id")
     chat_template: str = Field(
-        "",
+        default="",
         pattern=r"^(|[a-z0-9_]+|[./~].*)$",
         examples=[""],
         description='of a base without one: a name that TRL knows, such as "qwen2_5", or a file (./x.jinja); empty: '
         "the base's own",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="auto: bfloat16 on a GPU that has it, else float32; float32 where every weight learns"
+        default="auto",
+        description="auto: bfloat16 on a GPU that has it, else float32; float32 where every weight learns",
     )
     attn: str = runtime_field(
         "auto",
@@ -61,11 +62,11 @@ class Model(Table):
         examples=["auto", "sdpa", "eager", "flash_attention_2"],
     )
     quantization: Literal["none", "nf4"] = Field(
-        "none", description="nf4: 4-bit weights under LoRA, through bitsandbytes"
+        default="none", description="nf4: 4-bit weights under LoRA, through bitsandbytes"
     )
-    trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
+    trust_remote_code: bool = Field(default=False, description="run Python code that comes with the model")
     vision: Literal["frozen", "tuned"] = Field(
-        "frozen", description="of a model that sees: train the language side alone, or the vision tower with it"
+        default="frozen", description="of a model that sees: train the language side alone, or the vision tower with it"
     )
 
 

@@ -18,6 +18,8 @@ and one function:
     mix        mix(rows, own, context) -> rows of other sources
                context: recipes.artifacts.rows_context.RowsContext; count_rows(own, rows) -> rows after it, for `plan`
     adapters   make_config(own, targets) -> peft configuration, or None where every weight learns
+               count_weights(own, maps) -> weights that it adds beside maps of (inputs, outputs); none where every
+               weight learns; count_kept(own) -> values that the backward pass keeps of each token and map
                register() makes peft know a type of its own (PEFT_TYPE); MERGEABLE = False where it cannot be merged
     losses     make_loss(own, context) -> recipes.models.loss_protocol.Loss
                HISTORY = {key of the trainer's log: key in training.jsonl}

@@ -1,6 +1,7 @@
 """The checkpoint of a finished step, ready to answer. Used by `chat` and `export`."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 from recipes.artifacts import store
 from recipes.artifacts.lineage import Inputs, list_models, start
@@ -33,14 +34,14 @@ def choose(job: Any, wanted: str | None) -> tuple[str, Inputs]:
     return wanted, Inputs({name: done[name] for name in line}, {wanted: line})
 
 
-def load(recipe: Recipe, done: Inputs, rows: list[dict[str, Any]] = ()) -> tuple[Any, Any]:
+def load(recipe: Recipe, done: Inputs, rows: Sequence[dict[str, Any]] = ()) -> tuple[Any, Any]:
     """(model, its tokenizer, or its processor where any of `rows` has images) that the steps in `done` came to; the
     base model where there is none."""
     from recipes.models import loader, vision
 
     model = loader.load_reached(*start(recipe.model, done))
     reader = vision.load_reader(recipe.model, rows)
-    loader.stop_with(getattr(reader, "tokenizer", reader), model)
+    loader.stop_with(cast(Any, getattr(reader, "tokenizer", reader)), model)
     return model.eval(), reader
 
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from transformers import ProcessorMixin
 
@@ -32,7 +32,7 @@ def make_reading_kind() -> type:
     """`hf` of lm-eval."""
     from lm_eval.models.huggingface import HFLM
 
-    class Scorer(HFLM):
+    class Scorer(cast(Any, HFLM)):  # registering makes a bare LM of it, as far as its types tell
         bar, tokens = None, 0
 
         def tok_decode(self, tokens, skip_special_tokens=True):
@@ -73,7 +73,7 @@ def make_seeing_kind(processor: Any, data: Path | None) -> type:
 
     from lm_eval.models.hf_vlms import HFMultimodalLM
 
-    class SeeingScorer(HFMultimodalLM):
+    class SeeingScorer(cast(Any, HFMultimodalLM)):  # see `make_reading_kind`
         bar, tokens = None, 0
 
         def tok_decode(self, tokens, skip_special_tokens=True):
@@ -243,7 +243,7 @@ def make_given(reader: Any, replies: dict[str, str]) -> Any:
     """lm-eval's model that gives replies by rule: {id of a document: reply}."""
     from lm_eval.models.huggingface import HFLM
 
-    class Given(HFLM):
+    class Given(cast(Any, HFLM)):  # see `make_reading_kind`
         def __init__(self):
             self._rank, self._world_size, self.tokenizer = 0, 1, getattr(reader, "tokenizer", reader)
             self.chat_template_args: dict[str, Any] = {}

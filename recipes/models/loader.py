@@ -3,7 +3,7 @@
 import importlib.util
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import (
@@ -26,6 +26,9 @@ from recipes.models.chat_form import chat_form_of, set_chat_form
 from recipes.models.chat_template import read_template, take_template
 from recipes.models.gguf import is_gguf, read_tokenizer
 from recipes.models.kv_cache import reply_in_place
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)  # it speaks of kernels for other devices when imported
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -278,7 +281,7 @@ def causal_lm(model):
     return model.get_base_model() if hasattr(model, "peft_config") else model
 
 
-def load_adapters(base: PreTrainedModel, folders: dict[str, Path], trainable: bool = False) -> PreTrainedModel:
+def load_adapters(base: PreTrainedModel, folders: dict[str, Path], trainable: bool = False) -> "PeftModel":
     """`base` with the named adapters on it; the first one is active.
 
     Args:
@@ -299,7 +302,7 @@ def load_adapters(base: PreTrainedModel, folders: dict[str, Path], trainable: bo
 
 def load_reached(
     whole: Model, adapter: Path | None, training: bool = False, trainable: bool = False
-) -> PreTrainedModel:
+) -> "PreTrainedModel | PeftModel":
     """The model that a run has come to, from what `trained.start` says of it: the whole model, its adapter on it.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from recipes.artifacts.lineage import start
 from recipes.config.schema import Model
@@ -46,7 +46,7 @@ def make_judge(model: Model, inputs: Mapping[str, Path], step: str | None = None
     return judge.to(policy.device).float()
 
 
-def trainable(judge, rank: int, alpha: float):
+def trainable(judge: PreTrainedModel, rank: int, alpha: float) -> PeftModel:
     """`judge` with a fresh adapter on every linear layer; the head is trained whole and saved with it.
 
     Where an adapter that cannot be merged is at work it stands beside that, on each such layer as a whole; peft by
@@ -61,7 +61,12 @@ def trainable(judge, rank: int, alpha: float):
         plain = [n for n, module in judge.named_modules() if module in linear and not n.startswith(inside)]
         target = routed + plain
     below = list(judge.parameters())
-    lora = LoraConfig(r=rank, lora_alpha=alpha, task_type=TaskType.SEQ_CLS, target_modules=target)
+    lora = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # pyright: ignore[reportArgumentType]  peft takes any number
+        task_type=TaskType.SEQ_CLS,
+        target_modules=target,
+    )
     wrapped = get_peft_model(judge, lora)
     for weight in below:
         weight.requires_grad_(False)  # peft would let the adapter below learn too

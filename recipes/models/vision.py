@@ -7,6 +7,7 @@ Images stand before the text of the first user turn, in training (TRL's `prepare
 import importlib.util
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 from transformers import AutoProcessor, ProcessorMixin
 
@@ -150,7 +151,7 @@ def prompts_of(reader, rows: list[dict], model):
             text_of(reader, turns, seen, add_generation_prompt=True)
             for turns, seen in zip(prompts, images, strict=True)
         ]
-        batch = reader(
+        batch = cast(Any, reader)(  # its types do not know the keywords of its tokenizer
             images=images if any(images) else None,
             text=texts,
             return_tensors="pt",

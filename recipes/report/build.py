@@ -32,6 +32,7 @@ def write_report(run_dirs: dict[str, Path], out: Path, context: dict[str, Any]) 
         float(context.get("alpha", ALPHA)),
         float(context.get("margin", MARGIN)),
         sections.list_titles(manifests),
+        sections.list_idle(manifests),
     )
     entries = sort_items(evaluation)
     values = {
@@ -50,6 +51,7 @@ def write_report(run_dirs: dict[str, Path], out: Path, context: dict[str, Any]) 
         "entries": entries,
         "nodes": trace(entries, data),
         "curves": sections.curves(manifests),
+        "remarks": sections.list_remarks(manifests),
         "methods": sections.list_methods(evaluation),
         "answer_costs": sections.list_answer_costs(evaluation),
         "measures": sections.list_measures(evaluation),
@@ -146,6 +148,7 @@ def _as_json(values: dict[str, Any]) -> dict[str, Any]:
         "probes": evaluation.probes,
         "data": asdict(values["data"]) if values["data"] else None,
         "review": asdict(values["review"]) | {"sentence": values["review"].sentence} if values["review"] else None,
+        "remarks": values["remarks"],
         "costs": [asdict(cost) for cost in values["costs"]],
         "provenance": values["provenance"],
         "prompt": evaluation.prompt,

@@ -128,7 +128,7 @@ class Cost:
     memory: int | None
     predicted_memory: float | None
     gpu: int | None
-    predicted_gpu: int | None
+    predicted_gpu: float | None
     tokens: int | None
 
 
@@ -161,6 +161,21 @@ def list_titles(manifests: dict[str, Manifest]) -> dict[str, str]:
         for name, m in manifests.items()
         if m.title
     }
+
+
+def list_idle(manifests: dict[str, Manifest]) -> dict[str, str]:
+    """{step: why there was nothing that it could learn}."""
+    return {name: str(m.metrics["nothing_learnt"]) for name, m in manifests.items() if m.metrics.get("nothing_learnt")}
+
+
+def list_remarks(manifests: dict[str, Manifest]) -> dict[str, list[str]]:
+    """{title of a step that trains: sentences about it}."""
+    idle, found = list_idle(manifests), {}
+    for name, manifest in manifests.items():
+        told = [f"Nothing could be learnt: {idle[name]}."] if name in idle else []
+        if told := told + [str(text) for text in manifest.metrics.get("remarks") or []]:
+            found[list_titles(manifests).get(name, name)] = told
+    return found
 
 
 def list_measures(evaluation: Evaluation) -> list[Measure]:
@@ -233,7 +248,7 @@ def data_section(folder: Path | None, manifests: dict[str, Manifest] | None = No
     most = max((ledger[name]["in"] for name in ledger if name not in TEXT), default=0)
     steps = [
         Step(
-            STEP_NAMES.get(name, name),
+            str(STEP_NAMES.get(name, name)),
             ledger[name]["in"],
             ledger[name]["kept"],
             ledger[name]["reasons"],

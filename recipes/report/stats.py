@@ -72,7 +72,8 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
     from scipy.stats import binomtest
 
     test = binomtest(int(successes), n)
-    test.k = successes  # binomtest takes whole counts alone; the interval is as well defined for a sum of graded scores
+    # binomtest takes whole counts alone; the interval is as well defined for a sum of graded scores
+    test.k = successes  # pyright: ignore[reportAttributeAccessIssue]
     interval = test.proportion_ci(confidence, method="wilson")
     return Interval(float(interval.low), float(interval.high))
 

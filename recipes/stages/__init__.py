@@ -16,6 +16,8 @@ A file has
     name_rows(spec)   stem of the file of rows that it learns, where it learns one
     find_inputs(spec) what else from outside decides the result, {name: files or version}; may be left out
     forecast(spec, counts, runs) -> Work          rows, steps, tokens, before anything is spent
+    describe_need(own, adapter) -> Need           what it holds in memory at once (recipes.artifacts.memory), where it
+                                                  loads the base; `adapter` is the one that learns
     pilot(spec, inputs, runtime) -> float         tokens per second from a few seconds of work; may be left out
     run(spec, inputs, out, runtime) -> metrics    with "tokens"
 

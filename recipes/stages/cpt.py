@@ -24,6 +24,7 @@ from data_builders.core.table import general_rows
 from data_builders.sources.reader import count_tokens
 from recipes.artifacts.forecasts import Work
 from recipes.artifacts.lineage import MODEL_FILES, start
+from recipes.artifacts.memory import Need, count_pass
 from recipes.base.errors import RecipeError
 from recipes.base.general_rows import iterate_general_rows, read_general_rows
 from recipes.base.jsonl import read_jsonl
@@ -109,6 +110,12 @@ def forecast(spec, counts: dict, runs: Path) -> Work:
         tokens=round(tokens * cpt.epochs),
         notes=f"{name_of(cpt.adapter)}, {cpt.epochs:g} epochs",
     )
+
+
+def describe_need(own: Config, adapter: Method) -> Need:
+    """What a pass over whole blocks holds."""
+    tokens = count_pass(own, padding=1.0)
+    return Need(adapter=adapter, tokens=tokens, smaller="micro_batch=1", least=own.max_length)
 
 
 def check_general(cpt, wanted: int) -> None:

@@ -16,10 +16,12 @@ from pydantic import Field
 
 from recipes.artifacts.forecasts import Work
 from recipes.artifacts.lineage import MODEL_FILES, start
+from recipes.artifacts.memory import PADDING, Need, count_pass, learns_whole
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import write_jsonl
 from recipes.config.conflicts import Conflict, Scope, find_training_conflicts
 from recipes.config.schema import Training
+from recipes.config.slots import Method
 
 VERSION = 2
 PAPER = "arXiv 2305.18290"
@@ -111,6 +113,17 @@ def forecast(spec: Any, counts: dict[str, Any], runs: Path) -> Work:
         steps=steps,
         tokens=round(pairs * PAIR_TOKENS * own.epochs) + asked * own.samples * REPLY_TOKENS,
         notes=f"{own.loss_type}, " + (f"{asked * own.samples} sampled replies" if asked else "pairs of the data"),
+    )
+
+
+def describe_need(own: Config, adapter: Method) -> Need:
+    """What a pass over pairs holds: both sides, and a copy as reference where every weight learns."""
+    return Need(
+        adapter=adapter,
+        tokens=min(2 * count_pass(own), round(own.batch_tokens * PADDING)),
+        reference=int(learns_whole(adapter)),
+        smaller="micro_batch=1",
+        least=2 * own.max_length,
     )
 
 

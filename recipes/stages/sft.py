@@ -12,6 +12,7 @@ from pydantic import Field, SerializeAsAny
 
 from recipes.artifacts.forecasts import Work
 from recipes.artifacts.lineage import MODEL_FILES, start
+from recipes.artifacts.memory import Need, count_pass, count_references
 from recipes.base.errors import RecipeError
 from recipes.config.conflicts import Conflict, Scope, find_training_conflicts
 from recipes.config.schema import Training
@@ -119,6 +120,17 @@ def forecast(spec, counts: dict, runs: Path) -> Work:
     )
 
 
+def describe_need(own: Config, adapter: Method) -> Need:
+    """What a pass holds; a reference model is a copy where every weight learns."""
+    return Need(
+        adapter=adapter,
+        tokens=count_pass(own),
+        reference=count_references(own.losses.values(), adapter),
+        smaller=f"micro_tokens={own.max_length}",
+        least=own.max_length,
+    )
+
+
 def row_tokens(rows: str, counts: dict) -> float:
     """Mean tokens of a row of that file: from the words of the data card, which counts the builder's own sft rows
     alone."""
@@ -148,6 +160,14 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             got="0 rows" if file.is_file() else "no such file; this builder makes none",
             allowed="at least one",
             fix="see ledger.jsonl beside it for why rows were dropped",
+        )
+    if without := [row.get("id", "?") for row in rows if "completion" not in row]:
+        raise RecipeError(
+            "these rows hold no reply to learn",
+            where=str(file),
+            got=f"{len(without)} of {len(rows)} rows without a completion, such as {without[0]}",
+            allowed="rows with prompt and completion, as sft.jsonl and sft_general.jsonl have them",
+            fix="name another file in sft.rows; test items and prompts of reinforcement are not for learning",
         )
     reader = vision.load_reader(spec.model, rows)
     examples, lengths = make_examples(reader, rows)

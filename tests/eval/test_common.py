@@ -94,7 +94,7 @@ def test_a_question_by_likelihood_shows_no_option_and_no_request():
 
 def test_a_set_that_is_not_there_is_refused_with_the_key_that_names_it(tmp_path):
     for folder in (None, str(tmp_path)):
-        with pytest.raises(TaskDataError, match=r"eval\.benchmarks"):
+        with pytest.raises(TaskDataError, match=r"eval\.published\.benchmarks"):
             common.load_common(source="common", kind="gsm8k", benchmarks=folder)
 
 

@@ -17,8 +17,9 @@ from recipes.base.jsonl import read_jsonl, write_jsonl
 from recipes.base.runtime import Runtime
 from recipes.config.schema import WORLD, Model
 from recipes.config.slots import list_own, load
-from recipes.models import loader
+from recipes.models import loader, rl_trainer
 from recipes.models.loramoe.config import LoraMoeConfig
+from recipes.models.rewards import text_of
 from recipes.stages import edit, rl, rows, sft
 from tests.helpers.tiny_text import tiny_model
 
@@ -173,7 +174,7 @@ def test_an_edit_leaves_a_model_that_answers_otherwise(base, data, tmp_path, nam
 @files("rl")
 def test_two_steps_of_reinforcement_change_the_policy(base, data, tmp_path, monkeypatch, name):
     def accuracy_reward(completions, **_):
-        return [float(len(rl.text_of(text)) % 2) for text in completions]
+        return [float(len(text_of(text)) % 2) for text in completions]
 
     def generate(self, *given, **named):
         replies = generated(self, *given, **named)
@@ -182,7 +183,7 @@ def test_two_steps_of_reinforcement_change_the_policy(base, data, tmp_path, monk
 
     generated = Qwen3ForCausalLM.generate
     monkeypatch.setattr(Qwen3ForCausalLM, "generate", generate)
-    monkeypatch.setattr(rl, "accuracy_reward", accuracy_reward)
+    monkeypatch.setattr(rl_trainer, "accuracy_reward", accuracy_reward)
     train(base, data, tmp_path / "sft")
     own = {"steps": 2, "prompts_per_step": 4, "group_size": 4, "max_completion_length": 8, "learning_rate": 1e-2}
     table_of = rl.Config(method=table("rl", name), **own)

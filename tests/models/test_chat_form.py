@@ -11,6 +11,7 @@ from data_builders.core.schema import dump_row
 from eval.graders import grade
 from eval.graders.reply import format_score
 from recipes.base.errors import RecipeError
+from recipes.base.places import ROOT
 from recipes.base.rows import GradedRow, SftRow
 from recipes.config.schema import Model
 from recipes.models import loader
@@ -18,7 +19,7 @@ from recipes.models.chat_form import chat_form_of, decode_reply, encode_replies,
 from recipes.models.chat_template import read_known
 from recipes.models.learnt_rows import make_examples
 from recipes.models.rewards import accuracy_reward, format_reward, reading_replies
-from tests.helpers.template_bases import make_tokenizer
+from tests.helpers.template_bases import make_tokenizer, put_table, write_table
 
 THOUGHT = "Half of 8 is 4,\n\nand 4 < 5."
 ROW = SftRow(kind="open", question="What is half of 8?", thinking=THOUGHT, solution="It is 4.", answer="4")
@@ -45,8 +46,10 @@ def learnt(tokenizer, row):
     return example["input_ids"][:start], example["input_ids"][start:]
 
 
-def test_all_templates_are_looked_at():
+def test_all_templates_are_looked_at_and_the_page_shows_what_was_found():
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     assert len(read_known()) >= 72
+    assert page == put_table(page, write_table()), "python -m tests.helpers.template_bases"
 
 
 def test_the_prompt_is_the_one_that_is_sampled_from(base):

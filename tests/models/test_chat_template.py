@@ -22,6 +22,15 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
+def test_a_template_of_a_recipe_runs_in_the_same_sandbox(name, tmp_path):
+    touched, file = tmp_path / "touched", tmp_path / "mine.jinja"
+    file.write_text(HOSTILE[name].replace("FILE", str(touched)) + TURNS)
+    with pytest.raises(RecipeError, match="chat template of the model cannot be rendered") as refused:
+        loader.load_tokenizer(Model(chat_template=str(file)))
+    assert "mine.jinja" in str(refused.value) and not touched.exists()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
 def test_a_template_that_reaches_out_of_the_sandbox_is_refused_and_runs_nothing(name, tmp_path):
     touched = tmp_path / "touched"
     tokenizer = AutoTokenizer.from_pretrained(LAB_MODEL)

@@ -17,7 +17,7 @@ not the factor of a sum. Whole weights need the memory of one model more than ar
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import Field
 
@@ -200,7 +200,8 @@ def fill_rank(model: "torch.nn.Module", rank: int) -> None:
 
     for module in model.modules():
         if "default" in getattr(module, "lora_A", {}):
-            down, up = module.lora_A["default"].weight, module.lora_B["default"].weight
+            layer = cast(Any, module)  # one of peft's, of which torch's types know nothing
+            down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
             down.data = pad(down.data, (0, 0, 0, rank - down.shape[0]))
             up.data = pad(up.data, (0, rank - up.shape[1]))
 
