@@ -90,6 +90,9 @@ def evaluate_variant(spec: Any, variant: Variant, lm: Any, manager: Any, out: Pa
             fewshot_random_seed=spec.seed,
         )
     samples = results.pop("samples")
+    timed = getattr(lm, "timed", None)  # replies by rule take nothing
+    # Before they are saved, which changes their form.
+    costs = {} if timed is None else measure_costs(samples, lm.tokenizer, variant.answering.samples, timed)
     tracker.save_results_aggregated(results=results, samples=samples)
     for task, rows in samples.items():
         tracker.save_results_samples(task_name=task, samples=rows)
@@ -104,10 +107,7 @@ def evaluate_variant(spec: Any, variant: Variant, lm: Any, manager: Any, out: Pa
             allowed="one results file and one samples file a task",
             fix="free some disk space and run the same command; finished models are kept",
         )
-    timed = getattr(lm, "timed", None)  # replies by rule take nothing
-    if timed is not None:
-        found = measure_costs(samples, lm.tokenizer, variant.answering.samples, timed)
-        (unfinished / FILE).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (unfinished / FILE).write_text(json.dumps(costs, indent=1) + "\n", encoding="utf-8")
     unfinished.rename(folder)
 
 
