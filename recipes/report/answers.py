@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class Model:
         folder: of lm-eval's files.
         method: label of the way to answer; "" for plain answers.
         parent: the model that it was made from, by name; "" for the base.
+        cost: task of lm-eval -> {"prompt_tokens", "reply_tokens", "seconds"} of one answer; see recipes.models.costs.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Model:
     folder: Path
     method: str = ""
     parent: str = ""
+    cost: dict[str, dict[str, float | None]] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ def write_report(run_dirs: dict[str, Path], out: Path, context: dict[str, Any]) 
         "curves": sections.curves(manifests),
         "remarks": sections.list_remarks(manifests),
         "methods": sections.list_methods(evaluation),
+        "answer_costs": sections.list_answer_costs(evaluation),
         "measures": sections.list_measures(evaluation),
         "data": sections.data_section(data, manifests),
         "review": review.kept(data),
