@@ -240,8 +240,14 @@ def paired(
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusted p values, in the order given. Source: Holm, Scand. J. Stat. 6 (1979) 65."""
-    adjusted, running = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = running
-    return adjusted
+    return [float(p) for p in holm_columns(np.asarray(p_values, dtype=float)[:, None])[:, 0]]
+
+
+def holm_columns(p_TK: np.ndarray) -> np.ndarray:
+    """`holm` over the first axis, the tests of one family, for each of K families."""
+    order_TK = np.argsort(p_TK, axis=0, kind="stable")
+    factors_T = np.arange(len(p_TK), 0, -1)[:, None]
+    running_TK = np.maximum.accumulate(np.minimum(1.0, np.take_along_axis(p_TK, order_TK, axis=0) * factors_T), axis=0)
+    adjusted_TK = np.empty_like(p_TK)
+    np.put_along_axis(adjusted_TK, order_TK, running_TK, axis=0)
+    return adjusted_TK
