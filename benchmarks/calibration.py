@@ -2,8 +2,8 @@
 
 The items are real answers of the laboratory's models, base and tuned, right or wrong, with the source each item
 was made from: `calibration_items.csv`, from runs by `--items`. A simulated task draws sources, and items in them;
-where nothing is to change, the two models' labels are exchanged at random, pair by pair for single items and for a whole
-source at once where items share one, so that the true difference is zero and the differences within a source still
+where nothing is to change, the two models' labels are exchanged at random, pair by pair for single items and for a
+whole source at once where items share one, so that the true difference is zero and the differences within a source still
 agree. A true effect turns that share of the tuned model's wrong answers right (or right ones wrong). Graded items are
 the mean of four answers from one source. "Uneven" sources hold 1 to 20 items.
 
@@ -162,8 +162,8 @@ def as_markdown(rows: list[dict]) -> str:
     """The tables of docs/verdict.md."""
     tunings, sizes = rows[0]["tunings"], sorted({row["n"] for row in rows})
     lines = [
-        "**False alarms of the whole verdict**: nothing changed, and at least one task is called better or worse, per cent",
-        f"of {tunings:,} tunings with a 95 % interval; right or wrong items.",
+        "**False alarms of the whole verdict**: nothing changed, and at least one task is called better or worse,",
+        f"per cent of {tunings:,} tunings with a 95 % interval; right or wrong items.",
         "",
     ]
     cells = [(8, 40, "1"), (4, 100, "1"), (4, 100, "5"), (4, 500, "5"), (12, 500, "20"), (12, 2000, "uneven")]
