@@ -3,9 +3,9 @@
 The items are real answers of the laboratory's models, base and tuned, right or wrong, with the source each item
 was made from: `calibration_items.csv`, from runs by `--items`. A simulated task draws sources, and items in them;
 where nothing is to change, the two models' labels are exchanged at random, pair by pair for single items and for a
-whole source at once where items share one, so that the true difference is zero and the differences within a source still
-agree. A true effect turns that share of the tuned model's wrong answers right (or right ones wrong). Graded items are
-the mean of four answers from one source. "Uneven" sources hold 1 to 20 items.
+whole source at once where items share one: the true difference is zero, and those within a source still agree. A true
+effect turns that share of the tuned model's wrong answers right (or right ones wrong). Graded items are the mean of
+four answers from one source. "Uneven" sources hold 1 to 20 items.
 
     python -m benchmarks.calibration --tunings 2000 --write docs     tables and picture for docs/verdict.md
     python -m benchmarks.calibration --items runs/*/embedded         the table of answers anew

@@ -56,9 +56,8 @@ class Family:
         """p values [T, K] of `p` and `p_items` of this project, and of "clusters" and "items", the bootstraps."""
         if "p" not in self.known:
             found = [stats.test_columns(task, self.clusters, self.binary) for task in self.differences]
-            self.known |= {
-                name: np.stack([getattr(each, name) for each in found]) for name in ("p", "p_items", "lower")
-            }
+            for name in ("p", "p_items", "lower"):
+                self.known[name] = np.stack([getattr(each, name) for each in found])
         if test not in self.known:
             single = [str(number) for number in range(self.differences.shape[1])]
             draws_over = self.clusters if test == "clusters" else single
