@@ -3,8 +3,7 @@
 A rule takes the answers of a family of tasks, `Family`, and gives two arrays of truth [T, K]: said better, said worse.
 The first task is what the tuning was for; the others are general suites, the last of them "safety".
 
-Rules of other tools were read in their code and are written out here; `tests/report/test_calibration.py` compares them
-with the packages where these are installed.
+Rules of other tools were read in their code and are written out here; the packages themselves are not run.
 
 - soup-cli 0.77.0, utils/ship_verdict.py, `decide_ship`: the task is won where its score rises at all; a suite regressed
   where it falls by more than 0.05.
