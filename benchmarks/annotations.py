@@ -70,7 +70,7 @@ def count_packages(root: Path, depth: int) -> dict[str, Count]:
 
 def main() -> None:
     """Print the table."""
-    reader = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    reader = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     reader.add_argument("root", nargs="?", type=Path, default=ROOT, help="a checkout (default: this one)")
     reader.add_argument("--depth", type=int, default=1, help="how deep packages are told apart (default: 1)")
     options = reader.parse_args()

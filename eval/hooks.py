@@ -5,29 +5,28 @@ the command line's `--metadata '{...}'` (there with the model arguments mixed in
 
 data      folder of a data artefact: test.jsonl is evaluated, sft.jsonl gives the few-shot examples
 general   JSONL file of general test rows; by default the one beside the embedded model
-amsbench  JSON file of AMSBench-TQA; by default it is fetched from the hub
+amsbench  JSON file of AMSBench-TQA, or a folder with the files of all its parts; by default fetched from the hub
 sciriff   JSONL file of SciRIFF's validation rows; by default they are fetched from the hub
 """
 
 import json
-import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
 
+from eval.benchmarks.amsbench import amsbench_rows
 from eval.benchmarks.sciriff import DATASET as SCIRIFF
 from eval.benchmarks.sciriff import rows as sciriff_rows
+from eval.errors import NoTestRows, TaskDataError
 from eval.graders import grade, is_readable
 from eval.graders.reply import extract_answer, format_score
-from recipes.base.options import LETTERS
 from recipes.base.places import GENERAL_TEST
-from recipes.base.reply_form import Exchange, render_prompt, render_reply
 
 VERSION = 1
+Parsed = TypeVar("Parsed", dict, list)
 
-AMSBENCH = "wwhhyy/AMSBench"
-AMSBENCH_ITEMS = 1257
 SHOTS = 256  # few-shot examples are drawn from this many training rows, spread evenly over the file
 
 IMAGE = "<image>"  # where lm-eval shows an image of a document
@@ -41,19 +40,6 @@ FIELDS = {
 }
 SEEN = FIELDS | {"images": "strs"}  # of documents some of which have images, as paths from the data artefact
 
-log = logging.getLogger(__name__)
-
-
-class TaskDataError(ValueError):
-    """The data of a task is missing, malformed or leaks: what is wrong, where, what was got, what to do."""
-
-    def __init__(self, what: str, where: object, got: object, fix: str):
-        super().__init__(f"{what}\n  where: {where}\n  got:   {got}\n  fix:   {fix}")
-
-
-class NoTestRows(TaskDataError):
-    """The data is sound but holds no row of the task's kind: a corpus without formulas has no calculations."""
-
 
 def load(
     *,
@@ -66,14 +52,16 @@ def load(
     general: str | None = None,
     amsbench: str | None = None,
     sciriff: str | None = None,
+    part: str = "tqa",
+    prompt: str = "ours",
     **_: object,
 ) -> dict:
     """The task's rows as {"test": Dataset, "train": Dataset}; "train" holds the few-shot examples and may be empty.
 
     source is "recipe" (test.jsonl), "general", "amsbench" or "sciriff"; `kind` keeps the rows of one kind, `sample` an
     even choice of at most so many, `grader` replaces the rows' own, `shots` names the kinds of training rows to draw
-    from. Raises NoTestRows when no row is left, and TaskDataError when a file is missing or malformed, a gold reply is
-    graded wrong, or a few-shot example is a test row.
+    from; `part` and `prompt` are those of AMSBench. Raises NoTestRows when no row is left, and TaskDataError when a
+    file is missing or malformed, a gold reply is graded wrong, or a few-shot example is a test row.
     """
     folder = Path(data) if data else None
     if source == "recipe":
@@ -83,8 +71,7 @@ def load(
         path = _existing(Path(general) if general else GENERAL_TEST, "general", "a JSONL file of general test rows")
         rows = _test_rows(path)
     elif source == "amsbench":
-        path = Path(amsbench) if amsbench else _fetch_amsbench()
-        rows = _amsbench_rows(_existing(path, "amsbench", "the JSON file of AMSBench-TQA"))
+        path, rows = Path(amsbench or "AMSBench"), amsbench_rows(amsbench, part, prompt)
     elif source == "sciriff":
         path, rows = Path(sciriff or SCIRIFF), sciriff_rows(sciriff)
     else:
@@ -140,16 +127,16 @@ def _proven_rows(path: Path, inode: int, size: int, changed: int) -> tuple[dict,
         lost = [image for image in row.get("images", ()) if not (path.parent / image).is_file()]
         if lost:
             raise TaskDataError("an image of a test row is not there", where, lost[0], "build the data again")
-        row = {field: row.get(field) for field in SEEN}
+        kept: dict[str, Any] = {field: row.get(field) for field in SEEN}
         try:
-            gold = grade(row, row["reply"])
+            gold = grade(kept, kept["reply"])
         except ValueError as error:
             raise TaskDataError("a test row cannot be graded", where, error, "correct the row") from error
         if gold != 1.0:
             raise TaskDataError(
-                "a gold reply is graded wrong", where, row["reply"], "correct the row's answer or reply"
+                "a gold reply is graded wrong", where, kept["reply"], "correct the row's answer or reply"
             )
-        rows.append(row)
+        rows.append(kept)
     return tuple(rows)
 
 
@@ -178,65 +165,14 @@ def _refuse_leaks(train: list[dict], test: list[dict], path: Path) -> None:
         raise TaskDataError("training rows leak into the test", path, got, "build the data again with the leak gate on")
 
 
-def _amsbench_rows(path: Path) -> list[dict]:
-    items = _parsed(path.read_text(encoding="utf-8"), str(path), list)
-    keys = {key for item in items for key in ("groundtruth", "ground_truth") if key in item}
-    if len(keys) != 1:
-        raise TaskDataError(
-            "the gold key of an AMSBench file must be 'groundtruth' or 'ground_truth', the same for every item",
-            path, sorted(keys) or "neither", "use the benchmark's own multiple-choice file",
-        )  # fmt: skip
-    if len(items) != AMSBENCH_ITEMS:
-        log.warning("AMSBench-TQA has %d items, %s holds %d", AMSBENCH_ITEMS, path, len(items))
-    return [_amsbench_row(f"{path}, item {number}", number, item, *keys) for number, item in enumerate(items)]
-
-
-def _amsbench_row(where: str, number: int, item: dict, gold_key: str) -> dict:
-    options = item.get("options")
-    letters = "".join(sorted(options)) if isinstance(options, dict) else ""
-    gold = str(item.get(gold_key, "")).strip()
-    usable = "question" in item and letters and letters == LETTERS[: len(letters)]
-    if not usable or len(gold) != 1 or gold not in letters:
-        got = f"question {'question' in item}, options {options!r}, {gold_key} {gold!r}"
-        fix = "an item needs a question, options that map A, B, C ... to texts, and one of these letters as gold"
-        raise TaskDataError("an AMSBench item is malformed", where, got, fix)
-    listed = [options[letter] for letter in letters]
-    asked = Exchange(question=str(item["question"]), options=tuple(listed))
-    return {
-        "id": f"amsbench-tqa-{number:04d}",
-        "prompt": [{"role": "user", "content": render_prompt(asked)}],
-        "answer": gold,
-        "reply": render_reply(Exchange(question=asked.question, answer=gold)),
-        "options": listed,
-        "grader": "choice",
-        "kind": "amsbench",
-        "level": item.get("level") or "no level",
-    }
-
-
-def _fetch_amsbench() -> Path:
-    from huggingface_hub import hf_hub_download, list_repo_files
-
-    fix = 'download the file and name it: metadata {"amsbench": "PATH"}'
-    try:
-        names = [name for name in list_repo_files(AMSBENCH, repo_type="dataset") if name.endswith(".json")]
-        names = [name for name in names if "tqa" in name.lower()]
-        if len(names) == 1:
-            return Path(hf_hub_download(AMSBENCH, names[0], repo_type="dataset"))
-    except Exception as error:  # the hub client raises errors of its own, of its HTTP library and of the system
-        raise TaskDataError(
-            "AMSBench could not be fetched", AMSBENCH, f"{type(error).__name__}: {error}", fix
-        ) from error
-    raise TaskDataError("the hub dataset does not hold exactly one JSON file of TQA", AMSBENCH, names, fix)
-
-
 def json_lines(path: Path) -> Iterator[tuple[str, dict]]:
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
-            yield f"{path}:{number}", _parsed(line, f"{path}:{number}", dict)
+            if line.strip():
+                yield f"{path}:{number}", _parsed(line, f"{path}:{number}", dict)
 
 
-def _parsed(text: str, where: str, kind: type) -> dict | list:
+def _parsed(text: str, where: str, kind: type[Parsed]) -> Parsed:
     """The JSON object or list in the text."""
     try:
         value = json.loads(text)

@@ -20,8 +20,10 @@ USES = {  # function of eval/templates/entry.py that a task names -> modules tha
     "score_boxed": ("graders", "benchmarks.public"),
     "score_code": ("benchmarks.public_code", "sandbox"),
     "score_stated": ("benchmarks.public_stated",),
+    "score_sciriff": ("benchmarks.sciriff_scores", "graders.overlap"),
+    "score_official": ("benchmarks.amsbench",),
 }
-SOURCES = {"sciriff": ("benchmarks.sciriff",)}
+SOURCES = {"sciriff": ("benchmarks.sciriff",), "amsbench": ("benchmarks.amsbench",)}
 
 
 def find_versions(table: dict[str, Any]) -> dict[str, int]:

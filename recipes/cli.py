@@ -10,11 +10,17 @@ import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recipes.base.cpu import wait_passively
 from recipes.base.errors import RecipeError
 from recipes.base.redact import mask, mask_argv
+
+if TYPE_CHECKING:
+    from recipes.config.schema import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 WRONG_USAGE = 2
@@ -24,7 +30,8 @@ RUN_HELP = """Runs data -> rows -> cpt -> sft -> rl, rerank -> evaluate -> repor
 steps that it lists. A step whose result stands is not run again; one that was interrupted goes on from where it was.
 Results lie in RUNS/NAME/PROFILE/."""
 PLAN_HELP = """Rows, steps, tokens, expected time, memory and teacher cost of every stage, before anything is spent:
-from earlier runs of the same model on this hardware, else from a short pilot, which loads the model."""
+from earlier runs of the same model on this hardware, else guessed from arithmetic; nothing is loaded or trained, unless
+--pilot asks for a few steps of each stage that has not run yet."""
 VERDICT_HELP = """Compares models that anybody trained and evaluated, item by item: folders of lm-eval (--log_samples),
 lighteval (--save-details) or Inspect, or a .csv of item, model, score. A model is [NAME=]PATH[::MODEL][,PATH ...]: more
 paths are more training seeds. Exit code: 0 better or no worse, 1 worse, 2 cannot tell, 3 nothing could be compared."""
@@ -54,7 +61,12 @@ def parser():
     checking = (any_name, file_option, set_option, runs_option)
     check = add("check", run_check, "validate recipes; prove the gold answers of built data", *checking)
     check.add_argument("--profile", help="profile of the recipe (default: all)")
-    add("plan", run_plan, "what each stage will cost, and what is already there", *one, text=PLAN_HELP)
+    plan = add("plan", run_plan, "what each stage will cost, and what is already there", *one, text=PLAN_HELP)
+    plan.add_argument(
+        "--pilot",
+        action="store_true",
+        help="measure the pace of stages without an earlier run: loads the model, minutes",
+    )
     run = add("run", run_recipe, "run a recipe from data to report", *one, text=RUN_HELP)
     run.add_argument(
         "--until",
@@ -88,7 +100,10 @@ def parser():
     methods = add("methods", run_methods, "list the stages and methods, or write their pages", file_option)
     methods.add_argument("slot", nargs="?", help="select, losses, stages … (default: all)")
     methods.add_argument("--write", type=Path, metavar="DIR", help="write methods.md and refusals.md there instead")
-    add("doctor", run_doctor, "hardware, packages, and what each profile would lack here", any_name, file_option)
+    doctor = add("doctor", run_doctor, "hardware, packages, and what each profile lacks here", any_name, file_option)
+    doctor.add_argument(
+        "--on", metavar="COUNTxGB", help="reckon memory for other hardware: GPUs and GB of each, such as 1x24 or 8x80"
+    )
     commands.add_parser("embedded", help="build or score the embedded base model", add_help=False)
     return top
 
@@ -191,6 +206,7 @@ def main(argv=None):
     options.argv = ["python", "-m", "recipes", *mask_argv(argv)]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill stops like Ctrl-C
     try:
+        refuse_workers(options)
         check_runs(options)
         return options.run(options) or 0
     except KeyboardInterrupt:
@@ -223,6 +239,19 @@ def going_on(options):
     return shlex.join(word for word in options.argv if word != "--fresh")
 
 
+def refuse_workers(options: argparse.Namespace) -> None:
+    """Raises `RecipeError` under torchrun with several processes: each would run the whole recipe."""
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if "TORCHELASTIC_RUN_ID" in os.environ and processes != "1":
+        raise RecipeError(
+            "a run is one process on one device",
+            where="torchrun",
+            got=f"{processes} processes",
+            allowed="one",
+            fix=f"type {shlex.join(options.argv)}",
+        )
+
+
 def check_runs(options):
     """Raises `RecipeError` where the folder of results is, or would lie in, a file."""
     runs = getattr(options, "runs", None)
@@ -248,17 +277,19 @@ def quiet_libraries():
     os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported; models.quiet() sees to the rest
 
 
-def recipe_of(options, here=True, sets=()):
+def recipe_of(options: argparse.Namespace, here: bool = True, sets: Iterable[str] = ()) -> "Recipe":
     from recipes.config.load import load
 
     return load(options.file, options.name, options.profile, [*sets, *options.set], here)
 
 
 def job_of(options):
+    from recipes.models.gguf import with_weights
     from recipes.pipeline import Job
 
-    sets = sets_of_reviews(options)
-    return Job(recipe_of(options, sets=sets), options.runs, argv=tuple(options.argv), command=repeat(options))
+    recipe = recipe_of(options, sets=sets_of_reviews(options))
+    job = Job(recipe, options.runs, argv=tuple(options.argv), command=repeat(options))
+    return replace(job, recipe=replace(recipe, model=with_weights(recipe.model, options.runs, job.runtime.say)))
 
 
 def sets_of_reviews(options):
@@ -317,17 +348,19 @@ def run_plan(options):
     from recipes.config.request_counts import warnings
 
     job = job_of(options)
-    print("\n".join(table(pipeline.survey(job))))
+    print("\n".join(table(pipeline.survey(job, options.pilot))))
     for text in warnings(job.recipe):
         print(f"warning: {text}")
 
 
 def run_recipe(options):
     from recipes import pipeline
-    from recipes.commands.doctor import require
+    from recipes.commands.doctor import open_published, require
 
     job = job_of(options)
     require(job.recipe, job.runtime)
+    if options.until != "data":
+        open_published(job.recipe)
     pipeline.run(job, options.until, options.fresh)
 
 
@@ -384,9 +417,10 @@ def run_methods(options: argparse.Namespace) -> None:
 
 
 def run_doctor(options):
+    from recipes.artifacts.machine import parse_machine
     from recipes.commands.doctor import doctor
 
-    print(doctor(options.file, options.name))
+    print(doctor(options.file, options.name, parse_machine(options.on) if options.on else None))
 
 
 def run_embedded(options):

@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from recipes.artifacts import forecasts, provenance, store
+from recipes.artifacts.architecture import read_architecture
+from recipes.artifacts.machine import Machine, find_machine
+from recipes.artifacts.memory import estimate_recipe
+from recipes.artifacts.speed import Pace, read_speed
 from recipes.artifacts.steps import Prepared, key_of, leaves, prepare
 from recipes.base import cpu
 from recipes.base.durations import format_duration
@@ -28,6 +32,7 @@ from recipes.base.runtime import Runtime
 from recipes.config.conflicts import list_logs, list_outside
 from recipes.config.load import as_toml
 from recipes.config.schema import Recipe
+from recipes.models.base_check import look_at_base
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,10 @@ def make(job: Job, step: Prepared, done: dict[str, Path], fresh: bool, steps: li
         expected = forecasts.forecast(module, step, counts, reason, job.runs).predicted
         if step.step.kind == "data":
             foresee(job, steps, step.name, counts)
+            chats = [one for one in job.recipe.steps if getattr(one.module, "CHATS", False)]
+            needed = any(one.step in chats for one in steps)
+            if chats:
+                look_at_base(job.recipe.model, needed, lambda text: job.say("base", text))
         job.runtime.predicted, job.runtime.runs = expected, job.runs
         if step.step.kind != "data":
             share_cores(job, step.name)
@@ -258,9 +267,14 @@ def finite(metrics):
     return clean(json.loads(json.dumps(metrics, default=float)))
 
 
-def survey(job: Job) -> list[forecasts.Forecast]:
-    """A `Forecast` for every step: what stands, what has to be made, why, and what it will cost. Makes nothing."""
-    steps = prepare(job.recipe)
+def survey(job: Job, pilot: bool = False) -> list[forecasts.Forecast]:
+    """A `Forecast` for every step: what stands, what has to be made, why, and what it will cost. Makes nothing.
+
+    With `pilot` the pace of a step without an earlier run is measured, which loads the model and trains some steps.
+    """
+    steps, machine = prepare(job.recipe), find_machine()
+    estimates = estimate_recipe(job.recipe, machine)
+    pace = None if pilot else guess_pace(job, machine)
     done: dict[str, Path] = {}
     counts: dict[str, dict[str, Any]] = {}  # of each step that leaves rows, as built or as foreseen
     lines = []
@@ -280,13 +294,21 @@ def survey(job: Job) -> list[forecasts.Forecast]:
             state = store.why(job.home, key) + begun
         known = add_counts(step, counts)
         inputs = step.inputs(done)
-        lines.append(
-            forecasts.forecast(step.step.module, step, known, state, job.runs, inputs=inputs, runtime=job.runtime)
+        line = forecasts.forecast(
+            step.step.module, step, known, state, job.runs, inputs=inputs, runtime=job.runtime if pilot else None
         )
+        lines.append(forecasts.complete(line, estimates.get(step.name), pace, machine.on_gpu))
         if leaves(step.step) == "rows":
             counts[step.name] = known
             check_rows(job.recipe, steps, step.name, known)
     return lines
+
+
+def guess_pace(job: Job, machine: Machine) -> Pace | None:
+    """How fast this hardware multiplies, for steps that never ran here; None where it or the base is not known."""
+    sizes = read_architecture(job.recipe.model)
+    speed = read_speed(job.runs / ".speed.json") if sizes is not None and not machine.on_gpu else None
+    return Pace(sizes.weights, speed) if sizes is not None and speed else None
 
 
 def count_rows(folder: Path) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def build(
         "analogseeker",
         VERSION,
         __doc__,
-        Made(corpus.nodes, sft, rl, tests, {"qtsa": records, "cpt": texts, **repairs}),
+        Made(corpus.nodes, sft, rl, tests, {"qtsa": records, "cpt": texts, **repairs}, answer_as=spec.answer_as),
         ledger,
         Leaks(
             spec.leak_threshold,

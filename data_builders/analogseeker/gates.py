@@ -81,7 +81,7 @@ def _one_answer(record: Qtsa) -> bool:
         return True
     if record.asked:  # a model words its solution freely
         return False
-    return record.solution != f"So the right option is: {option_of(record.answer, record.options)}."
+    return record.solution != f"So the right option is: {option_of(record.answer, record.options or ())}."
 
 
 def _given_away(record: Qtsa) -> bool:

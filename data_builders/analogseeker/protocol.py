@@ -27,8 +27,10 @@ class Reply(BaseModel):
     thinking: str = ""
     solution: str = ""
     answer: str = ""
-    options: tuple[str, ...] | None = Field(None, description="the options A to D of a multiple-choice question")
-    asked: tuple[str, ...] = Field((), description="keys in the store of the questions that it was made from")
+    options: tuple[str, ...] | None = Field(
+        default=None, description="the options A to D of a multiple-choice question"
+    )
+    asked: tuple[str, ...] = Field(default=(), description="keys in the store of the questions that it was made from")
 
 
 REPLY_SCHEMA = Reply.model_json_schema()
@@ -68,6 +70,7 @@ class Teacher(Protocol):
 
     def ask(self, requests: Iterable[Request], arrived: Callable[[Reply], None]) -> Iterable[Reply]:
         """One reply a request, in their order, each carrying the id of its request; `arrived` as each one is there."""
+        ...
 
 
 def in_order(teacher, requests, arrived):

@@ -12,19 +12,19 @@ from data_builders.sources.repair import Repair
 
 
 class AnalogTeacher(Teacher):
-    draws: int = Field(6, ge=1, le=100, description="training questions of each node that a model is asked for")
+    draws: int = Field(default=6, ge=1, le=100, description="training questions of each node that a model is asked for")
 
 
 class Tests(DataTable):
-    knowledge: Count = Field(300, description="items: seen node, unseen wording, multiple choice")
-    calculation: Count = Field(300, description="items: unseen values, numeric answer")
-    transfer: Count = Field(100, description="items from nodes held out as a whole")
+    knowledge: Count = Field(default=300, description="items: seen node, unseen wording, multiple choice")
+    calculation: Count = Field(default=300, description="items: unseen values, numeric answer")
+    transfer: Count = Field(default=100, description="items from nodes held out as a whole")
 
 
 class Mix(Shares):
-    mcq: Share = Field(0.45, description="share of sft rows that are multiple choice")
-    open: Share = Field(0.2, description="share of sft rows with a short free answer")
-    calc: Share = Field(0.35, description="share of sft rows that calculate")
+    mcq: Share = Field(default=0.45, description="share of sft rows that are multiple choice")
+    open: Share = Field(default=0.2, description="share of sft rows with a short free answer")
+    calc: Share = Field(default=0.35, description="share of sft rows that calculate")
 
 
 class Spec(KeptApart):

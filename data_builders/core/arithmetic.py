@@ -7,7 +7,9 @@ is either exact or refused; nothing is rounded on the way.
 import ast
 import math
 import random
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import Any, NoReturn
 
 from recipes.base.errors import RecipeError
 
@@ -16,16 +18,17 @@ LENGTH = 5  # digits it may take to write it
 PRECEDENCE = {ast.Add: 1, ast.Sub: 1, ast.Mult: 2, ast.Div: 2, ast.USub: 3, ast.Pow: 4}
 SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**"}
 FUNCTIONS = ("sqrt", "log10")
+Tree = Any  # an ast.expr of the language; numbers in it may be Fractions, which the types of ast do not know
 
 
 class NotExact(ArithmeticError):
     """The result is not a fraction, or there is none."""
 
 
-def parse(expression, symbols, where):
+def parse(expression: str, symbols: Sequence[str], where: str) -> Tree:
     """The syntax tree of an expression. Raises RecipeError for anything outside the language or an unknown symbol."""
 
-    def refuse(got):
+    def refuse(got: str) -> NoReturn:
         raise RecipeError(
             "A formula expression is not allowed.",
             where=where,
@@ -61,12 +64,12 @@ def parse(expression, symbols, where):
     return tree
 
 
-def number(value):
+def number(value: object) -> Fraction:
     """An exact value from a TOML or Python number, as it is written."""
     return Fraction(str(value))
 
 
-def text(value):
+def text(value: Fraction) -> str:
     """A plain decimal without exponent or trailing zeros. Raises NotExact where the decimal does not end."""
     sign, value = ("-", -value) if value < 0 else ("", value)
     denominator, places = value.denominator, 0
@@ -82,7 +85,7 @@ def text(value):
     return sign + (digits[:-places] + "." + digits[-places:] if places else digits)
 
 
-def is_clean(value):
+def is_clean(value: Fraction) -> bool:
     """Whether a value can be written exactly with few digits."""
     try:
         digits = text(abs(value)).replace(".", "").lstrip("0")
@@ -91,12 +94,12 @@ def is_clean(value):
         return False
 
 
-def apply(node, values):
+def apply(node: Tree, values: Sequence[Fraction]) -> Fraction:
     """The exact value of one operation on known operands. Raises NotExact."""
     if isinstance(node, ast.UnaryOp):
         return -values[0]
     if isinstance(node, ast.Call):
-        return _root(values[0]) if node.func.id == "sqrt" else _log10(values[0])
+        return _root(values[0]) if _name(node) == "sqrt" else _log10(values[0])
     left, right = values
     if isinstance(node.op, ast.Add):
         return left + right
@@ -115,7 +118,12 @@ def apply(node, values):
     return left ** int(right)
 
 
-def _root(value):
+def _name(node: ast.Call) -> str:
+    assert isinstance(node.func, ast.Name), "`parse` lets no other call through"
+    return node.func.id
+
+
+def _root(value: Fraction) -> Fraction:
     if value >= 0:
         top, bottom = math.isqrt(value.numerator), math.isqrt(value.denominator)
         if top * top == value.numerator and bottom * bottom == value.denominator:
@@ -123,14 +131,14 @@ def _root(value):
     raise NotExact("root")
 
 
-def _log10(value):
+def _log10(value: Fraction) -> Fraction:
     for power in range(-12, 13):
         if value == Fraction(10) ** power:
             return Fraction(power)
     raise NotExact("logarithm")
 
 
-def operands(node):
+def operands(node: Tree) -> list[Tree]:
     if isinstance(node, ast.BinOp):
         return [node.left, node.right]
     if isinstance(node, ast.UnaryOp):
@@ -138,7 +146,7 @@ def operands(node):
     return list(node.args) if isinstance(node, ast.Call) else []
 
 
-def evaluate(node, values):
+def evaluate(node: Tree, values: Mapping[str, Fraction]) -> Fraction:
     """The exact value of a tree where `values` maps symbols to Fractions. Raises NotExact."""
     if isinstance(node, ast.Name):
         return values[node.id]
@@ -147,7 +155,7 @@ def evaluate(node, values):
     return apply(node, [evaluate(operand, values) for operand in operands(node)])
 
 
-def render(node, level=0, leading=True):
+def render(node: Tree, level: int = 0, leading: bool = True) -> str:
     """The expression with spaces around signs and no needless brackets; powers as a textbook prints them, v^2."""
     if isinstance(node, Fraction):
         return f"({text(node)})" if node < 0 and (level > PRECEDENCE[ast.Mult] + 1 or not leading) else text(node)
@@ -156,7 +164,7 @@ def render(node, level=0, leading=True):
     if isinstance(node, ast.Constant):
         return text(number(node.value))
     if isinstance(node, ast.Call):
-        return f"{node.func.id}({render(node.args[0])})"
+        return f"{_name(node)}({render(node.args[0])})"
     if isinstance(node, ast.UnaryOp):
         shown, own = "-" + render(node.operand, PRECEDENCE[ast.USub], False), PRECEDENCE[ast.USub]
     else:
@@ -167,7 +175,7 @@ def render(node, level=0, leading=True):
     return f"({shown})" if own < level else shown
 
 
-def _copy(node, values):
+def _copy(node: Tree, values: Mapping[str, Fraction]) -> Tree:
     """The tree with symbols and numbers replaced by Fractions; a sign before a number is part of the number."""
     if isinstance(node, ast.Name):
         return values[node.id]
@@ -181,7 +189,7 @@ def _copy(node, values):
     return ast.Call(node.func, [_copy(node.args[0], values)], [])
 
 
-def _reduce(node):
+def _reduce(node: Tree) -> tuple[Tree, Fraction]:
     """Do the first operation whose operands are all numbers; (new tree, value of that operation)."""
     inner = operands(node)
     for index, operand in enumerate(inner):
@@ -196,7 +204,7 @@ def _reduce(node):
     return value, value
 
 
-def steps(tree, values):
+def steps(tree: Tree, values: Mapping[str, Fraction]) -> list[str]:
     """The worked line from the symbols to the result: one rewriting for each operation, as a list of equal expressions.
 
     The last element is the result. Raises NotExact where a result is not exact.
@@ -209,13 +217,13 @@ def steps(tree, values):
     return [part for index, part in enumerate(line) if index == 0 or part != line[index - 1]]
 
 
-def operations(tree):
+def operations(tree: Tree) -> int:
     """How many operations the expression has; a sign before a term is none."""
     own = 0 if isinstance(tree, (ast.Name, ast.Constant, ast.UnaryOp)) else 1
     return own + sum(operations(operand) for operand in operands(tree))
 
 
-def clean(tree, values):
+def clean(tree: Tree, values: Mapping[str, Fraction]) -> bool:
     """Whether every result on the way is exact, short and, where no sign was put into the formula, above zero."""
     signed = any(isinstance(node, ast.UnaryOp) for node in ast.walk(tree)) or min(values.values()) < 0
     current = _copy(tree, values)

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from data_builders.core.decontamination import OWN, remove_test_items
+from data_builders.core.decontamination import OWN, is_learnt, remove_test_items
 from data_builders.core.leaks import Compared, compare_row, leak_gate
 from data_builders.core.ledger import CLEANED, Ledger, require_rows, unbalanced
 from data_builders.core.paraphrases import Paraphrases
@@ -28,6 +28,7 @@ class Made:
     the rows of further JSONL files by stem: "cpt" (id, node_id, text) for continued pre-training, "sft_general" (as
     sft) for a first supervised stage, "rules" (id of a test row, reply) for what rules without a model answer, or
     anything of the builder's own. `teaches`: training rows are wanted, so that a build without any is an error.
+    `answer_as`: how replies name one of lettered options, see `recipes.base.reply_form.Exchange`.
     """
 
     nodes: Sequence[Any]
@@ -36,17 +37,30 @@ class Made:
     test: Sequence[GradedRow]
     files: dict[str, Sequence[Any]] = field(default_factory=dict)
     teaches: bool = True
+    answer_as: Literal["words", "letter"] = "words"
+
+    def __post_init__(self) -> None:
+        if self.answer_as == "words":
+            return
+        for name in ("sft", "rl", "test"):
+            object.__setattr__(self, name, [replace(row, answer_as=self.answer_as) for row in getattr(self, name)])
+        files = {stem: [_named_so(row, self.answer_as) for row in rows] for stem, rows in self.files.items()}
+        object.__setattr__(self, "files", files)
+
+
+def _named_so(row: Any, answer_as: Literal["words", "letter"]) -> Any:
+    return replace(row, answer_as=answer_as) if isinstance(row, Row) else row
 
 
 @dataclass(frozen=True)
 class Leaks:
     """How training rows are kept apart from tests.
 
-    Rows that hold an item of `outside` (name -> items, see core.benchmarks) are taken out of all files, and so are
-    rows of the files in LEARNT that hold an item of the recipe's own test. Of sft and rl, which the builder makes
-    itself, those go that overlap with the own test in one of `kinds` (of core.leaks.KINDS) or, where `alike` is given,
-    in other words; what is left stops the build where it holds a whole test item, or where more than the share
-    `threshold` of the test items are found in part. `phrases` never count.
+    Rows that hold an item of `outside` (name -> items, see core.benchmarks) are taken out of all files to learn
+    (decontamination.is_learnt), and of all but sft and rl those that hold an item of the recipe's own test. Of sft and
+    rl, which the builder makes itself, those go that overlap with the own test in one of `kinds` (of core.leaks.KINDS)
+    or, where `alike` is given, in other words; what is left stops the build where it holds a whole test item, or where
+    more than the share `threshold` of the test items are found in part. `phrases` never count.
     """
 
     threshold: float = 0.005
@@ -56,7 +70,6 @@ class Leaks:
     alike: Paraphrases | None = None
 
 
-LEARNT = ("cpt", "sft_general", "dpo")  # of `Made.files`, those that a model is trained on
 AnyRow = TypeVar("AnyRow", bound=Row)
 
 
@@ -64,7 +77,7 @@ def finish(
     out: Path,
     name: str,
     version: int,
-    doc: str,
+    doc: str | None,
     made: Made,
     ledger: Ledger,
     leaks: Leaks,
@@ -96,8 +109,8 @@ def finish(
     compared = ["test items", "benchmarks"] if leaks.outside else ["test items"]
     sft, rl = (_passed(rows, compared) for rows in (sft, rl))
     others = dict(made.files)
-    for stem in LEARNT:
-        if stem in others:
+    for stem in others:
+        if is_learnt(stem, others[stem]):
             rows = [dump_any(row) for row in others[stem]]
             others[stem] = clean(stem, rows, f"{CLEANED} of {stem}", alike=leaks.alike)
     own = removed.pop(OWN, {})
@@ -112,7 +125,7 @@ def finish(
     rows = {stem: len(files[stem]) for stem in ("sft", "rl", "test", *made.files)}
     kinds = Counter(row.kind for row in made.test)
     nodes = [node if isinstance(node, dict) else asdict(node) for node in made.nodes]
-    about, _, limits = re.sub(r"(?<!\n)\n(?!\n)", " ", doc.strip()).partition("Limits: ")
+    about, _, limits = re.sub(r"(?<!\n)\n(?!\n)", " ", (doc or "").strip()).partition("Limits: ")
     card = {
         "name": name,
         "version": version,

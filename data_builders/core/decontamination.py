@@ -6,12 +6,13 @@ from typing import Any, TypeVar
 from data_builders.core.leaks import KINDS, Compared, Phrases, compare_row, find_leaks
 from data_builders.core.ledger import Ledger
 from data_builders.core.paraphrases import Paraphrases, find_paraphrases
-from recipes.base.rows import Row
+from recipes.base.rows import Row, SftRow
 
+LEARNT = ("sft", "sft_general", "cpt", "dpo", "rl")  # files of rows that a model is trained on, by their stems
 OWN = "the test"  # what the ledger calls the recipe's own test
 SHOWN = 160  # characters of an overlap in the ledger
 
-AnyRow = TypeVar("AnyRow", Row, Mapping[str, Any])
+AnyRow = TypeVar("AnyRow", bound=Row | Mapping[str, Any])
 
 
 def remove_test_items(
@@ -56,6 +57,14 @@ def remove_test_items(
             ledger.keep(step)
             kept.append(row)
     return kept, counts
+
+
+def is_learnt(stem: str, rows: Sequence[Any]) -> bool:
+    """Whether a file of rows is one to train on: by its name, or because it holds replies to learn."""
+    return stem in LEARNT or any(
+        isinstance(row, SftRow) or (isinstance(row, Mapping) and ("completion" in row or "chosen" in row))
+        for row in rows
+    )
 
 
 def _source(row: Row | Mapping[str, Any], place: int) -> str:

@@ -11,14 +11,16 @@ recipe's sheet for what that costs.)
 """
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Field, ValidationError, create_model, model_validator
 
 from data_builders.core.judge_rules import RULES
+from data_builders.core.progress import Bar, Say
 from data_builders.core.table import DataTable
 from data_builders.llm.bill import bill
 from data_builders.llm.chat import Chat
@@ -39,7 +41,7 @@ class Judge(Teacher):
 
     where: ClassVar = "data.judge"
 
-    cut: float = Field(4.0, ge=0, description="least mean score of a record that stays, on the rubric's scale")
+    cut: float = Field(default=4.0, ge=0, description="least mean score of a record that stays, on the rubric's scale")
     reply_tokens: int = runtime_field(120, "tokens of one judgement, for the bill of `plan`", ge=1)
 
 
@@ -83,7 +85,8 @@ class Rubric(DataTable):
         """
         score = Annotated[int, Field(ge=self.low, le=self.high)]
         config = ConfigDict(extra="ignore", json_schema_extra={"additionalProperties": False})
-        return create_model("Scores", __config__=config, why=(str, ...), **dict.fromkeys(self.aspects, (score, ...)))
+        fields: dict[str, Any] = {"why": (str, ...)} | dict.fromkeys(self.aspects, (score, ...))
+        return create_model("Scores", __config__=config, **fields)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,12 +120,12 @@ class Verdict:
     asked: str = ""
 
     @property
-    def mean(self):
+    def mean(self) -> float | None:
         """The plain mean of the scores; for `lineage.judge`."""
         return round(sum(self.scores.values()) / len(self.scores), 4) if self.scores else None
 
 
-def read_rubric(path):
+def read_rubric(path: Path) -> Rubric:
     """The `Rubric` of a TOML file. Raises RecipeError with all that is wrong with it."""
     try:
         return Rubric.model_validate(read_toml(path))
@@ -136,7 +139,9 @@ def read_rubric(path):
         ) from None
 
 
-def judged(table, rubric, items, path, bar, say):
+def judged(
+    table: Judge, rubric: Rubric, items: Sequence[Item], path: Path, bar: Bar, say: Say
+) -> tuple[list[Verdict], dict[str, Any]]:
     """([Verdict] in the order of the items, {"replies", "cost", …} of a model or {}).
 
     `path` is the file of stored replies. Raises RecipeError where the endpoint or the budget ends the run, where the

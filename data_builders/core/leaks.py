@@ -92,7 +92,7 @@ def compare_row(row: Row | Mapping[str, Any], id: str = "") -> Compared:
             node_id=row.node_id,
             fact_id=row.fact_id,
         )
-    about = {name: row.get(name) or "" for name in ("grader", "kind", "node_id", "fact_id")}
+    about: dict[str, Any] = {name: row.get(name) or "" for name in ("grader", "kind", "node_id", "fact_id")}
     if "text" in row:
         return Compared(id=id, question=row["text"], prompt=row["text"], texts=(row["text"],), running=True, **about)
     exchange, prompt = read_exchange(row), row["prompt"][-1]["content"]
@@ -177,6 +177,15 @@ def same_fact(row: Compared, item: Compared) -> bool:
     return bool(row.fact_id) and row.fact_id == item.fact_id
 
 
+def excused(row: Compared, letters: str, item: Compared) -> bool:
+    """Whether a row may share a piece of a test item; `letters` is the squeezed text that has it.
+
+    It may where it teaches the item's fact. A running text that holds the whole question may not: a book's exercise
+    that became a test item is too short for a run of N words as often as not.
+    """
+    return same_fact(row, item) and not (row.running and squeezed(item.question) in letters)
+
+
 class Phrases:
     """Phrases that any text of the field may hold. `excused` counts the runs and pieces that lay inside one."""
 
@@ -239,7 +248,7 @@ def find_leaks(
                 for start in range(len(letters) - size + 1):
                     piece = letters[start : start + size]
                     if piece in known and not cuts_number(letters, start, start + size):
-                        parts |= {place: piece for place in known[piece] if not same_fact(row, tests[place])}
+                        parts |= {place: piece for place in known[piece] if not excused(row, letters, tests[place])}
         for place in sorted(same | alike | runs.keys() | parts.keys()):
             kind = next(kind for kind, hits in zip(KINDS, (same, alike, runs, parts), strict=True) if place in hits)
             shown = {"13-gram": " ".join(runs.get(place, ())), "50 characters": parts.get(place, "")}
@@ -256,8 +265,8 @@ def leak_report(
     `passed` is false for any exact or normalised hit, or where more than the share `threshold` of the test items have a
     13-gram hit, or a hit of 50 characters.
     """
-    excused = Phrases(phrases)
-    found = find_leaks(training, tests, excused)
+    allowed = Phrases(phrases)
+    found = find_leaks(training, tests, allowed)
     counts = {
         kind: {
             "pairs": sum(hit["kind"] == kind for hit in found),
@@ -273,7 +282,7 @@ def leak_report(
         "threshold": threshold,
         "share_13_gram": round(runs, 6),
         "share_50_characters": round(parts, 6),
-        "excused": excused.excused,
+        "excused": allowed.excused,
         "counts": counts,
         "training_rows": len(training),
         "test_items": len(tests),

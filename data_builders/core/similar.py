@@ -6,10 +6,17 @@ Motwani 1998). With 25 bands a pair of similarity s is found with probability 1 
 0.7, 0.55 at 0.5. Of few texts all pairs are compared, and nothing is missed.
 """
 
+from __future__ import annotations
+
 import hashlib
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from data_builders.core.patterns import words
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SHINGLE = 3
 BANDS, ROWS = 25, 5
@@ -30,7 +37,13 @@ class Removal:
     similarity: float
 
 
-def near_duplicates(ids, texts, threshold, blocks=None, apart=None):
+def near_duplicates(
+    ids: Sequence[str],
+    texts: Sequence[str],
+    threshold: float,
+    blocks: Sequence[Hashable] | None = None,
+    apart: Sequence[Hashable] | None = None,
+) -> tuple[list[Removal], list[int]]:
     """([Removal], histogram) of texts that are near duplicates of one that stays; the same whatever their order.
 
     `ids` are strings that differ; of two texts that are alike the one with the smaller id stays. Only texts of the same
@@ -45,11 +58,11 @@ def near_duplicates(ids, texts, threshold, blocks=None, apart=None):
         return [], [0] * BINS
     rank = np.argsort(np.argsort(np.array(ids, dtype=object)))  # place in the order of ids, which decides who stays
     hashes, starts = shingles(texts)
-    block, apart = codes(blocks, len(texts), -1), codes(apart, len(texts), None)
-    same, leader = equal_sets(hashes, starts, block, apart, rank)
+    block, marks = codes(blocks, len(texts), -1), codes(apart, len(texts), None)
+    same, leader = equal_sets(hashes, starts, block, marks, rank)
     block[same] = -1 - np.arange(len(same))  # out of the comparison: its leader stands for it
     first, second = candidates(hashes, starts, block, rank)
-    allowed = (apart[first] != apart[second]) | (apart[first] < 0)
+    allowed = (marks[first] != marks[second]) | (marks[first] < 0)
     first, second = first[allowed], second[allowed]
     similarity = jaccard(hashes, starts, first, second)
     nearest = np.zeros(len(texts))
@@ -71,19 +84,19 @@ def near_duplicates(ids, texts, threshold, blocks=None, apart=None):
     return [gone[row] for row in sorted(gone)], histogram
 
 
-class Known(dict):
+class Known(dict[str, int]):
     """Words with their 64-bit hashes, made where a word is first asked for; the same in every process."""
 
-    def __missing__(self, word):
+    def __missing__(self, word: str) -> int:
         value = self[word] = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "big")
         return value
 
 
-def shingles(texts):
+def shingles(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """(uint64 hashes of all texts, one text after the other, each sorted and without repeats; int64 starts [n + 1])."""
     import numpy as np
 
-    known, parts, sizes = Known(), [], [0]
+    known, parts, sizes = Known(), [], []
     for begin in range(0, len(texts), BATCH):
         flat, counts = [], []
         for text in texts[begin : begin + BATCH]:
@@ -99,10 +112,10 @@ def shingles(texts):
         new[1:] = (hashes[1:] != hashes[:-1]) | (owner[1:] != owner[:-1])
         parts.append(hashes[new])
         sizes.append(np.bincount(owner[new], minlength=len(counts)))
-    return np.concatenate(parts), np.concatenate([[0], np.cumsum(np.concatenate(sizes[1:]))])
+    return np.concatenate(parts), np.concatenate([[0], np.cumsum(np.concatenate(sizes))])
 
 
-def triples(tokens, counts):
+def triples(tokens: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Hashes of SHINGLE words in a row, and which text each is from. A shorter text is one shingle."""
     import numpy as np
 
@@ -121,7 +134,7 @@ def triples(tokens, counts):
     return hashes, owner
 
 
-def mix_bits(values):
+def mix_bits(values: np.ndarray) -> np.ndarray:
     """The finalizer of MurmurHash3, by which every bit of the input changes half of the output."""
     import numpy as np
 
@@ -130,7 +143,9 @@ def mix_bits(values):
     return values ^ (values >> np.uint64(33))
 
 
-def equal_sets(hashes, starts, block, apart, rank):
+def equal_sets(
+    hashes: np.ndarray, starts: np.ndarray, block: np.ndarray, apart: np.ndarray, rank: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """(texts, the first text in rank with the same triples and block for each); only of texts without an apart mark."""
     import numpy as np
 
@@ -144,7 +159,7 @@ def equal_sets(hashes, starts, block, apart, rank):
     return order[again], leader[again]
 
 
-def codes(values, count, absent):
+def codes(values: Sequence[Hashable] | None, count: int, absent: int | None) -> np.ndarray:
     """Values as int64 numbers, equal for equal values; all 0 for None, and -1 for a value that is `absent`."""
     import numpy as np
 
@@ -154,7 +169,9 @@ def codes(values, count, absent):
     return np.array([-1 if value is None and absent is None else seen.setdefault(value, len(seen)) for value in values])
 
 
-def candidates(hashes, starts, block, rank):
+def candidates(
+    hashes: np.ndarray, starts: np.ndarray, block: np.ndarray, rank: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """(first, second) int64 indices of pairs in the same block that may be alike, each pair once."""
     import numpy as np
 
@@ -175,10 +192,12 @@ def candidates(hashes, starts, block, rank):
     return found // len(block), found % len(block)
 
 
-def banded(hashes, starts, block, rank, chosen):
+def banded(
+    hashes: np.ndarray, starts: np.ndarray, block: np.ndarray, rank: np.ndarray, chosen: np.ndarray
+) -> list[np.ndarray]:
     """Codes first * n + second of the pairs of `chosen` texts that share a band, `first` being earlier in rank."""
     import numpy as np
-    import rensa
+    from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue]  compiled, without types
 
     total = len(block)
     chosen = chosen[np.argsort(rank[chosen])]
@@ -188,7 +207,7 @@ def banded(hashes, starts, block, rank, chosen):
         sizes = (starts[part + 1] - starts[part]).astype(np.int64)
         offsets = np.concatenate([[0], np.cumsum(sizes)])
         take = np.repeat(starts[part] - offsets[:-1], sizes) + np.arange(offsets[-1])
-        matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(
+        matrix = RMinHash.digest_matrix_from_flat_token_hashes(
             hashes[take], offsets.astype(np.uint64), BANDS * ROWS, SEED
         )
         sketches[begin : begin + len(part)] = np.array(matrix.to_rows(), dtype=np.uint32)
@@ -218,7 +237,7 @@ def banded(hashes, starts, block, rank, chosen):
     return [likely(agree, sketches, chosen, total)]
 
 
-def likely(pairs, sketches, chosen, total):
+def likely(pairs: np.ndarray, sketches: np.ndarray, chosen: np.ndarray, total: int) -> np.ndarray:
     """The pairs whose sketches agree in 40 % of the values or more; one in 10^5 of similarity 0.6 is lost."""
     import numpy as np
 
@@ -232,7 +251,7 @@ def likely(pairs, sketches, chosen, total):
     return np.concatenate(kept) if kept else pairs
 
 
-def jaccard(hashes, starts, first, second):
+def jaccard(hashes: np.ndarray, starts: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Exact Jaccard similarity of the shingle sets of each pair; float64 [pairs]."""
     import numpy as np
 

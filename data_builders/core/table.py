@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -51,6 +51,11 @@ class KeptApart(DataTable):
     """A `[data]` table of rows that are kept apart from tests: the recipe's own, and test sets from outside."""
 
     leak_threshold: Share = Field(0.005, description="share of the recipe's test items found in part in training")
+    answer_as: Literal["words", "letter"] = Field(
+        "words",
+        description="what replies to questions with lettered options say: the option's own words, or its letter (asked "
+        "for and learnt; graders take both)",
+    )
     benchmarks: tuple[str, ...] = Field(
         (),
         strict=False,

@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -42,14 +42,18 @@ class TextQuality(Teacher):
 
     where: ClassVar = "data.quality"
 
-    labels: int = Field(50_000, ge=FEWEST, description="texts that the teacher scores; all where there are fewer")
-    encoder: str = Field("", description="sentence encoder (folder or hub id); empty: hashed n-grams, without a model")
-    by: Literal["texts", "words"] = Field("texts", description="what `share` is counted in")
-    share: Share = Field(0.75, gt=0, description="share of the corpus that stays, the best first")
-    least: float | None = Field(
-        None, ge=0, le=5, description="instead of a share: the score from which on a text stays"
+    labels: int = Field(
+        default=50_000, ge=FEWEST, description="texts that the teacher scores; all where there are fewer"
     )
-    threshold: int = Field(3, ge=1, le=5, description="score from which on a text counts as good, for F1")
+    encoder: str = Field(
+        default="", description="sentence encoder (folder or hub id); empty: hashed n-grams, without a model"
+    )
+    by: Literal["texts", "words"] = Field(default="texts", description="what `share` is counted in")
+    share: Share = Field(default=0.75, gt=0, description="share of the corpus that stays, the best first")
+    least: float | None = Field(
+        default=None, ge=0, le=5, description="instead of a share: the score from which on a text stays"
+    )
+    threshold: int = Field(default=3, ge=1, le=5, description="score from which on a text counts as good, for F1")
     reply_tokens: int = runtime_field(60, "tokens of one label, for the bill of `plan`", ge=1)
 
     @property
@@ -128,17 +132,17 @@ def label_bill(table, texts, lengths):
     return bill(table, count, sent, count * lengths.of("label", table.model, table.reply_tokens))
 
 
-def label_chat(text, model):
+def label_chat(text: str, model: str) -> Chat:
     source = prompt(PROMPT)
     user = source.fill("user", document=quoted(excerpt(text)))
     settings = {"temperature": 0.0, "max_tokens": 400}
     return Chat("label", model, source.fill("system"), user, Label, **settings, prompt_version=source.id)
 
 
-def excerpt(text):
+def excerpt(text: str) -> str:
     """The first EXCERPT words of a text, with its lines as they are."""
-    found = re.match(rf"\s*(?:\S+\s*){{0,{EXCERPT}}}", text)[0]
-    return found.strip()
+    found = re.match(rf"\s*(?:\S+\s*){{0,{EXCERPT}}}", text)
+    return found.group().strip() if found else ""
 
 
 def trained(texts, labels, embed, threshold, seed):
@@ -182,8 +186,9 @@ def trained(texts, labels, embed, threshold, seed):
     good = {"y_true": truth >= threshold, "y_pred": guess >= threshold, "zero_division": 0.0}
     told = {"trained_on": len(kept), "held_out": len(held), "good": round(float(np.mean(truth >= threshold)), 4)}
     told |= {f"{kind}_f1": round(float(f1_score(**good, average=kind)), 4) for kind in ("micro", "macro")}
-    rank = spearmanr(truth, guess).statistic if len(set(truth)) > 1 and len(set(guess)) > 1 else 0.0
-    return score, told | {"rank_correlation": round(float(rank), 4), "alpha": search.best_params_["alpha"]}
+    ranks: Any = spearmanr(truth, guess) if len(set(truth)) > 1 and len(set(guess)) > 1 else None
+    rank = round(float(ranks.statistic), 4) if ranks is not None else 0.0
+    return score, told | {"rank_correlation": rank, "alpha": search.best_params_["alpha"]}
 
 
 def best(scores, sizes, share):
@@ -204,7 +209,7 @@ def best(scores, sizes, share):
 CONNECTIVES = {"because", "therefore", "thus", "hence", "since", "which", "so", "if", "then", "when", "where", "but"}
 
 
-def rule_score(text):
+def rule_score(text: str) -> int:
     """A score from 0 to 5 by form: one point each for clean characters, prose, whole sentences, no debris, reasons."""
     tokens, lines = words(text), [line for line in text.splitlines() if line.strip()]
     sentences = [part for part in re.split(r"(?<=[.!?])\s+", text) if part.strip()]

@@ -92,6 +92,12 @@ class Written:
     pair: Pair | None = None
     dropped: str | None = None
 
+    @property
+    def answered(self) -> tuple[Question, Pair]:
+        """Question and answer of a sample that has both."""
+        assert self.question is not None and self.pair is not None, self.dropped
+        return self.question, self.pair
+
 
 def subjects_chat(entry, draw, model):
     """First turn: the subjects of a discipline in free text. `entry` is a taxonomy.Discipline."""
@@ -146,6 +152,7 @@ def question_chat(sample, syllabus, model, checked=False):
         syllabus=quoted(course(syllabus)),
         sessions=quoted("; ".join(syllabus.lessons[place].name for place in sample.lessons)),
         concepts=quoted("; ".join(sample.concepts)),
+        book="open" if sample.purpose == "heldout" else "closed",
     )
     system = source.fill("system", discipline=syllabus.discipline)
     agent, schema = ("checked", Checked) if checked else ("question", None)

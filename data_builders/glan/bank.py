@@ -12,7 +12,7 @@ from data_builders.sources.facts import Formula, Given
 from recipes.base.errors import RecipeError
 from recipes.base.hashing import stable_id
 
-FOLDER = "bank"
+FOLDER, ALSO = "bank", "also_true.toml"
 LEAST = 8  # combinations of values that a formula needs
 LONGEST = 11  # words of a definition: shorter than the 13 words by which the leak gate knows a test item again
 Text = Annotated[str, Field(min_length=1)]
@@ -46,12 +46,13 @@ class Concept(Strict):
     formula: FormulaEntry | None = None
 
     @property
-    def noun(self):
+    def noun(self) -> str:
         return f"{self.article} {self.name}".strip()
 
-    def solver(self):
-        """Its formula as the teachers' arithmetic wants it."""
+    def solver(self) -> Formula:
+        """Its formula, where it has one, as the teachers' arithmetic wants it."""
         entry = self.formula
+        assert entry is not None, f"{self.name} has no formula"
         return Formula(
             id=stable_id(self.name),
             stance="analysis",
@@ -87,11 +88,15 @@ class Chapter(Strict):
 
 
 class Bank:
-    """All chapters of a folder. `concepts` maps (discipline, name) to Concept, `identity` names the content."""
+    """All chapters of a folder. `concepts` maps (discipline, name) to Concept, `identity` names the content.
 
-    def __init__(self, chapters, identity):
+    `also` maps (discipline, name) to the values of other concepts that would be right too, and so are no wrong options.
+    """
+
+    def __init__(self, chapters, identity, also=()):
         self.chapters = {chapter.discipline: chapter for chapter in chapters}
         self.identity = identity
+        self.also = dict(also)
         self.concepts = {
             (chapter.discipline, concept.name): concept
             for chapter in chapters
@@ -115,6 +120,9 @@ def read_bank(folder):
         except ValidationError as error:
             faults += [f"{file.name}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
     faults += list(_faults(chapters))
+    also, wrong = _read_also(folder.parent / ALSO, chapters)
+    faults += wrong
+    content.update(repr(sorted(also.items())).encode())
     if faults or not chapters:
         raise RecipeError(
             "The expert's bank cannot be used.",
@@ -123,7 +131,35 @@ def read_bank(folder):
             allowed="see Chapter in data_builders/glan/bank.py",
             fix="mend the entries named, or ask a model: data.teacher.kind",
         )
-    return Bank(chapters, content.hexdigest()[:12])
+    return Bank(chapters, content.hexdigest()[:12], also)
+
+
+def _read_also(file, chapters):
+    """({(discipline, name): values}, faults) of the file beside the bank, which may be missing."""
+    if not file.is_file():
+        return {}, []
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except tomllib.TOMLDecodeError as error:
+        return {}, [f"{file.name}: {error}"]
+    found, faults = {}, []
+    known = {
+        chapter.discipline: {
+            concept.name: concept.relation[1]
+            for subject in chapter.subject
+            for lesson in subject.lesson
+            for concept in lesson.concept
+        }
+        for chapter in chapters
+    }
+    for discipline, entries in table.items():
+        for name, values in entries.items():
+            own = known.get(discipline, {})
+            faults += [f"{file.name}: no concept {name!r} in {discipline}"] if name not in own else []
+            others = set(own.values()) - {own.get(name)}
+            faults += [f"{file.name}: {name}: no other concept has {text!r}" for text in values if text not in others]
+            found[discipline, name] = tuple(values)
+    return found, faults
 
 
 def _faults(chapters):

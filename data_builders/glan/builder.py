@@ -8,17 +8,16 @@ same requests. What was made on the way stands in subjects, syllabuses, samples,
 
 Splits are by concept. A share of each discipline's concepts is held out: no training question is about one of them, and
 the syllabus that its prompt shows leaves them out. *seen* tests other questions about trained concepts, *heldout*
-questions about concepts held out. Both are written and answered by the teacher itself, with options or a number, so
-that they can be graded. Training rows that hold an item of the test, or of an evaluation set that is named, are taken
-out.
+questions about concepts held out: each brings the facts that it and its wrong options need, so training can help with
+how to read and use them, and cannot with knowing them. Both are written and answered by the teacher itself, with
+options or a number, so that they can be graded. Training rows that hold an item of the test, or of an evaluation set
+that is named, are taken out.
 
 Limits: the test comes from the generator of the training rows, so it measures what was covered, not transfer to other
-tests. A model's questions and answers are checked by nobody, and where it is weak the rows are weak. Wrong
-options of a held-out question may be what is true of trained concepts, so that leaving out what one knows helps, and
-clinging to it harms. The taxonomy has been
-voted on by nobody unless the card says so. The expert asks in a few wordings for each kind of question and knows
-the concepts of its bank alone; its wrong options are what is true of other concepts, which nobody has checked for
-being defensible too.
+tests. A model's questions and answers are checked by nobody, and where it is weak the rows are weak. The taxonomy has
+been voted on by nobody unless the card says so. The expert asks in a few wordings for each kind of question and knows
+the concepts of its bank alone; its wrong options are what is true of other concepts, without those that also_true.toml
+names as defensible: one reading of the bank by one person.
 """
 
 from collections import Counter
@@ -41,10 +40,10 @@ from data_builders.llm import REPLIES
 from data_builders.llm.asking import open_teacher
 from data_builders.llm.bill import Lengths, bill, together
 
-VERSION = 2
+VERSION = 3
 SHIPPED = Path(__file__).parent / "corpus"
 SPARE = 2.0  # graded questions asked for each one wanted: some repeat, some have no answer that can be graded
-ROW_TOKENS = 79  # of an sft row of the expert, counted as in the card; measured on the shipped bank
+ROW_TOKENS = 88  # of an sft row of the expert, counted as in the card; measured on the shipped bank
 # For the bill of a model: subjects of a discipline and concepts of a syllabus; tokens of a list of subjects, of a
 # syllabus, of a question, and of a prompt without the three.
 SUBJECTS, CONCEPTS, LISTED, COURSE, ASKED, PROMPT = 150, 100, 3500, 2500, 120, 300
@@ -55,7 +54,7 @@ def corpus_dir(spec: Spec) -> Path:
     return SHIPPED if spec.corpus == "shipped" else Path(spec.corpus).expanduser()
 
 
-def _entries(spec, folder, ledger):
+def _entries(spec: Spec, folder: Path, ledger: Ledger) -> tuple[list[Discipline], Bank | None]:
     """(disciplines of the run, the bank or None)."""
     entries = read_taxonomy(folder)
     if spec.teacher.kind != "expert":
@@ -70,7 +69,8 @@ def plan(spec: Spec, folder: Path, ledger: Ledger) -> tuple[list[Discipline], Ba
     forecast as for the build."""
     wanted = {"train": spec.questions, "rl": spec.rl_questions, **spec.tests.model_dump()}
     asked = {purpose: size if purpose == "train" else round(SPARE * size) for purpose, size in wanted.items()}
-    return *_entries(spec, folder, ledger), asked
+    disciplines, bank = _entries(spec, folder, ledger)
+    return disciplines, bank, asked
 
 
 def forecast(spec: Spec, corpus_dir: Path, replies: Path | None = None) -> dict[str, Any]:
@@ -163,6 +163,7 @@ def build(
                 "questions": [entry.question for entry in written if entry.question],
                 "pairs": [entry.pair for entry in written if entry.pair],
             },
+            answer_as=spec.answer_as,
         ),
         ledger,
         Leaks(spec.leak_threshold, (), tests_outside, KINDS),
@@ -206,7 +207,8 @@ def _written(asker, samples, spec, ledger, bar):
     """[agents.Written], one a sample; each holds its own sample, and what failed is counted."""
 
     async def work(item):
-        return await agents.write_pair(asker, *item, spec.teacher.reasoner)
+        sample, visible = item
+        return await agents.write_pair(asker, sample, visible, spec.teacher.reasoner)
 
     made = planning.ask_each(asker, "questions", "pairs", samples, work, bar)
     for entry in made:

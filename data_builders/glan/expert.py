@@ -21,8 +21,9 @@ from data_builders.llm.endpoint import Rejected
 from data_builders.llm.store import Store
 from recipes.base.reply_form import Exchange, render_prompt
 
-VERSION = 1  # raise it when a question gets another reply: replies are stored under it
+VERSION = 2  # raise it when a question gets another reply: replies are stored under it
 NUMERIC = 0.75  # share of the questions on a concept with a formula that compute
+NOTED = 0.3  # share of the training questions that bring the facts that they need
 
 
 def open_expert(bank, table, path, say):
@@ -107,43 +108,75 @@ class Expert:
         if given is None:
             return None
         concepts, others, rng = given
-        target = rng.choice(concepts)
+        target, noted = rng.choice(concepts), rng.random() < NOTED
         if target.formula and rng.random() < NUMERIC:
-            return render_prompt(Exchange(question=computed(rng, concepts, target, trained=True)))
-        form = rng.choice(("meaning", "choice", "choice", "relation", "relation choice", "relation choice", "term"))
+            return render_prompt(Exchange(question=computed(rng, concepts, target, trained=True, noted=noted)))
+        forms = ("meaning", "choice", "choice", "relation", "relation choice", "relation choice", "term", "holder")
+        form = "relation choice" if noted else rng.choice(forms)
         if form.endswith("choice"):
-            text, options = choice(rng, concepts, others, target, trained=True, relation=form != "choice")
+            wrong = self._wrong(chat, concepts, others, target, form != "choice")
+            text, options = choice(rng, wrong, target, trained=True, relation=form != "choice", noted=noted)
             if len(options) == CHOICES:
                 return render_prompt(Exchange(question=text, options=tuple(options)))
-        return render_prompt(Exchange(question=opened(rng, concepts, target, form)))
+        alone = [concept for concept in concepts if not self._defensible(chat, concept, target)]
+        return render_prompt(Exchange(question=opened(rng, concepts, target, form, alone)))
+
+    def _defensible(self, chat, concept, target):
+        """Whether what is true of `target` could be said of another concept as well."""
+        return target.relation[1] in self.bank.also.get((_told("Discipline", chat.user), concept.name), ())
+
+    def _wrong(self, chat, concepts, others, target, relation):
+        """Concepts whose text is a wrong option, those of the set first, and of these the ones with the same verb.
+
+        What the bank knows to be right too is none: the values of also_true.toml, the same value, a text that names
+        the concept itself.
+        """
+        right = {target.relation[1], *self.bank.also.get((_told("Discipline", chat.user), target.name), ())}
+        found = [
+            concept
+            for concept in (*concepts, *others)
+            if concept is not target
+            and not (relation and concept.relation[1] in right)
+            and target.name.casefold() not in (concept.relation[1] if relation else concept.meaning).casefold()
+        ]
+        return sorted(found, key=lambda concept: relation and concept.relation[0] != target.relation[0])
 
     def _checked(self, chat):
         given = self._given(chat)
         if given is None:
             return None
         concepts, others, rng = given
-        target, options = rng.choice(concepts), []
+        target, options, noted = rng.choice(concepts), [], _told("Book", chat.user) == "open"
         if target.formula and rng.random() < NUMERIC:
-            text = computed(rng, concepts, target, trained=False)
+            text = computed(rng, concepts, target, trained=False, noted=noted)
         else:
-            text, options = choice(rng, concepts, others, target, trained=False, relation=rng.random() < 0.5)
+            relation = noted or rng.random() < 0.5
+            wrong = self._wrong(chat, concepts, others, target, relation)
+            text, options = choice(rng, wrong, target, trained=False, relation=relation, noted=noted)
             if len(options) < CHOICES:
                 return None
         return json.dumps({"question": text, "options": options, "concept": target.name})
 
 
 def _told(label, text):
-    return re.search(rf"^{label}: (.*)$", text, re.M)[1]
+    found = re.search(rf"^{label}: (.*)$", text, re.M)
+    assert found is not None, f"the prompt has no line {label}"
+    return found[1]
 
 
 def _wording(rng, forms, trained):
     return rng.choice(forms[:-1]) if trained else forms[-1]
 
 
-def opened(rng, concepts, target, form):
-    """A question with a short answer of its own."""
+def opened(rng, concepts, target, form, alone):
+    """A question with a short answer of its own. `alone` are the concepts of which what is asked is not true too."""
+    if form == "holder" and len(alone) > 1 and target in alone:
+        names = join_words([concept.noun for concept in rng.sample(alone, min(3, len(alone)))])
+        if target.noun in names:
+            verb, value = target.relation
+            return rng.choice(wordings.HOLDER).format(names=names, verb=verb, value=value)
     names = [concept.noun for concept in rng.sample(concepts, len(concepts))]
-    if form == "relation":
+    if form in ("relation", "holder"):
         asked = _wording(rng, wordings.RELATION[target.relation[0]], True)
         return asked.format(noun=target.noun, name=target.name)
     if form == "term":
@@ -155,16 +188,26 @@ def opened(rng, concepts, target, form):
     return _wording(rng, wordings.MEANING, True).format(noun=target.noun)
 
 
-def choice(rng, concepts, others, target, trained, relation):
-    """(question, CHOICES options; fewer in a short course). The other concepts of the set give the first wrong ones."""
+def choice(rng, wrong, target, trained, relation, noted=False):
+    """(question, CHOICES options; fewer in a short course). The concepts of `wrong` give the wrong ones in this order.
+
+    `noted`: the fact behind each option stands in front of the question, so that it can be answered by who can read.
+    """
     say = (lambda concept: concept.relation[1]) if relation else (lambda concept: concept.meaning)
     forms = wordings.RELATION[target.relation[0]] if relation else wordings.MEANING
-    options = [say(target)]
-    for concept in (*concepts, *others):
-        if len(options) < CHOICES and say(concept) not in options:
-            options.append(say(concept))
+    chosen = {say(target): target}
+    for concept in wrong:
+        if len(chosen) < CHOICES:
+            chosen.setdefault(say(concept), concept)
+    options = list(chosen)
     rng.shuffle(options)
-    return _wording(rng, forms, trained).format(noun=target.noun, name=target.name), options
+    asked = _wording(rng, forms, trained).format(noun=target.noun, name=target.name)
+    if noted:
+        facts = [" ".join((concept.noun, *concept.relation)) for concept in chosen.values()]
+        facts.sort(reverse=not trained)  # so that no run of two facts of a test stands in a training row
+        told = " ".join(f"{fact[:1].upper()}{fact[1:]}." for fact in facts)
+        asked = wordings.NOTE.format(facts=told, asked=asked)
+    return asked, options
 
 
 @cache
@@ -174,14 +217,21 @@ def solved(concept):
     return formula, arithmetic.combinations(formula, 0)
 
 
-def computed(rng, concepts, target, trained):
-    """A question with numbers. Where several concepts are given, which of them is needed has to be found out."""
+def computed(rng, concepts, target, trained, noted=False):
+    """A question with numbers. Where several concepts are given, which of them is needed has to be found out.
+
+    `noted`: the formula stands in front of it.
+    """
     formula, pool = solved(target)
     kept = max(2, len(pool) // 4)  # for graded questions, so that no answer of a test is trained
     values = rng.choice(pool[kept:] if trained else pool[:kept])
     forms = wordings.SELECT if len(concepts) > 1 else wordings.COMPUTE
     names = [concept.noun for concept in rng.sample(concepts, len(concepts))]
     shape = {symbol: arithmetic.text(value) for symbol, value in values.items()}
-    return rng.choice(forms).format(
+    asked = rng.choice(forms).format(
         noun=target.noun, names=join_words(names), givens=write_givens(formula, shape), quantity=formula.quantity
     )
+    if not noted:
+        return asked
+    shown = arithmetic.render(arithmetic.parse(formula.expression, formula.symbols, formula.id))
+    return wordings.NOTE.format(facts=f"{formula.quantity}: {formula.symbol} = {shown}.", asked=asked)

@@ -21,7 +21,7 @@ def concept_id(discipline: str, name: str) -> str:
 
 
 def _lineage_of(written: Written, licence: str, filters: Sequence[str]) -> dict[str, Any]:
-    question, pair, sample = written.question, written.pair, written.sample
+    (question, pair), sample = written.answered, written.sample
     return {
         "record": question.question_id,
         "sample": sample.sample_id,
@@ -50,7 +50,7 @@ def with_reply(exchange: Exchange, reply: str) -> Exchange:
 def sft_row(written: Written, licence: str, filters: Sequence[str]) -> SftRow:
     """A row that teaches the answer to the question alone. `written` has an answer, and `filters` are those that it has
     passed since."""
-    question, pair, sample = written.question, written.pair, written.sample
+    (question, pair), sample = written.answered, written.sample
     concepts = [concept_id(sample.discipline, name) for name in sample.concepts]
     return SftRow(
         id=stable_id("sft", pair.question_id),
@@ -65,7 +65,7 @@ def sft_row(written: Written, licence: str, filters: Sequence[str]) -> SftRow:
 
 def graded_row(written: Written, licence: str, tolerance: float) -> tuple[GradedRow | None, str | None]:
     """(the row or None, the reason for None): the gold answer is what the reply says in its answer block."""
-    question, pair, sample = written.question, written.pair, written.sample
+    (question, pair), sample = written.answered, written.sample
     stated = find_answers(pair.response)[0]
     number, unit = None, None
     if question.options:

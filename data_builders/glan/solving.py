@@ -2,6 +2,7 @@
 
 import re
 from fractions import Fraction
+from functools import partial
 
 from data_builders.core import arithmetic
 from data_builders.core.wording import write_quantity
@@ -9,6 +10,7 @@ from data_builders.glan import wordings
 from recipes.base.options import LETTERS
 from recipes.base.reply_form import Exchange, render_reply
 
+NOTED = re.compile(r"^Note: .* Question: ")
 GIVEN = re.compile(r"(\w+) = (-?\d+(?:\.\d+)?)")
 
 
@@ -21,6 +23,11 @@ class Solver:
         self.forms = [
             *((_pattern(text), self._meaning) for text in wordings.MEANING),
             *((_pattern(text), self._term) for text in (*wordings.TERM, *wordings.WHICH)),
+            *(
+                (_pattern(text.replace("{verb}", verb)), partial(self._holder, verb))
+                for text in wordings.HOLDER
+                for verb in wordings.RELATION
+            ),
             *((_pattern(text), self._compute) for text in (*wordings.COMPUTE, *wordings.SELECT)),
             *((_pattern(text), self._relation) for verb, texts in wordings.RELATION.items() for text in texts),
             *((_pattern(text), self._both) for text in wordings.BOTH),
@@ -30,6 +37,7 @@ class Solver:
     def answer(self, turn):
         """The whole reply to a user turn, or None for a question that it does not know."""
         question, *rest = turn.split("\n")
+        question = NOTED.sub("", question)
         options = [line[3:] for line in rest if re.match(rf"[{LETTERS}]\) ", line)]
         for pattern, solve in self.forms:
             match = pattern.fullmatch(question)
@@ -56,9 +64,17 @@ class Solver:
         concept = self.by_meaning.get(parts["meaning"])
         return concept and _told(f"{_capital(concept.noun)}: {concept.meaning}.", concept.name, options)
 
-    def _both(self, parts, options):
+    def _holder(self, verb, parts, options):
         found = [self.by_noun.get(name.casefold()) for name in _names(parts["names"])]
-        if None in found:
+        right = [concept for concept in found if concept and concept.relation == (verb, parts["value"])]
+        if len(right) != 1:
+            return None
+        return _told(f"{_capital(right[0].noun)} {verb} {parts['value']}.", right[0].name, options)
+
+    def _both(self, parts, options):
+        named = [self.by_noun.get(name.casefold()) for name in _names(parts["names"])]
+        found = [concept for concept in named if concept is not None]
+        if len(found) < len(named):
             return None
         thinking = " ".join(f"{_capital(concept.noun)}: {concept.meaning}." for concept in found)
         return _told(thinking, "; ".join(concept.meaning for concept in found), options)

@@ -9,18 +9,20 @@ from data_builders.llm.table import Teacher
 
 
 class Tests(DataTable):
-    seen: Count = Field(20, description="items of each discipline, on concepts that training rows are about")
-    heldout: Count = Field(8, description="items of each discipline, on concepts that no training row is about")
+    seen: Count = Field(default=20, description="items of each discipline, on concepts that training rows are about")
+    heldout: Count = Field(default=8, description="items of each discipline, on concepts that no training row is about")
 
 
 class Filters(DataTable):
     """What may be taken out of the answered questions. The paper has none of these, so all are off."""
 
-    near_duplicates: Share = Field(0.0, description="word-triple similarity from which a later question goes; 0: off")
-    refusals: Literal["count", "drop"] = Field("count", description="answers that say they do not know")
-    shortest: Count = Field(0, description="fewest words of an answer; 0: any")
-    longest: Count = Field(0, description="most words of an answer; 0: any")
-    quota: Count = Field(0, description="most training rows of a discipline; 0: all")
+    near_duplicates: Share = Field(
+        default=0.0, description="word-triple similarity from which a later question goes; 0: off"
+    )
+    refusals: Literal["count", "drop"] = Field(default="count", description="answers that say they do not know")
+    shortest: Count = Field(default=0, description="fewest words of an answer; 0: any")
+    longest: Count = Field(default=0, description="most words of an answer; 0: any")
+    quota: Count = Field(default=0, description="most training rows of a discipline; 0: all")
 
 
 class Spec(KeptApart):

@@ -12,13 +12,16 @@ MEANING = (
 TERM = ("Which term means: {meaning}?", "Name the term for: {meaning}.")
 WHICH = ("Which of {names} means: {meaning}?", "Out of {names}, which one means: {meaning}?")
 BOTH = ("What are {names}?",)
+HOLDER = ("Which of {names} {verb} {value}?", "Out of {names}, which one {verb} {value}?")  # combines concepts
+NOTE = "Note: {facts} Question: {asked}"  # what the question needs stands in front of it
 ASKED = {
-    "depends on": ("On what does {noun} depend?", "What decides about {noun}?"),
-    "needs": ("What does {noun} need?", "Without what is there no {name}?"),
-    "gives": ("What does {noun} give?", "What comes out of {noun}?"),
-    "has": ("What does {noun} have?", "What is true of {noun}?"),
-    "causes": ("What does {noun} cause?", "What follows from {noun}?"),
-    "reduces": ("What does {noun} reduce?", "What becomes less by {noun}?"),
+    # No wording may say more than the verb: what a thing needs is not all that there is without it.
+    "depends on": ("On what does {noun} depend?", "What does {noun} depend on?"),
+    "needs": ("What does {noun} need?", "What is needed by {noun}?"),
+    "gives": ("What does {noun} give?", "What is given by {noun}?"),
+    "has": ("What does {noun} have?", "Which of its features does {noun} have?"),
+    "causes": ("What does {noun} cause?", "What is caused by {noun}?"),
+    "reduces": ("What does {noun} reduce?", "What is reduced by {noun}?"),
     "comes from": ("Where does {noun} come from?", "What is the source of {noun}?"),
     "is measured in": ("In what is {noun} measured?", "Which unit has {noun}?"),
     "consists of": ("What does {noun} consist of?", "What makes up {noun}?"),

@@ -7,13 +7,17 @@ may ask several questions, one after another, with `await asker.ask(chat)`.
 import asyncio
 import importlib.util
 from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from data_builders.llm.chat import Answer, Chat, Raw, Unusable
 from data_builders.llm.endpoint import Endpoint, Passing, Rejected
 from data_builders.llm.pace import Budget, BudgetSpent, Pace, backoff
 from data_builders.llm.store import Store
+from data_builders.llm.table import Teacher
 from data_builders.llm.watch import Watch
 from recipes.base.errors import RecipeError
 
@@ -25,9 +29,11 @@ FIRST_PATIENCE = 10.0  # seconds, before the endpoint has answered for the first
 LOOK = 0.1  # seconds between looks at a question that another process is asking
 CUT = 0.9  # share of its limit from which on a cut reply counts as cut there, and not at a lower one
 BEAT = 2.0  # seconds between signs of life in the store
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def open_teacher(table, path, say=lambda text: None):
+def open_teacher(table: Teacher, path: Path, say: Callable[[str], None] = lambda text: None) -> "Asker":
     """The `Asker` of a teacher's table (kind openai or transformers) with its store at `path`."""
     store = Store(path)
     if table.kind == "transformers":
@@ -44,6 +50,14 @@ def open_teacher(table, path, say=lambda text: None):
     return Asker(lambda: Endpoint(table, store), store, table, say, table.model)
 
 
+class Source(Protocol):
+    """What answers questions: an endpoint, its batches, or a local model."""
+
+    async def complete(self, chat: Chat) -> Raw: ...
+
+    async def close(self) -> None: ...
+
+
 class Missing(Exception):
     """The store has no reply to a question yet, and nothing is to be asked now."""
 
@@ -55,15 +69,30 @@ class Asker:
     `unusable` what was wrong about which reply. `model` is the name that questions are to carry.
     """
 
-    def __init__(self, source, store, table, say, model):
+    def __init__(
+        self,
+        source: Callable[[], Source],
+        store: Store,
+        table: Teacher,
+        say: Callable[[str], None],
+        model: str,
+    ) -> None:
         self.make, self.store, self.table, self.say, self.model = source, store, table, say, model
-        self.source, self.counts, self.ended, self.scanning = None, Counter(), None, False
+        self.source: Source | None = None
+        self.ended: BaseException | None = None
+        self.counts, self.scanning = Counter(), False
         self.used, self.unusable = set(), {}
         self.watch, self.watched = Watch(table), set()
         self.budget = Budget(table)
-        self.pace, self.first, self.reached = None, None, False
+        first, most = table.at_once
+        self.pace, self.first, self.reached = Pace(first, most, table.patience), asyncio.Lock(), False
 
-    def each(self, items, work, arrived=lambda result: None):
+    def each(
+        self,
+        items: Iterable[Item],
+        work: Callable[[Item], Awaitable[Result]],
+        arrived: Callable[[Result], None] = lambda result: None,
+    ) -> list[Result]:
         """[result of `await work(item)`] in the order of the items; `arrived(result)` as each one is there.
 
         Raises RecipeError where the run has to end early: budget, endpoint down, key refused, replies that all fail in
@@ -71,7 +100,7 @@ class Asker:
         """
         return asyncio.run(self._each(list(items), work, arrived))
 
-    def figures(self):
+    def figures(self) -> dict[str, Any]:
         """What the replies cost and what was in the way; it may differ from run to run.
 
         `perhaps_billed` are the requests of this run that were given up at `timeout`: they are in no other figure, and
@@ -79,21 +108,21 @@ class Asker:
         """
         used = {"replies": self.budget.requests, "cost": round(self.budget.cost, 6)}
         used |= {"tokens_in": self.budget.tokens_in, "tokens_out": self.budget.tokens_out}
-        used |= {"perhaps_billed": self.counts["timeout"], "at_once": self.pace.highest if self.pace else 0}
+        used |= {"perhaps_billed": self.counts["timeout"], "at_once": self.pace.highest}
         return used | {"counts": self.all_counts()}
 
-    def all_counts(self):
+    def all_counts(self) -> dict[str, int]:
         """{what happened: how often}: replies asked and stored, unusable replies, failures in passing."""
         return dict(sorted((self.counts + Counter(self.unusable.values())).items()))
 
-    def spent(self):
+    def spent(self) -> str:
         """What the replies of this data set come to, in words."""
         cost = f", ${self.budget.cost:.2f}" if self.budget.cost else ""
         given_up = self.counts["timeout"]
         late = f", {given_up:,} requests given up that may have been billed" if given_up else ""
         return f"{self.budget.requests:,} replies, {self.budget.tokens:,} tokens{cost}{late}"
 
-    def close(self):
+    def close(self) -> None:
         self.store.close()
 
     async def _each(self, items, work, arrived):
@@ -131,7 +160,8 @@ class Asker:
 
     async def _from_store(self, items, work, arrived):
         """(results, None where open; the open places). What is known counts first, before more is spent."""
-        results, open_, self.scanning = [None] * len(items), [], True
+        results: list[Any] = [None] * len(items)
+        open_, self.scanning = [], True
         for index, item in enumerate(items):
             try:
                 results[index] = await work(item)
@@ -169,7 +199,7 @@ class Asker:
 
     async def _answer(self, chat: Chat, root: str, number: int, places: AsyncExitStack) -> Answer:
         """The `Answer` to the question that `Watch` knows by the number, with its second chances."""
-        kind = raw = dropped = None
+        kind, raw, dropped = "", Raw(""), ""
         agent, model = chat.agent, chat.model
         for attempt in range(1 + MENDS):
             if attempt == 1 and self.table.batch and not self.scanning:  # a batch costs what is in it
@@ -279,8 +309,7 @@ class Asker:
 
         Of batches this is not so: they are few, and one takes hours.
         """
-        if self.source is None:
-            self.source = self.make()
+        self._opened()  # before any other request waits for it
         if not self.reached and not self.table.batch:
             async with self.first:
                 if not self.reached:
@@ -291,6 +320,13 @@ class Asker:
         self.reached = True
         return raw
 
+    def _opened(self) -> Source:
+        """What answers, made where it is first needed."""
+        source = self.source
+        if source is None:
+            source = self.source = self.make()
+        return source
+
     async def _send(self, chat, patience):
         self.pace.patience = patience
         attempt = 0
@@ -299,7 +335,7 @@ class Asker:
             try:
                 if self.ended:
                     raise self.ended
-                raw = await self.source.complete(chat)
+                raw = await self._opened().complete(chat)
                 self.pace.good(chat.agent, start)
                 return raw
             except Passing as failure:
@@ -342,7 +378,7 @@ class Asker:
         """Whether the endpoint answers anything at all: a question of two words, which is not kept."""
         try:
             self.counts["probe"] += 1
-            await self.source.complete(Chat("probe", model, "Reply with OK.", "OK?", None, 0.0, 16, "probe/1"))
+            await self._opened().complete(Chat("probe", model, "Reply with OK.", "OK?", None, 0.0, 16, "probe/1"))
         except Passing:
             return False
         except Rejected:

@@ -1,5 +1,10 @@
 """What questions to a model will come to, before any is asked."""
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from data_builders.llm.table import Teacher
+
 FEW = 20  # earlier replies below which a mean of their lengths says little
 
 
@@ -10,19 +15,20 @@ class Lengths:
     model, their mean is taken, thinking and unusable ones included; else the guess, whose agent `guessed` then names.
     """
 
-    def __init__(self, replies=None):
-        self.guessed, self._means = set(), {}
+    def __init__(self, replies: Path | None = None) -> None:
+        self.guessed: set[str] = set()
+        self._means: dict[tuple[str, str], float] = {}
         if replies is not None and replies.is_file():
             self._means = _means(replies)
 
-    def of(self, agent, model, guess):
+    def of(self, agent: str, model: str, guess: float) -> float:
         """Mean tokens of a reply to `agent` by `model`."""
         if (agent, model) not in self._means:
             self.guessed.add(agent)
         return self._means.get((agent, model), guess)
 
 
-def _means(replies):
+def _means(replies: Path) -> dict[tuple[str, str], float]:
     """{(agent, model): mean tokens}; empty where the file is no store: the build says so, a plan does not stop."""
     import sqlite3
 
@@ -41,7 +47,7 @@ def _means(replies):
         db.close()
 
 
-def bill(table, requests, sent, written, model=""):
+def bill(table: Teacher, requests: int, sent: float, written: float, model: str = "") -> dict[str, float]:
     """{"requests", "tokens_in", "tokens_out", "cost"} of so many requests and tokens, cost in dollars by the table.
 
     `model` is the one that is asked, where it is not the table's `model`.
@@ -51,6 +57,6 @@ def bill(table, requests, sent, written, model=""):
     return {"requests": requests, "tokens_in": round(sent), "tokens_out": round(written), "cost": cost}
 
 
-def together(bills):
+def together(bills: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The sum of bills."""
     return {key: sum(part[key] for part in bills) for key in ("requests", "tokens_in", "tokens_out", "cost")}

@@ -62,7 +62,7 @@ class Raw:
 class Unusable(ValueError):
     """Why a reply cannot be used: `kind` is counted, the text is what the model is told."""
 
-    def __init__(self, kind: str, text: str):
+    def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
         self.kind = kind
 
@@ -102,7 +102,7 @@ class Chat:
         return self.max_tokens + self.reasoning_tokens
 
     @cached_property
-    def messages(self):
+    def messages(self) -> list[dict[str, str]]:
         """The turns, as every chat endpoint takes them."""
         turns = [{"role": "system", "content": self.system}] if self.system else []
         for user, reply in self.earlier:
@@ -116,22 +116,22 @@ class Chat:
         return turns
 
     @cached_property
-    def size(self):
+    def size(self) -> int:
         """Tokens of the question, guessed."""
         return guess(sum(len(turn["content"]) for turn in self.messages))
 
     @cached_property
-    def json_schema(self):
+    def json_schema(self) -> dict[str, Any] | None:
         return schema_of(self.schema) if self.schema else None
 
     @cached_property
-    def key(self):
+    def key(self) -> str:
         """SHA-256 of the question, the key of its reply in the store."""
         asked = [self.model, self.messages, self.json_schema, self.temperature, self.max_tokens, self.draw]
         asked += [self.prompt_version] if self.top_p == 1.0 else [self.prompt_version, self.top_p]
         return hashlib.sha256(encode_json(asked).encode()).hexdigest()
 
-    def mend(self, raw, problem):
+    def mend(self, raw: Raw, problem: Unusable) -> "Chat":
         """The same question asked again, with what was wrong about the reply."""
         return replace(self, mended=(*self.mended, (raw.content[:SHOWN], str(problem))))
 
@@ -151,10 +151,12 @@ class Chat:
         if not reply.text and not reply.thinking:
             raise Unusable("empty", "it was empty.")
         if reply.text:
-            return self._fitting(raw.content) if self.schema else self.read(self._shown(reply, raw.content))
+            return (
+                self._fitting(self.schema, raw.content) if self.schema else self.read(self._shown(reply, raw.content))
+            )
         try:
             if self.schema:
-                return self._fitting(reply.thinking, last=True)
+                return self._fitting(self.schema, reply.thinking, last=True)
             if self.formed:
                 return self.read(self._shown(split_reply(reply.thinking), reply.thinking))
         except Unusable:
@@ -173,12 +175,12 @@ class Chat:
         )
         return next(same, asked)
 
-    def _fitting(self, text: str, last: bool = False) -> BaseModel:
+    def _fitting(self, schema: type[BaseModel], text: str, last: bool = False) -> BaseModel:
         """The first JSON object of the text that fits the schema, or the `last` one. Raises Unusable."""
         problem = None
         for one in reversed(list(json_objects(text))) if last else json_objects(text):
             try:
-                return self.schema.model_validate(one)
+                return schema.model_validate(one)
             except ValidationError as error:
                 problem = problem or error
         if problem is None:
@@ -187,13 +189,13 @@ class Chat:
         raise Unusable("wrong schema", "it breaks the schema: " + "; ".join(faults) + ".") from None
 
 
-def guess(characters):
+def guess(characters: float) -> int:
     """Tokens of so many characters."""
     return round(characters / CHARACTERS)
 
 
 @cache
-def schema_of(model):
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     """The JSON schema of a pydantic class; not to be changed."""
     return model.model_json_schema()
 

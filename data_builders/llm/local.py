@@ -12,8 +12,9 @@ import json
 import time
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from data_builders.llm.chat import Raw
+from data_builders.llm.chat import Chat, Raw
 from data_builders.llm.endpoint import Rejected
 from recipes.base.errors import RecipeError
 
@@ -33,6 +34,9 @@ class Gathering:
 
     async def close(self):
         pass
+
+    def generate(self, chats: list[Chat]) -> list[Raw | Rejected]:
+        raise NotImplementedError
 
     async def complete(self, chat):
         """The `Raw` reply. Raises Rejected where the question does not fit into the model's window."""
@@ -86,7 +90,7 @@ class Local(Gathering):
         self.guidance, self.transformers = llguidance, transformers
         try:
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(table.model, padding_side="left")
-            self.model = transformers.AutoModelForCausalLM.from_pretrained(
+            self.model: Any = transformers.AutoModelForCausalLM.from_pretrained(
                 table.model, device_map="auto", dtype="auto", use_safetensors=True
             ).eval()
         except (OSError, ValueError) as error:
@@ -110,7 +114,9 @@ class Local(Gathering):
         window = getattr(self.model.config, "max_position_embeddings", None) or self.tokenizer.model_max_length
         sizes = [len(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
         fit = [index for index, size in enumerate(sizes) if size < window]
-        replies = [Rejected(f"the question has {size} tokens, the model's window {window}") for size in sizes]
+        replies: list[Raw | Rejected] = [
+            Rejected(f"the question has {size} tokens, the model's window {window}") for size in sizes
+        ]
         if not fit:
             return replies
         inputs = self.tokenizer(

@@ -13,8 +13,8 @@ class Offline(Gathering):
     """`table.model` is a folder or hub id. Raises RecipeError where the engine cannot load it."""
 
     def __init__(self, table):
-        import vllm
-        from vllm.sampling_params import StructuredOutputsParams
+        import vllm  # pyright: ignore[reportMissingImports]  an extra, not of the tests
+        from vllm.sampling_params import StructuredOutputsParams  # pyright: ignore[reportMissingImports]
 
         super().__init__(table.concurrency)
         self.sampling, self.held = vllm.SamplingParams, StructuredOutputsParams
@@ -38,7 +38,9 @@ class Offline(Gathering):
             self.tokenizer.apply_chat_template(c.messages, tokenize=False, add_generation_prompt=True) for c in chats
         ]
         ids = [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-        replies = [Rejected(f"the question has {len(i)} tokens, the model's window {self.window}") for i in ids]
+        replies: list[Raw | Rejected] = [
+            Rejected(f"the question has {len(i)} tokens, the model's window {self.window}") for i in ids
+        ]
         fit = [place for place, prompt in enumerate(ids) if len(prompt) < self.window]
         if not fit:
             return replies

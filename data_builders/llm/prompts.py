@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from recipes.base.errors import RecipeError
 
@@ -19,16 +20,16 @@ class Prompt:
     parts: dict[str, str]
 
     @property
-    def id(self):
+    def id(self) -> str:
         return f"{self.name}/{self.version}"
 
-    def fill(self, part, **values):
+    def fill(self, part: str, **values: str) -> str:
         """The text of a part with its slots filled, all in one pass: a value that holds {{…}} stays as it is."""
         return SLOT.sub(lambda match: values[match[1]], self.parts[part])
 
 
 @cache
-def prompt(path):
+def prompt(path: Path) -> Prompt:
     """The prompt of a file. Raises RecipeError where it has no version line or no part."""
     head, *parts = re.split(r"^## (\w+)\n", path.read_text(encoding="utf-8"), flags=re.M)
     version = re.fullmatch(r"version: (\d+)\s*", head)
@@ -43,6 +44,6 @@ def prompt(path):
     return Prompt(path.stem, int(version[1]), {key: text.strip() for key, text in zip(parts[::2], parts[1::2])})
 
 
-def quoted(text):
+def quoted(text: str) -> str:
     """A text as it may stand between <document> tags: it can neither close them nor open others."""
     return DOCUMENT.sub("‹", text)

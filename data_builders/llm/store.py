@@ -110,17 +110,20 @@ class Store:
             self.seen = time.time()
             self.db.execute("INSERT OR REPLACE INTO owners VALUES (?, ?)", (self.owner, self.seen))
 
-    def get(self, key):
+    def get(self, key: str) -> Raw | None:
         """The `Raw` reply under a key, or None."""
         row = self.db.execute(
             "SELECT content, finish, tokens_in, tokens_out, seconds, body FROM replies LEFT JOIN bodies USING (key) "
             "WHERE key = ?",
             (key,),
         ).fetchone()
-        if row is None or row[-1] is None:
-            return Raw(*row[:-1]) if row else None
-        message = read_message(json.loads(row[-1]))
-        return Raw(message.content, message.finish, *row[2:-1], message.thinking, row[-1])
+        if row is None:
+            return None
+        content, finish, tokens_in, tokens_out, seconds, body = row
+        if body is None:
+            return Raw(content, finish, tokens_in, tokens_out, seconds)
+        message = read_message(json.loads(body))
+        return Raw(message.content, message.finish, tokens_in, tokens_out, seconds, message.thinking, body)
 
     def claim(self, key):
         """Whether the caller may ask this question now: nobody else is asking it, and it has no reply yet."""

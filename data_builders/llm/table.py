@@ -19,14 +19,16 @@ class Teacher(DataTable):
     where: ClassVar = "data.teacher"  # its place in a recipe, for what is said of its budget
 
     kind: Literal["expert", "openai", "transformers"] = Field(
-        "expert",
+        default="expert",
         description="expert: rules and formulas, offline; openai: any OpenAI-compatible endpoint; "
         "transformers: a local model",
     )
-    model: str = Field("", description="the endpoint's name of the model, or for transformers a folder or hub id")
-    reasoner: str = Field("", description="model of the answer agent, a reasoning model; empty: the same model")
+    model: str = Field(
+        default="", description="the endpoint's name of the model, or for transformers a folder or hub id"
+    )
+    reasoner: str = Field(default="", description="model of the answer agent, a reasoning model; empty: the same model")
     reasoning_tokens: int = Field(
-        0,
+        default=0,
         ge=0,
         description="tokens that a reasoning model may write beside each answer; what was cut is then asked for again",
     )

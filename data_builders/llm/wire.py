@@ -1,13 +1,22 @@
 """What goes over the wire to a chat endpoint and comes back: schemas, bodies within a limit, waiting times, counts."""
 
+from __future__ import annotations
+
 import email.utils
 import re
 import time
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from data_builders.llm.chat import Unusable
 
+if TYPE_CHECKING:
+    from httpx2 import AsyncByteStream
 
-def wire_schema(schema):
+Found = TypeVar("Found", bound=BaseException)
+
+
+def wire_schema(schema: Any) -> Any:
     """The schema without limits of length and titles, which strict servers refuse; they are checked here afterwards."""
     if isinstance(schema, dict):
         dropped = ("minLength", "maxLength", "title")
@@ -17,11 +26,12 @@ def wire_schema(schema):
     return [wire_schema(item) for item in schema] if isinstance(schema, list) else schema
 
 
-def bounded(stream, most):
+def bounded(stream: AsyncByteStream, most: int) -> AsyncByteStream:
+    """The stream, which raises Unusable beyond `most` bytes."""
     from httpx2 import AsyncByteStream
 
     class Bounded(AsyncByteStream):
-        async def __aiter__(self):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
             size = 0
             async for piece in stream:
                 size += len(piece)
@@ -29,13 +39,13 @@ def bounded(stream, most):
                     raise Unusable("too large", f"more than {most:,} bytes")
                 yield piece
 
-        async def aclose(self):
+        async def aclose(self) -> None:
             await stream.aclose()
 
     return Bounded()
 
 
-async def lines_of(pieces, most):
+async def lines_of(pieces: AsyncIterable[bytes], most: int) -> AsyncIterator[bytes]:
     """Yields the lines of a body that comes in pieces of bytes; of a line beyond `most` bytes no more than those."""
     line, full = b"", False
     async for piece in pieces:
@@ -48,7 +58,7 @@ async def lines_of(pieces, most):
         yield line
 
 
-def retry_after(headers):
+def retry_after(headers: Mapping[str, str]) -> float:
     """Seconds from `retry-after-ms` or `Retry-After` (seconds or an HTTP date); 0.0 where there is none."""
     try:
         if "retry-after-ms" in headers:
@@ -61,7 +71,8 @@ def retry_after(headers):
         return 0.0
 
 
-def caused_by(error, kind):
+def caused_by(error: BaseException | None, kind: type[Found]) -> Found | None:
+    """The first error of a kind in the chain of causes, or None."""
     while error is not None:
         if isinstance(error, kind):
             return error
@@ -69,5 +80,6 @@ def caused_by(error, kind):
     return None
 
 
-def count(value, otherwise):
+def count(value: object, otherwise: int) -> int:
+    """A count that a server states, or another where it states none."""
     return value if isinstance(value, int) and value >= 0 else otherwise

@@ -1,19 +1,22 @@
 """Arithmetic word problems with worked answers: a warm-up for supervised training, then prompts for reinforcement.
 
-Source: by default problems generated from templates written for this recipe (families.toml): everyday families, each
-with problems of one to four operations; names, things and numbers are drawn, and every result on the way is a whole
-number. Or GSM8K and SVAMP as published, from a folder or the hub. A reply is a natural chain (lines of arithmetic) or
-a Python program that prints the answer.
+Source: by default problems generated from templates written for this recipe (families.toml, transfer.toml): everyday
+families, each with problems of one to four operations; names, things and numbers are drawn, and every result on the
+way is a whole number. Or GSM8K, SVAMP (with MAWPS and ASDiv-A) and MathQA as published, from a folder or the hub. A
+reply is a natural chain or a Python program that prints the answer. A chain is written in one of four ways, drawn for
+each row, so that there are other paths to find; a teacher's chains for published problems are taken from a file, each
+checked: its sums, where each of its numbers comes from, and its answer.
 
-Splits. Generated: *problems* tests taught families with value combinations that no training row has, half of them in a
-wording that no training row has either; *transfer* tests families that are held out whole. Published: the official test
-split, or three tenths of SVAMP's stories where its own file has none; training rows that hold a test item are left out.
-The prompts for reinforcement are those of the supervised rows (as in ReFT, arXiv 2401.08967), or others if asked.
-Every dropped row stands in ledger.jsonl with its reason.
+Splits. Generated: *problems* tests taught families with value combinations that no training row has, half of them in
+a wording that no training row has either; *transfer* tests families that are held out whole and whose formula no
+trained family has in other words. Published: the official test split, every item of it, or three tenths of SVAMP's
+stories where its own file stands alone; training rows that hold a test item are left out, as are those whose chain is
+unsound. The prompts for reinforcement are those of the supervised rows (as in ReFT, arXiv 2401.08967), or others if
+asked. Every dropped row stands in ledger.jsonl with its reason.
 
 Limits: a generated problem states all numbers it needs and no others, in one of four wordings; solving it is reading
 the template and doing sums, far below what GSM8K asks for. Programs for GSM8K are made from its calculator marks, not
-written by a teacher, so rows without a complete set of marks have none.
+written by a teacher, so rows without a sound set of marks have none: they are not taught as programs, but tested.
 """
 
 import re
@@ -31,8 +34,12 @@ from data_builders.reft.spec import Spec
 from data_builders.reft.worked import Worked, graded_row, sft_row
 from recipes.base.errors import RecipeError
 
-VERSION = 1
-FLOW = [(("rows",), ("records",)), (("records",), ("decontaminate", "test"))]  # of published files
+VERSION = 2
+FLOW = [
+    (("rows",), ("records",)),
+    (("records",), ("sound", "test")),
+    (("sound",), ("decontaminate",)),
+]  # of published files
 SHIPPED = Path(__file__).parent / "corpus"
 HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
@@ -146,7 +153,7 @@ def build(
         "reft",
         VERSION,
         __doc__,
-        Made(planned.nodes, sft, rl, tests),
+        Made(planned.nodes, sft, rl, tests, answer_as=spec.answer_as),
         ledger,
         Leaks(spec.leak_threshold, outside=tests_outside),
         say,

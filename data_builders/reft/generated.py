@@ -1,4 +1,4 @@
-"""Word problems from the templates of families.toml: read, draw numbers, work out, split.
+"""Word problems from the templates of families.toml and transfer.toml: read, draw numbers, work out, split.
 
 Tested value combinations are set aside before anything else is drawn, so no training row holds one of them. Half of the
 test items of a taught family also use the wording that no training row has.
@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from data_builders.core import arithmetic
 from data_builders.core.schema import order
 from data_builders.core.selection import first, in_turns
+from data_builders.reft import chains
 from data_builders.reft.worked import Worked
 from recipes.base.errors import RecipeError
 from recipes.base.toml import read_toml
 
-FILE = "families.toml"
+FILE, HELD_OUT = "families.toml", "transfer.toml"
 LEVELS = {1: "one", 2: "two", 3: "three", 4: "four"}
 KEYS = {"result", "expression", "given", "wordings"}
 SPARE, LEAST = 4, 160  # clean value combinations looked at: so many for each that is needed, and no fewer
@@ -57,8 +58,34 @@ class Problem:
 
 
 def read_problems(folder):
-    """Every problem of a families.toml. Raises RecipeError that lists all that is wrong with the file."""
-    file = folder / FILE
+    """Every problem of the two files, or of the first alone. Raises RecipeError that lists all that is wrong."""
+    found, faults = [], []
+    for file in (folder / FILE, folder / HELD_OUT):
+        if file.name == FILE or file.is_file():
+            more, wrong = _read_file(file)
+            found, faults = found + more, faults + wrong
+    faults += _shared_formulas(found)
+    if faults or not found:
+        raise RecipeError(
+            "The word problems are not usable.",
+            where=str(folder),
+            got="\n".join(faults[:10]) or "no [[family.problem]]",
+            allowed="two or more wordings with each given once, one to four operations, no taught formula held out",
+            fix="mend the problems named",
+        )
+    return found
+
+
+def _shared_formulas(problems):
+    """One fault for each held-out problem that is a taught one in other words."""
+    taught = {chains.find_shape(problem.tree): problem.id for problem in problems if not problem.transfer}
+    for problem in problems:
+        if problem.transfer and (known := taught.get(chains.find_shape(problem.tree))):
+            yield f"{problem.id}: {problem.expression} is the formula of {known}"
+
+
+def _read_file(file):
+    """(problems, faults) of one file."""
     try:
         table = read_toml(file)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -86,15 +113,7 @@ def read_problems(folder):
             )
             faults += _faults(problem)
             found.append(problem)
-    if faults or not found:
-        raise RecipeError(
-            "The word problems are not usable.",
-            where=str(file),
-            got="\n".join(faults[:10]) or "no [[family.problem]]",
-            allowed="two or more wordings with each given once, one to four operations",
-            fix="mend the problems named",
-        )
-    return found
+    return found, faults
 
 
 def _span(low, high, step=1):
@@ -132,24 +151,30 @@ def combinations(problem, size, largest, seed):
     ]
 
 
-def solve(problem, values, wording, seed):
-    """The problem with these values in words, worked out in the form that the embedded base writes sums in."""
+def solve(problem, values, wording, seed, forms=chains.FORMS):
+    """The problem with these values in words, worked out in one of the ways to write a chain."""
     shown = {symbol: arithmetic.text(value) for symbol, value in values.items()}
     rng = random.Random(f"{seed} {problem.id} {wording} {shown}")
     words = {name: rng.choice(choices) for name, choices in sorted(problem.words.items())}
+    form = random.Random(f"chain {seed} {problem.id} {wording} {shown}").choice(forms)
     symbolic, *line = arithmetic.steps(problem.tree, values)
     code = [f"{symbol} = {value}" for symbol, value in shown.items()]
     return Worked(
         node_id=problem.id,
         family=problem.family,
         question=problem.wordings[wording].format(**words, **shown),
-        thinking=" = ".join([problem.result, *line]),
-        solution=f"The {problem.result} is {line[-1]}.",
+        thinking=chains.write_chain(form, problem.result, problem.tree, values),
+        solution=chains.state_answer(problem.result, line[-1]),
         plan=f"{problem.result} = {symbolic}",
         program="\n".join([*code, f"print({python(problem.expression)})"]),
         answer=line[-1],
         difficulty=problem.difficulty,
-        lineage={"wording": wording, "values": shown, "seen_wording": wording < len(problem.wordings) - 1},
+        lineage={
+            "wording": wording,
+            "values": shown,
+            "seen_wording": wording < len(problem.wordings) - 1,
+            "chain": form,
+        },
     )
 
 
@@ -158,10 +183,10 @@ def python(expression):
     return expression.replace("/", "//")
 
 
-def shares(spec, size):
-    """{operations: rows} of `size` rows by the mix, whole numbers that add up."""
-    parts = {level: getattr(spec.mix, name) for level, name in LEVELS.items()}
-    whole, found, done = sum(parts.values()), {}, 0.0
+def shares(spec, size, levels=frozenset(LEVELS)):
+    """{operations: rows} of `size` rows by the mix, of the levels that there are; whole numbers that add up."""
+    parts = {level: getattr(spec.mix, name) if level in levels else 0.0 for level, name in LEVELS.items()}
+    whole, found, done = sum(parts.values()) or 1.0, {}, 0.0
     for level, part in parts.items():
         found[level] = round((done + part) * size / whole) - round(done * size / whole)
         done += part
@@ -170,10 +195,13 @@ def shares(spec, size):
 
 def collect(spec, folder, seed, ledger):
     """(problems, sft, rl, {kind: test items}); sft, rl and test items are Worked. Raises RecipeError for too few."""
-    problems = read_problems(folder)
+    problems, forms = read_problems(folder), chains.FORMS if spec.forms == "several" else chains.FORMS[:1]
     tests, sft, rl = {"problems": [], "transfer": []}, [], []
     sizes = {name: shares(spec, size) for name, size in (("sft", spec.sft_rows), ("rl", spec.rl_rows))}
-    wanted = {name: shares(spec, getattr(spec.tests, name)) for name in tests}
+    wanted = {
+        name: shares(spec, getattr(spec.tests, name), {p.difficulty for p in problems if p.transfer == held})
+        for name, held in (("problems", False), ("transfer", True))
+    }
     for level in LEVELS:
         level_sft, level_rl, level_tests = [], [], {name: [] for name in tests}
         members = [problem for problem in problems if problem.difficulty == level]
@@ -190,16 +218,16 @@ def collect(spec, folder, seed, ledger):
             # A problem with few combinations keeps at least two thirds of them for training; a held-out one none.
             cut = min(tested[problem.transfer], len(pool) if problem.transfer else len(pool) // 3)
             if problem.transfer:
-                level_tests["transfer"] += [solve(problem, v, n % count, seed) for n, v in enumerate(pool[:cut])]
+                level_tests["transfer"] += [solve(problem, v, n % count, seed, forms) for n, v in enumerate(pool[:cut])]
                 continue
             level_tests["problems"] += [
-                solve(problem, values, count - 1 if draw % 2 else draw // 2 % (count - 1), seed)
+                solve(problem, values, count - 1 if draw % 2 else draw // 2 % (count - 1), seed, forms)
                 for draw, values in enumerate(pool[:cut])
             ]
             rest = pool[cut:]
             half = len(rest) // 2 if spec.rl_prompts == "fresh" else 0
-            level_sft += _trained(problem, rest[half:], trained, seed)
-            level_rl += _trained(problem, rest[:half], trained, seed)
+            level_sft += _trained(problem, rest[half:], trained, seed, forms)
+            level_rl += _trained(problem, rest[:half], trained, seed, forms)
         for name, items in level_tests.items():
             tests[name] += _enough(items, wanted[name][level], f"tests.{name}", level, seed, ledger)
         chosen = first(in_turns(level_sft, _node, seed), sizes["sft"][level], "sft", ledger)
@@ -209,11 +237,11 @@ def collect(spec, folder, seed, ledger):
     return problems, _shuffled(sft, seed), _shuffled(rl, seed), tests
 
 
-def _trained(problem, pool, size, seed):
+def _trained(problem, pool, size, seed, forms):
     """`size` problems, or all: every combination once before any comes again in another of the wordings taught."""
     taught = len(problem.wordings) - 1
     drawn = [(values, (draw + turn) % taught) for turn in range(taught) for draw, values in enumerate(pool)]
-    return [solve(problem, values, wording, seed) for values, wording in drawn[:size]]
+    return [solve(problem, values, wording, seed, forms) for values, wording in drawn[:size]]
 
 
 def _node(worked):

@@ -1,89 +1,162 @@
-"""GSM8K and SVAMP as their authors publish them, or as the hub datasets openai/gsm8k and ChilleD/SVAMP lay them out.
+"""GSM8K, SVAMP and MathQA as their authors publish them, or as the hub lays them out.
 
-A row is known by its fields: `question` and `answer` that ends in "#### N" (GSM8K), or `Body`, `Question`, `Equation`
-and `Answer` (SVAMP). Files are JSON lines, a JSON list, or parquet; one whose name says test is the official test.
-SVAMP's own file has no split: there three tenths of the stories, chosen by their hash, are the test.
+A row is known by its fields: `question` and `answer` that ends in "#### N" (GSM8K); `Body`, `Question`, `Equation`
+and `Answer`, or `Question`, `Numbers`, `Equation` and `Answer` (SVAMP, MAWPS, ASDiv-A); `Problem`, `Rationale`,
+`options` and `correct` (MathQA). Files are JSON lines, a JSON list, CSV or parquet; one whose name says test is the
+official test, one that says dev or challenge is left out. In SVAMP's published split dev.csv is the test. Its JSON file
+has no split: where MAWPS or ASDiv-A lie beside it all of it is the test, else three tenths of the stories, by hash.
+
+Every row of an official test is a test item, whatever its chain; what is taught has to be sound besides.
 """
 
+import csv
 import json
 import re
-from fractions import Fraction
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data_builders.core import arithmetic
 from data_builders.core.leaks import compare_row, find_leaks
-from data_builders.core.ledger import Ledger
-from data_builders.core.read_cache import read_once
 from data_builders.core.schema import order
 from data_builders.core.selection import SURPLUS
-from data_builders.reft.spec import Spec
-from data_builders.reft.worked import Chain, Worked, graded_row, sft_row
+from data_builders.reft.checking import check_program, check_words
+from data_builders.reft.gsm8k import read_gsm8k
+from data_builders.reft.mathqa import read_mathqa
+from data_builders.reft.svamp import read_svamp, read_table_row
+from data_builders.reft.worked import Worked, graded_row, sft_row
+from data_builders.sources.reader import count_tokens
 from recipes.base.errors import RecipeError
-from recipes.base.hashing import stable_id
-from recipes.base.reply_form import holds_mark
+from recipes.base.jsonl import iterate_jsonl
 
-MARK = re.compile(r"<<([^<>]*)=([^<>=]*)>>")
-NUMBER = re.compile(r"-?(?:\d+(?:\.\d*)?|\.\d+)")
 HIDDEN = ("socratic",)  # the hub's second configuration of GSM8K: the same problems with subquestions
-LONGEST = 4000  # characters of a question or chain
+KINDS = ("gsm8k", "svamp", "mathqa")
 
 
-def collect(
-    spec: Spec, folder: Path, seed: int, ledger: Ledger
-) -> tuple[list[Worked], list[Worked], dict[str, list[Worked]]]:
+def collect(spec, folder, seed, ledger):
     """(sft, rl, {kind: test items}) of one file, or of all under a folder. Raises RecipeError where none is usable."""
-
-    def read(entries: Ledger) -> tuple[list[Worked], list[Worked]]:
-        return read_problems(folder, spec.chain, entries)
-
-    training, tests = read_once(read, folder, ledger, "word problems", spec.chain)
+    training, tests, stories = [], [], []
+    for file, place, row in _rows(folder, ledger):
+        read = _reader(row, spec)
+        worked, fault = read(row) if read else (None, "not a row of GSM8K, SVAMP or MathQA")
+        part = _part(file, row)
+        if part == "left out":
+            worked, fault = None, "of a development or challenge split"
+        if worked is None:
+            ledger.drop("rows", fault, place, json.dumps(row, ensure_ascii=False, default=str)[:120])
+            continue
+        ledger.keep("rows")
+        {"test": tests, "train": training, "undivided": stories}[part].append(worked)
+    known = any(worked.family == "mawps" for worked in training)
+    for worked in stories:
+        (tests if known or order("split", worked.node_id) % 10 < 3 else training).append(worked)
+    training, tests = _once(training, ledger), _once(tests, ledger)
     if not training or not tests:
         raise RecipeError(
             "The source gives no problems.",
             where=str(folder),
             got=f"{len(training)} to train on, {len(tests)} to test on; {ledger.totals().get('rows', 'no file read')}",
-            allowed="train and test files of GSM8K or SVAMP (.jsonl, .json, .parquet)",
+            allowed="train and test files of GSM8K, SVAMP or MathQA (.jsonl, .json, .csv, .parquet)",
             fix='name the folder that holds them in data.source, or take "generated"',
         )
     tests = _cut(sorted(tests, key=lambda w: order(seed, "test", w.id)), spec.tests.published, "test", ledger)
-    training = _clean(training, tests, spec, ledger)
+    training = _clean(_sound(training, spec, ledger), tests, spec, ledger)
     training.sort(key=lambda worked: order(seed, "rows", worked.id))
     half = len(training) // 2 if spec.rl_prompts == "fresh" else len(training)
     sft = _cut(training[:half], spec.sft_rows, "sft", ledger)
     rl = _cut(training[half:] if half < len(training) else sft, spec.rl_rows, "rl", ledger)
-    kinds = {kind: [worked for worked in tests if worked.family == kind] for kind in ("gsm8k", "svamp")}
-    return sft, rl, {kind: items for kind, items in kinds.items() if items}
+    kinds = {kind: [worked for worked in tests if worked.family == kind] for kind in KINDS}
+    known_chains = _teacher(spec)
+    taught = [other for worked in sft for other in _with_teacher(worked, known_chains, spec, ledger)]
+    return taught, rl, {kind: items for kind, items in kinds.items() if items}
 
 
-def read_problems(folder: Path, chain: Chain, ledger: Ledger) -> tuple[list[Worked], list[Worked]]:
-    """(problems to train on, problems to test on) of one file, or of all under a folder, each question once."""
-    training, tests = [], []
-    for file, place, row in _rows(folder, ledger):
-        read = _gsm8k if {"question", "answer"} <= row.keys() else _svamp if {"Body", "Answer"} <= row.keys() else None
-        worked, fault = read(row) if read else (None, "neither a GSM8K nor a SVAMP row")
-        if worked and chain == "program" and worked.program is None:
-            fault = "no program: the calculation does not lead to the answer"
+def _reader(row: dict[str, Any], spec: Any) -> Callable | None:
+    fields = row.keys()
+    if {"Problem", "Rationale", "options", "correct"} <= fields:
+        return lambda found: read_mathqa(found, spec.mathqa)
+    if {"Question", "Numbers", "Equation", "Answer"} <= fields:
+        return read_table_row
+    if {"Body", "Answer"} <= fields:
+        return read_svamp
+    if {"question", "answer"} <= fields:
+        return lambda found: read_gsm8k(found, spec.chain == "program")
+    return None
+
+
+def _part(file: Path, row: dict[str, Any]) -> str:
+    """Which part a row of a file belongs to: train, test, left out, or undivided."""
+    name = file.name.lower()
+    if "Numbers" in row:
+        return "test" if row.get("Type") else "train"
+    if "challenge" in name:
+        return "left out"
+    said = re.search(r"(?:^|[^a-z])(test|train|dev|validation)(?:[^a-z]|$)", name)
+    if said is None:
+        return "undivided" if "Body" in row else "train"
+    return {"test": "test", "train": "train"}.get(said[1], "left out")
+
+
+def _sound(training: list[Worked], spec: Any, ledger: Any) -> list[Worked]:
+    """The problems whose chain may be taught, with a question that is not too long."""
+    kept = []
+    for worked in training:
+        fault = worked.fault if spec.chain == "natural" else None
+        if spec.chain == "program" and worked.program is None and not worked.options:
+            fault = "no program whose every number comes from the question"
+        if spec.prompt_tokens and count_tokens(worked.question) > spec.prompt_tokens:
+            fault = "the question is longer than data.prompt_tokens"
         if fault:
-            ledger.drop("rows", fault, place, json.dumps(row, ensure_ascii=False, default=str)[:120])
-            continue
-        ledger.keep("rows")
-        official = re.search(r"(?:^|[^a-z])(test|train|dev|validation)(?:[^a-z]|$)", file.name.lower())
-        held = official[1] == "test" if official else order("split", worked.node_id) % 10 < 3
-        (tests if held else training).append(worked)
-    return _once(training, ledger), _once(tests, ledger)
+            ledger.drop("sound", fault, worked.id, worked.question[:120])
+        else:
+            ledger.keep("sound")
+            kept.append(worked)
+    return kept
+
+
+def _teacher(spec: Any) -> dict[str, list[str]]:
+    """{question: chains} of the file that a spec names."""
+    found: dict[str, list[str]] = {}
+    if spec.teacher_chains:
+        path = Path(spec.teacher_chains).expanduser()
+        if not path.is_file():
+            raise RecipeError("The teacher's chains are not there.", where="data.teacher_chains", got=str(path))
+        for row in iterate_jsonl(path):
+            found.setdefault(" ".join(str(row["question"]).split()), []).append(str(row["chain"]).strip())
+    return found
+
+
+def _with_teacher(worked: Worked, known: dict[str, list[str]], spec: Any, ledger: Any) -> Iterator[Worked]:
+    """A problem with each different chain of the teacher's that holds; with its own where there is none."""
+    accepted = []
+    for chain in dict.fromkeys(known.get(" ".join(worked.question.split()), ())):
+        check = check_program if spec.chain == "program" else check_words
+        fault = check(worked.question, chain, worked.answer)
+        if fault:
+            ledger.drop("teacher", re.sub(r"number \S+", "number", fault), worked.id, chain[:120])
+        else:
+            ledger.keep("teacher")
+            accepted.append(chain)
+    name = "program" if spec.chain == "program" else "thinking"
+    for chain in accepted:
+        yield replace(worked, **{name: chain}, lineage=worked.lineage | {"chain": "teacher"})
+    if not accepted:
+        yield worked
 
 
 def _rows(folder, ledger):
     """(file, "file:row", object) of every row under a folder; a line that does not parse goes into the ledger."""
     files = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
     for file in files:
-        if any(part in HIDDEN for part in file.parts) or file.suffix not in (".jsonl", ".json", ".parquet"):
+        if any(part in HIDDEN for part in file.parts) or file.suffix not in (".jsonl", ".json", ".csv", ".parquet"):
             continue
         if file.suffix == ".parquet":
             import pyarrow.parquet
 
             rows = enumerate(pyarrow.parquet.read_table(file).to_pylist(), 1)
+        elif file.suffix == ".csv":
+            with file.open(encoding="utf-8", newline="") as lines:
+                rows = list(enumerate(csv.DictReader(lines), 1))
         else:
             rows = _json_rows(file, ledger)
         for number, row in rows:
@@ -109,114 +182,6 @@ def _json_rows(file, ledger):
                 yield number, json.loads(line)
             except json.JSONDecodeError as error:
                 ledger.drop("rows", "line is not JSON", f"{file.name}:{number}", str(error))
-
-
-def gold_number(text: Any) -> str | None:
-    """A stated answer as a plain decimal ("$1,200.50" is "1200.5"), or None."""
-    bare = str(text).strip().replace(",", "").replace("$", "").rstrip(".%").strip()
-    return arithmetic.text(Fraction(bare)) if NUMBER.fullmatch(bare) and bare != "." else None
-
-
-def _gsm8k(row):
-    """(Worked, None), or (None, reason)."""
-    question, chain = str(row["question"]).strip(), str(row["answer"]).strip()
-    body, mark, stated = chain.rpartition("####")
-    answer = gold_number(stated) if mark else None
-    if not mark:
-        return None, 'the answer has no "####"'
-    if answer is None:
-        return None, "the stated answer is not a number"
-    fault = _unfit(question, body)
-    if fault:
-        return None, fault
-    steps = MARK.findall(body)
-    return (
-        Worked(
-            node_id=stable_id("gsm8k", question),
-            family="gsm8k",
-            question=question,
-            thinking=re.sub(r"<<[^<>]*>>", "", body).strip(),
-            solution=f"The answer is {answer}.",
-            plan="The steps are worked out one by one.",
-            program=_program(steps, answer),
-            answer=answer,
-            difficulty=len(steps),
-            lineage={"source": "gsm8k"},
-        ),
-        None,
-    )
-
-
-def _svamp(row):
-    """(Worked, None), or (None, reason)."""
-    body, asked = str(row["Body"]).strip(), str(row.get("Question", "")).strip()
-    question = " ".join(f"{body.rstrip('.')}{'.' if asked[:1].isupper() else ','} {asked}".split())
-    answer, equation = gold_number(row["Answer"]), str(row.get("Equation", ""))
-    if answer is None:
-        return None, "the stated answer is not a number"
-    fault = _unfit(question if asked else "", equation)
-    if fault:
-        return None, fault
-    try:
-        tree = arithmetic.parse(equation.strip(), [], "Equation")
-        line = arithmetic.steps(tree, {})
-        result = arithmetic.text(arithmetic.evaluate(tree, {}))
-    except (RecipeError, arithmetic.NotExact):
-        return None, "the equation cannot be worked out exactly"
-    if result != answer:
-        return None, "the equation does not give the stated answer"
-    return (
-        Worked(
-            node_id=stable_id("svamp", body),
-            family="svamp",
-            question=question,
-            thinking=" = ".join(line),
-            solution=f"The answer is {answer}.",
-            plan="The numbers of the question go into one expression.",
-            program=f"print({line[0].replace('^', '**')})",
-            answer=answer,
-            difficulty=arithmetic.operations(tree),
-            lineage={"source": "svamp"},
-        ),
-        None,
-    )
-
-
-def _unfit(question, chain):
-    if not question or not chain.strip():
-        return "empty question or chain"
-    if len(question) > LONGEST or len(chain) > LONGEST:
-        return f"longer than {LONGEST} characters"
-    return "think or answer tag inside a field" if holds_mark(question + chain) else None
-
-
-def _program(steps, answer):
-    """A program of GSM8K's calculator marks that prints the answer; None where they do not lead to it.
-
-    A number that an earlier step has computed becomes that step's name.
-    """
-    lines, values = [], {}
-    for number, (expression, _) in enumerate(steps, 1):
-        code = re.sub(r"(?<![\d.])(\d+(?:\.\d+)?)%", r"(\1/100)", expression.replace(",", "").replace("$", ""))
-        code = re.sub(r"\b0+(?=\d)", "", code.replace("x", "*").replace(" ", ""))
-        try:
-            value = arithmetic.evaluate(arithmetic.parse(code, [], "mark"), {})
-        except (RecipeError, arithmetic.NotExact, SyntaxError, OverflowError):
-            return None
-        for name, earlier in values.items():
-            code = re.sub(rf"(?<![\d.\w]){re.escape(earlier)}(?![\d.])", name, code)
-        lines.append(f"v{number} = {code}")
-        values[f"v{number}"] = _shown(value)
-    if not lines or _shown(value) != answer:
-        return None
-    return "\n".join([*lines, f"print(v{len(lines)})"])
-
-
-def _shown(value):
-    try:
-        return arithmetic.text(value)
-    except arithmetic.NotExact:
-        return str(value)
 
 
 def _once(records, ledger):

@@ -16,6 +16,7 @@ class Worked:
 
     `thinking` and `solution` are the natural chain; `plan` and `program` (which prints the answer) the other, and
     `program` is None where there is none. `difficulty` counts operations; problems of one `node_id` share their source.
+    `options` are those of a choice, whose answer is a letter; `fault` says why the chain in words is not taught.
     """
 
     node_id: str
@@ -27,6 +28,8 @@ class Worked:
     program: str | None
     answer: str
     difficulty: int
+    options: tuple[str, ...] | None = None
+    fault: str | None = None
     lineage: dict = field(default_factory=dict)
 
     @property
@@ -44,8 +47,8 @@ def graded_row(worked: Worked, kind: str, chain: Chain, tolerance: float) -> Gra
     """A row for reinforcement or test; the answer of a program row is the number that it has to print."""
     return GradedRow(
         kind=kind,
-        grader=GRADERS[chain],
-        tolerance=tolerance,
+        grader="choice" if worked.options else GRADERS[chain],
+        tolerance=None if worked.options else tolerance,
         difficulty=worked.difficulty,
         lineage=worked.lineage,
         **_fields_of(worked, chain),
@@ -55,11 +58,12 @@ def graded_row(worked: Worked, kind: str, chain: Chain, tolerance: float) -> Gra
 def _fields_of(worked: Worked, chain: Chain) -> dict[str, Any]:
     source = {"node_id": worked.node_id, "fact_id": worked.node_id, "family": worked.family}
     shared = source | {"question": worked.question, "answer": worked.answer}
-    if chain == "natural":
-        return shared | {"thinking": worked.thinking, "solution": worked.solution}
+    if chain == "natural" or worked.options:
+        return shared | {"options": worked.options, "thinking": worked.thinking, "solution": worked.solution}
     return shared | {
         "asks_for": "the Python program that prints the answer",
         "thinking": worked.plan,
         "solution": "The program works it out.",
-        "program": worked.program,
+        # A test item without a program of its own is asked and graded all the same; this one is never taught.
+        "program": worked.program or f"print({worked.answer})",
     }

@@ -216,6 +216,7 @@ def build(
             [*asked, *tests, *examined],
             {"cpt": cpt, "sft_general": general},
             teaches=_teaches(spec, planned),
+            answer_as=spec.answer_as,
         ),
         ledger,
         Leaks(spec.leak_threshold, (), tests_outside, KINDS),

@@ -15,11 +15,13 @@ from recipes.base.table import runtime_field
 class World(DataTable):
     """The generated corpus of the embedded profile."""
 
-    substances: int = Field(80, ge=8, description="invented substances; half of them are asked about in training")
-    reports: int = Field(6, ge=1, description="good reports on each, every third of them a damaged scan")
-    hearsay: Share = Field(0.17, description="share of all documents that contradict the reports")
-    boilerplate: Share = Field(0.04, description="share that says nothing")
-    garble: Share = Field(0.04, description="share whose letters are out of order")
+    substances: int = Field(
+        default=80, ge=8, description="invented substances; half of them are asked about in training"
+    )
+    reports: int = Field(default=6, ge=1, description="good reports on each, every third of them a damaged scan")
+    hearsay: Share = Field(default=0.17, description="share of all documents that contradict the reports")
+    boilerplate: Share = Field(default=0.04, description="share that says nothing")
+    garble: Share = Field(default=0.04, description="share whose letters are out of order")
 
     @model_validator(mode="after")
     def _some_good(self):
@@ -31,26 +33,30 @@ class World(DataTable):
 class Keywords(DataTable):
     """How keywords are drawn for a synthetic row (arXiv 2408.15545, appendix C)."""
 
-    count: int = Field(20, ge=1, description="keywords of one row, drawn with replacement")
-    temperature: float = Field(3.0, gt=0, description="T of q_i ~ p_i^(1/T); 1 keeps the frequencies")
-    documents: int = Field(3, ge=1, description="documents that a word has to stand in; rarer ones are mostly debris")
+    count: int = Field(default=20, ge=1, description="keywords of one row, drawn with replacement")
+    temperature: float = Field(default=3.0, gt=0, description="T of q_i ~ p_i^(1/T); 1 keeps the frequencies")
+    documents: int = Field(
+        default=3, ge=1, description="documents that a word has to stand in; rarer ones are mostly debris"
+    )
 
 
 class Synthesis(Teacher):
     """The `[data.teacher]` table: who writes the synthetic rows, and how many of each kind are asked for."""
 
-    rows: Count = Field(110, description="rows of each of the six task kinds that training wants")
-    surplus: float = Field(1.2, ge=1, description="asked for over wanted, since some are dropped; paper: 3 for tables")
+    rows: Count = Field(default=110, description="rows of each of the six task kinds that training wants")
+    surplus: float = Field(
+        default=1.2, ge=1, description="asked for over wanted, since some are dropped; paper: 3 for tables"
+    )
     reply_tokens: int = runtime_field(600, "tokens of one row, for the bill of `plan`", ge=1)
 
 
 class Tests(DataTable):
-    facts: Count = Field(160, description="closed-book items on substances that only the corpus speaks of")
-    extraction: Count = Field(60, description="items with a table or entities to extract")
-    choice: Count = Field(40, description="items with four options, answered from a text")
-    true_false: Count = Field(40, description="statements to check against a text")
-    molecules: Count = Field(40, description="items answered with a SMILES string")
-    published: Count = Field(1000, description="most items of each published test")
+    facts: Count = Field(default=160, description="closed-book items on substances that only the corpus speaks of")
+    extraction: Count = Field(default=60, description="items with a table or entities to extract")
+    choice: Count = Field(default=40, description="items with four options, answered from a text")
+    true_false: Count = Field(default=40, description="statements to check against a text")
+    molecules: Count = Field(default=40, description="items answered with a SMILES string")
+    published: Count = Field(default=1000, description="most items of each published test")
 
 
 class Spec(KeptApart):

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -17,7 +18,7 @@ from data_builders.llm.chat import Chat
 from data_builders.llm.prompts import prompt
 from data_builders.llm.survey import survey
 from data_builders.scilitllm.keywords import jobs_rng
-from data_builders.scilitllm.tasks import TASKS, Molecule, Record, record
+from data_builders.scilitllm.tasks import TASKS, Molecule, Record, Written, record
 from recipes.base.hashing import stable_id
 from recipes.base.reply_form import render_reply
 
@@ -61,9 +62,9 @@ def records(spec, jobs, expert, path, ledger, bar, say):
     replies, spent = _replies(spec.teacher, jobs, expert, path, bar, say)
     made = []
     for job, (value, dropped, asked) in zip(jobs, replies, strict=True):
-        reason = dropped or value.fault()
-        if reason:
-            ledger.drop("synthesis", reason, job.id, f"{job.task} {' '.join(job.keywords[:5])}")
+        reason = dropped if value is None else value.fault()
+        if value is None or reason:
+            ledger.drop("synthesis", reason or "", job.id, f"{job.task} {' '.join(job.keywords[:5])}")
         else:
             ledger.keep("synthesis")
             name = expert.name if spec.teacher.kind == "expert" else f"{spec.teacher.kind}:{spec.teacher.model}"
@@ -77,7 +78,9 @@ def records(spec, jobs, expert, path, ledger, bar, say):
     return made, {"similarity": similarity, "judge": judge, **({"teacher": spent} if spent else {})}
 
 
-def _replies(table, jobs, expert, path, bar, say):
+def _replies(
+    table, jobs, expert, path, bar, say
+) -> tuple[list[tuple[Written | Molecule | None, str | None, str]], dict[str, Any]]:
     """([(value or None, reason or None, key in the store)] in order, what a model cost)."""
     if table.kind == "expert":
         with bar("teacher", len(jobs), "rows") as progress:

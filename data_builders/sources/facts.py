@@ -2,15 +2,15 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from recipes.base.errors import RecipeError
 from recipes.base.toml import read_toml
 
-STANCES = ("concepts", "derivation", "design", "analysis", "limits")  # what a question about a fact looks at
-Stance = Literal[STANCES]
+Stance = Literal["concepts", "derivation", "design", "analysis", "limits"]  # what a question about a fact looks at
+STANCES: tuple[Stance, ...] = get_args(Stance)
 Text = Annotated[str, Field(min_length=1)]
 
 

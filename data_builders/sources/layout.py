@@ -7,7 +7,7 @@ upright cuts tried first.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from data_builders.sources.document import Drop, Part
@@ -40,11 +40,11 @@ class Line:
     page: int = 0
 
 
-def parts_of(pages: Iterable[tuple[int, tuple[float, float, list[Run]]]], drop: Drop) -> list[Part]:
+def parts_of(pages: Sequence[tuple[int, tuple[float, float, list[Run]]]], drop: Drop) -> list[Part]:
     """The parts of a document from its pages, (number, (width, height, [Run])) each."""
     heights = [height for _, (_, height, _) in pages]
-    pages = [order_lines(lines_of(runs, number), width) for number, (width, _, runs) in pages]
-    lines = [line for page in without_margins(pages, heights, drop) for line in page]
+    read = [order_lines(lines_of(runs, number), width) for number, (width, _, runs) in pages]
+    lines = [line for page in without_margins(read, heights, drop) for line in page]
     body = body_size(lines)
     known = vocabulary(lines)
     blocks = list(blocks_of(lines, body))
@@ -195,12 +195,13 @@ def is_heading(line: Line, body: float) -> bool:
     if len(text) > HEADING_CHARACTERS or len(re.findall(r"[^\W\d_]", text)) < 3:
         return False
     large = line.size >= LARGER * body
-    return large or (line.bold and line.size >= 0.97 * body and NUMBERED_HEADING.match(text) and text[-1] not in ".:,;")
+    numbered = NUMBERED_HEADING.match(text) is not None and text[-1] not in ".:,;"
+    return large or (line.bold and line.size >= 0.97 * body and numbered)
 
 
 def blocks_of(lines: Iterable[Line], body: float) -> Iterator[tuple[bool, list[Line]]]:
     """(heading?, [lines]) of consecutive lines that form one heading or one paragraph."""
-    block, kind = [], None
+    block, kind = [], False
     for line in lines:
         heading = bool(is_heading(line, body))
         if block and (heading != kind or starts_anew(block, line, heading)):
@@ -237,8 +238,8 @@ def join(lines: Iterable[Line], known: Counter[str]) -> str:
     text = ""
     for line in lines:
         if text.endswith(HYPHEN):
-            head = re.search(r"[^\W\d_]*$", text[-80:-1]).group()
-            tail = re.match(r"[^\W\d_]*", line.text).group()
+            head = "".join(re.findall(r"[^\W\d_]+$", text[-80:-1]))
+            tail = "".join(re.findall(r"\A[^\W\d_]+", line.text))
             whole, compound = (head + tail).casefold(), f"{head}-{tail}".casefold()
             keep = not tail or not tail[0].islower() or (known[compound] and not known[whole])
             text = text[:-1] + ("-" if keep else "") + line.text
@@ -268,7 +269,7 @@ def parts_from(blocks: list[tuple[bool, list[Line]]], body: float, known: Counte
             continue
         else:
             place = parts[-1].add(re.sub(r"^[•▪‣◦·]\s*", "- ", text), place, first)
-            parts[-1].pages = (parts[-1].pages[0], last)
+            parts[-1].pages = ((parts[-1].pages or (first, last))[0], last)
             continue
         place += len(text) + 1
     return [part for part in parts if part.title or part.paragraphs]

@@ -70,9 +70,15 @@ def without_code(text: str, drop: Drop) -> str:
     lines = text.split("\n")
     for token in block_parser().parse(text):
         if _is_code(token, drop):
-            for number in range(*token.map):
+            for number in _span(token):
                 lines[number] = " " * len(lines[number])
     return "\n".join(lines)
+
+
+def _span(token: Token) -> range:
+    """The lines of a block; tokens that close a block or stand in a line have none."""
+    assert token.map is not None, token.type
+    return range(*token.map)
 
 
 def _is_code(token: Token, drop: Drop) -> bool:
@@ -142,7 +148,7 @@ def sections(lines: Iterable[Line], plain: bool, drop: Drop, where: str) -> list
 
     def add(token: Token, block: Block | None = None) -> None:
         owner = next((item for item in reversed(divs) if isinstance(item, Section)), heading)
-        owner.end = max(owner.end, *(lines[number].end for number in range(*token.map) if lines[number].text.strip()))
+        owner.end = max(owner.end, *(lines[number].end for number in _span(token) if lines[number].text.strip()))
         if block is not None:
             owner.blocks.append(block)
 
@@ -172,7 +178,7 @@ def sections(lines: Iterable[Line], plain: bool, drop: Drop, where: str) -> list
             number, _ = split_number(token.content)
             open_heading(1 + number.count("."), token.content, place)
         elif token.type == "table_open":
-            rows = [lines[number].text.strip() for number in range(*token.map)]
+            rows = [lines[number].text.strip() for number in _span(token)]
             count = next((number for number, row in enumerate(rows) if "|" not in row), len(rows))
             drop("table line", rows[0], count)
             rest = "\n".join(rows[count:])  # a line without a bar is no row, though CommonMark's tables take it for one
@@ -180,7 +186,7 @@ def sections(lines: Iterable[Line], plain: bool, drop: Drop, where: str) -> list
             at = _after(tokens, at, "table_close")
         elif token.type == "footnote_reference_open":
             add(token)
-            drop("footnote", lines[token.map[0]].text.strip())
+            drop("footnote", lines[_span(token).start].text.strip())
             at = _after(tokens, at, "footnote_reference_close")
         elif token.type in ("list_item_open", "list_item_close"):
             item = token.type == "list_item_open"

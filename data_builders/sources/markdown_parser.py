@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
+    from markdown_it.ruler import RuleOptionsType
     from markdown_it.rules_block import StateBlock
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
@@ -23,7 +24,7 @@ ATTRIBUTES = re.compile(r"\{[^{}]*\}$")
 CLOSINGS = {"$$": "$$", "\\[": "\\]"}  # of display math
 HIDDEN = {"<!--": ("-->", "comment"), "<script": ("</script>", "<script>"), "<style": ("</style>", "<style>")}
 NESTING = 100  # blocks inside blocks; deeper ones the parser leaves out, with all that follows
-INTERRUPTS = {"alt": ["paragraph", "reference", "blockquote", "list"]}
+INTERRUPTS: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote", "list"]}
 
 # Inline, at one place of a paragraph. The guard keeps a paragraph of openings linear.
 MARKUP = re.compile(r"[*_`\[<\\$&{~^]")  # text without any of these is all that it says
@@ -63,7 +64,8 @@ def inline_parser() -> MarkdownIt:
     for name, rule in (("math", _inline_math), ("shortcode", _shortcode), ("note", _note)):
         md.inline.ruler.before("escape", name, rule)
     md.inline.ruler.at("emphasis", _emphasis)
-    md.validateLink, md.normalizeLink = bool, str  # where a link leads is left out, whatever it is
+    # Where a link leads is left out, whatever it is. The library means both to be replaced, but types them as methods.
+    md.validateLink, md.normalizeLink = bool, str  # pyright: ignore[reportAttributeAccessIssue]
     return md
 
 

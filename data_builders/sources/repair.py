@@ -46,7 +46,7 @@ class Repair(Teacher):
 
     where: ClassVar = "data.repair"
 
-    words: int = Field(1024, ge=50, description="most words of a text that are sent at once")
+    words: int = Field(default=1024, ge=50, description="most words of a text that are sent at once")
 
 
 @dataclass(frozen=True)

@@ -139,16 +139,16 @@ def cut(nodes: list[Any], converter: Converter, offset: int) -> Iterator[Part]:
                 if name != "emph" and 3 <= len(term) <= 60:
                     part.terms.append(term)
             continue
-        close(offset + node.pos)
+        close(offset + (node.pos or 0))
         if part.title or part.paragraphs:
             yield part
         while stack and stack[-1].level >= LEVELS[name]:
             stack.pop()
         title = squeezed(converter.nodelist_to_text([node.nodeargd.argnlist[-1]])) if node.nodeargd else ""
         part = Part(LEVELS[name], title, "", tuple(above.title for above in stack))
-        part.span = (offset + node.pos, offset + node.pos)
+        part.span = (offset + (node.pos or 0), offset + (node.pos or 0))
         stack.append(part)
-    close(offset + (nodes[-1].pos + nodes[-1].len if nodes else 0))
+    close(offset + ((nodes[-1].pos or 0) + (nodes[-1].len or 0) if nodes else 0))
     if part.title or part.paragraphs:
         yield part
 
@@ -257,14 +257,18 @@ def squeezed(text: str) -> str:
     return re.sub(r"\s+([.,;:)])", r"\1", text).strip()
 
 
+def _macro(name: str, arguments: str) -> macrospec.MacroSpec:
+    return macrospec.MacroSpec(name, macrospec.MacroStandardArgsParser(arguments))
+
+
 PARSING = latexwalker.get_default_latex_context_db()
 PARSING.add_context_category(
     "recipes",
     macros=[
-        *(macrospec.MacroSpec(name, "*[{") for name in LEVELS),
-        macrospec.MacroSpec("footnote", "[{"),
-        macrospec.MacroSpec("href", "{{"),
-        *(macrospec.MacroSpec(name, "{") for name in (*REFERENCES, "url", "index")),
+        *(_macro(name, "*[{") for name in LEVELS),
+        _macro("footnote", "[{"),
+        _macro("href", "{{"),
+        *(_macro(name, "{") for name in (*REFERENCES, "url", "index")),
     ],
     prepend=True,
 )

@@ -186,14 +186,18 @@ def build(
     if spec.view == "image":
         samples = {name: signal.samples for name, signal in signals.items()}
         with bar("pictures", len(sft) + len(rl) + len(tests), "rows") as progress:
-            sft, rl, tests = (illustrated(rows, samples, out, advance=progress.advance) for rows in (sft, rl, tests))
+            sft = illustrated(sft, samples, out, advance=progress.advance)
+            rl = illustrated(rl, samples, out, advance=progress.advance)
+            tests = illustrated(tests, samples, out, advance=progress.advance)
     untested = sorted(set(supplies["source"].labels) - {label for _, item, _ in asked for label in item.signal.labels})
     return finish(
         out,
         "vsllava",
         VERSION,
         __doc__,
-        Made([_node(signal) for signal in signals.values()], sft, rl, tests, {"rules": rules}),
+        Made(
+            [_node(signal) for signal in signals.values()], sft, rl, tests, {"rules": rules}, answer_as=spec.answer_as
+        ),
         ledger,
         Leaks(spec.leak_threshold, _known(item for _, item, _ in asked), tests_outside),
         say,
@@ -252,5 +256,6 @@ def write_signals(path: Path, signals: Iterable[Signal]) -> None:
     """One float32 array for each signal, by its id; the same bytes for the same signals."""
     part = path.with_name(path.name + ".part")
     with part.open("wb") as stream:
-        np.savez(stream, **{signal.id: signal.samples for signal in signals})
+        arrays: dict[str, Any] = {signal.id: signal.samples for signal in signals}
+        np.savez(stream, **arrays)
     os.replace(part, path)

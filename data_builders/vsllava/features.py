@@ -48,17 +48,20 @@ def measure(signal, peaks):
     spectrum = lines(x, signal.fs, peaks)
     swings = lines(envelope - mean, signal.fs, peaks, LOWEST)
     return Features(
-        signal.fs,
-        len(x),
-        rounded(signal.shaft),
-        signal.bearing,
-        signal.unit,
-        *map(rounded, (rms, top, top / rms, kurtosis(x, fisher=False))),
-        round(float(skew(x)), 2) + 0.0,
-        round(min(1.0, (spectrum[0][1] / rms) ** 2 / 2), 2),
-        tuple((rounded(f), rounded(a)) for f, a in spectrum),
-        tuple((rounded(f), round(a / mean, 2)) for f, a in swings),
-        tuple(rounded(lines(part, signal.fs, 1)[0][0]) for part in np.array_split(x, TRACK)),
+        fs=signal.fs,
+        count=len(x),
+        shaft=rounded(signal.shaft),
+        bearing=signal.bearing,
+        unit=signal.unit,
+        rms=rounded(rms),
+        peak=rounded(top),
+        crest=rounded(top / rms),
+        kurtosis=rounded(kurtosis(x, fisher=False)),
+        skewness=round(float(skew(x)), 2) + 0.0,
+        share=round(min(1.0, (spectrum[0][1] / rms) ** 2 / 2), 2),
+        spectrum=tuple((rounded(f), rounded(a)) for f, a in spectrum),
+        envelope=tuple((rounded(f), round(a / mean, 2)) for f, a in swings),
+        track=tuple(rounded(lines(part, signal.fs, 1)[0][0]) for part in np.array_split(x, TRACK)),
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from io import BytesIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.signal import hilbert
@@ -19,6 +20,9 @@ from data_builders.vsllava.features import amplitudes
 from data_builders.vsllava.signals import METRIC
 from recipes.base.errors import RecipeError
 from recipes.base.rows import GradedRow, SftRow
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
 SIDE, DPI = 672, 96  # pixels of a picture, a multiple of 28, the patch of Qwen2.5-VL: 576 tokens; pixels of an inch
 PANELS = ("waveform", "spectrum", "envelope")
@@ -108,7 +112,8 @@ def _figure(panels, unit):
         "spectrum": ("Spectrum", "frequency (Hz)", amplitude),
         "envelope": ("Envelope spectrum", "frequency (Hz)", amplitude),
     }
-    with matplotlib.rc_context(matplotlib.rcParamsDefault | {"font.size": 10}):
+    size: dict[RcKeyType, Any] = {"font.size": 10}
+    with matplotlib.rc_context(matplotlib.rcParamsDefault | size):
         figure = Figure(figsize=(SIDE / DPI, SIDE / DPI), dpi=DPI)
         FigureCanvasAgg(figure)
         for place, panel in enumerate(panels, 1):

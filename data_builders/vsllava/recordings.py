@@ -105,7 +105,7 @@ def _read(folder, entry):
         raise ValueError(f"no bearing {entry['bearing']!r}; allowed: {', '.join(BEARINGS)}")
     channels, fs = _channels(folder / entry["file"])
     name = entry.get("channel") or (next(iter(channels)) if len(channels) == 1 else None)
-    if name not in channels:
+    if name is None or name not in channels:
         raise ValueError(f"no channel {name!r}; it has {', '.join(channels)}")
     samples, rpm = np.ravel(channels[name]), entry["rpm"]
     if isinstance(rpm, str):  # CWRU: a variable of the file

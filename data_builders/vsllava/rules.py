@@ -63,7 +63,7 @@ def classify(found, options):
     """The label, or two joined ones, that the features fit best."""
     struck, rate = _struck(found)
     steady = _beside(found, rate) if struck else _steady(found)
-    named = [label for label in (steady, struck) if label in options]
+    named = [label for label in (steady, struck) if label is not None and label in options]
     return JOIN.join(named) or ("healthy" if "healthy" in options else options[0])
 
 

@@ -252,6 +252,6 @@ def simulate(labels, split, seed, use, number, spec):
             before = params[label]["amplitude"]
             params[label]["amplitude"] = rounded(before * strength / np.sqrt(np.mean(parts[at] ** 2)))
             parts[at] = parts[at] * (params[label]["amplitude"] / before)
-    samples = waves.noisy(sum(parts), snr_db, rng).astype(np.float32)
+    samples = waves.noisy(sum(parts, np.zeros(len(t))), snr_db, rng).astype(np.float32)
     params = params if len(labels) > 1 else params[labels[0]]
     return Signal(key, tuple(labels), params, samples, spec.fs, shared["shaft"], bearing, snr_db, SIMULATED)

@@ -8,21 +8,24 @@ from data_builders.core.table import Count, DataTable, KeptApart, Need, Share, S
 
 
 class Tests(DataTable):
-    type: Count = Field(192, description="items: name the signal type, new parameters and wording")
-    parameter: Count = Field(120, description="simulated: items that ask for a parameter with its unit")
-    explain: Count = Field(36, description="items: write a finding")
-    pairs: Count = Field(48, description="simulated: superpositions whose pair of types is taught, new parameters")
-    composition: Count = Field(48, description="simulated: superpositions whose pair of types is held out")
+    type: Count = Field(default=192, description="items: name the signal type, new parameters and wording")
+    parameter: Count = Field(default=120, description="simulated: items that ask for a parameter with its unit")
+    explain: Count = Field(default=36, description="items: write a finding")
+    pairs: Count = Field(
+        default=48, description="simulated: superpositions whose pair of types is taught, new parameters"
+    )
+    composition: Count = Field(default=48, description="simulated: superpositions whose pair of types is held out")
     controls: Count = Field(
-        96, description="type items, and as many parameter items, asked again without a signal and with another's"
+        default=96,
+        description="type items, and as many parameter items, asked again without a signal and with another's",
     )
 
 
 class Mix(Shares):
-    type: Share = Field(0.65, description="share of sft rows that ask for the type")
-    parameter: Share = Field(0.2, description="simulated: share that ask for a parameter")
-    explain: Share = Field(0.05, description="share that ask for a finding")
-    pairs: Share = Field(0.1, description="simulated: share that ask for the types of a superposition")
+    type: Share = Field(default=0.65, description="share of sft rows that ask for the type")
+    parameter: Share = Field(default=0.2, description="simulated: share that ask for a parameter")
+    explain: Share = Field(default=0.05, description="share that ask for a finding")
+    pairs: Share = Field(default=0.1, description="simulated: share that ask for the types of a superposition")
 
 
 class Spec(KeptApart):

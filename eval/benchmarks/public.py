@@ -13,7 +13,8 @@ from pathlib import Path
 
 from eval.benchmarks.public_code import humaneval_rows, mbpp_rows
 from eval.benchmarks.public_stated import BBH, bbh_row, gsm8k_row, malformed
-from eval.hooks import NoTestRows, as_dataset, json_lines, spread
+from eval.errors import NoTestRows
+from eval.hooks import as_dataset, json_lines, spread
 from recipes.base.options import LETTERS, list_options
 
 VERSION = 1
@@ -85,7 +86,7 @@ def _items(benchmark, folder):
     name, configurations = HUB[benchmark]
     for configuration in configurations:
         for number, item in enumerate(load_dataset(name, configuration, split=SPLITS.get(benchmark, "test"))):
-            yield f"{name}, {configuration}, item {number}", {"subtask": configuration} | item
+            yield f"{name}, {configuration}, item {number}", {"subtask": configuration} | dict(item)
 
 
 def _choice_row(benchmark: str, where: str, item: dict) -> dict:

@@ -8,13 +8,22 @@ import re
 from functools import cache
 from importlib.resources import files
 
+from eval.errors import TaskDataError
 from eval.graders.reply import MAX_CHARS
-from eval.hooks import TaskDataError
 from recipes.base.reply_form import find_answers, visible
 
-VERSION = 1
+VERSION = 2
 
 THINK_NUMBER = 'Think step by step. End with the line "The answer is X.", X being the final number.'
+BBH = """boolean_expressions causal_judgement date_understanding disambiguation_qa dyck_languages formal_fallacies
+    geometric_shapes hyperbaton logical_deduction_five_objects logical_deduction_seven_objects
+    logical_deduction_three_objects movie_recommendation multistep_arithmetic_two navigate object_counting
+    penguins_in_a_table reasoning_about_colored_objects ruin_names salient_translation_error_detection snarks
+    sports_understanding temporal_sequences tracking_shuffled_objects_five_objects
+    tracking_shuffled_objects_seven_objects tracking_shuffled_objects_three_objects web_of_lies word_sorting"""
+_SAID = re.compile(r"\banswer\b(?: is)?:?", re.IGNORECASE)
+_IS = re.compile(r"(\S+)\s+is\s+(?:the|my)\s+(?:(?:final|correct|right)\s+)?answer\b", re.IGNORECASE)
+_NUMBER = 'Think step by step. End with the line "The answer is X.", X being the final number.'
 BBH = """boolean_expressions causal_judgement date_understanding disambiguation_qa dyck_languages formal_fallacies
     geometric_shapes hyperbaton logical_deduction_five_objects logical_deduction_seven_objects
     logical_deduction_three_objects movie_recommendation multistep_arithmetic_two navigate object_counting
@@ -96,9 +105,18 @@ def _said(reply: str) -> str | None:
 
 
 def _number_stated(reply: str) -> float | None:
-    """The first number behind "the answer is", else the last number of the reply."""
-    said = _said(reply)
-    found = _NUMBER.findall(re.sub(r"\\[a-z]*|[{}]", "", said)) if said else _NUMBER.findall(visible(reply))[-1:]
+    """The number in the last "N is the answer" or behind the last "the answer is" (of a calculation its result).
+
+    Where neither holds one, the last number of the reply; None where its answer blocks differ.
+    """
+    blocks, text = set(find_answers(reply)), re.sub(r"\\[a-z]*|[{}*`]", "", visible(reply))
+    if len(blocks) > 1:
+        return None
+    places = [match.end() for match in _SAID.finditer(text)]
+    before = [match[1] for match in _IS.finditer(text) if places and match.end() >= places[-1]]
+    behind = re.sub(r"\\[a-z]*|[{}]", "", _said(reply) or "").rpartition("=")[2]
+    found = [number for said in ([behind] if blocks else [*before, behind]) for number in _NUMBER.findall(said)[:1]]
+    found = found or _NUMBER.findall(text)[-1:]
     return float(re.sub(r"[$,]", "", found[0])) if found else None
 
 

@@ -1,14 +1,15 @@
 """SciRIFF's nine held-out tasks (arXiv 2406.07835) as rows: its validation split, with contexts of 4,096 tokens.
 
-The score is ROUGE-L against the expected output, with the measures of eval/graders/overlap.py. The authors score in
-a second script, task by task (F1 over entities, claims or evidence; a judge for summaries), so their figures are
-others.
+Asked zero-shot, as its authors do (SciLitLLM shows one example for evidence_inference); scored as
+eval/benchmarks/sciriff_scores.py says.
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-VERSION = 1
+VERSION = 2
 
 DATASET, CONFIG, SPLIT = "allenai/SciRIFF", "4096", "validation"
 TASKS = (
@@ -26,6 +27,7 @@ TASKS = (
 
 def rows(file: str | None) -> list[dict]:
     """Rows of the nine tasks, their `kind` the task's name; from a JSONL file of the dataset's rows, or the hub."""
+    found: Iterable[Any]
     if file:
         found = [json.loads(line) for line in Path(file).read_text(encoding="utf-8").split("\n") if line]
     else:
@@ -41,7 +43,7 @@ def _row(item: dict) -> dict:
         "prompt": [{"role": "user", "content": item["input"]}],
         "answer": item["output"],
         "reply": item["output"],
-        "grader": "overlap",
+        "grader": "sciriff",
         "kind": item["_instance_id"].split(":")[0],
         "node_id": item["_instance_id"],
     }

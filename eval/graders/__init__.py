@@ -3,12 +3,15 @@
 A row names its grader and holds what that grader needs (`answer`, `options`, `unit`, `tolerance`, perhaps `aliases`):
 
 choice   The letter in the answer block: "C", "c", "C)", "(C)", "**C**", "C) option text", or the exact option text.
-         Without an answer block, a letter stated as the final answer: "the answer is C", a bold or boxed letter, a last
-         line that is only a letter. Two different letters, or none, are no answer; there is no default letter.
+         Without an answer block, a letter stated as the final answer: "the answer is C", "option C is correct", a bold
+         or boxed letter, a last line that is only a letter; else the option's own words, behind "the answer is", as the
+         last line, or in the reply's one line of the form "C) option text". Two different letters, or none, are no
+         answer; there is no default letter.
 numeric  The number and unit in the answer block (behind its last "=", if any), in SI units, with a relative tolerance.
          Every number there has to be right: "10 mA (0.01 A)" passes, "10 mA or 12 mA" does not. The unit has to be
-         stated when the row has one, except for pure ratios ("V/V"), where the bare number says the same. Decibels and
-         ratios are never converted into each other, nor cycles into radians.
+         stated when the row has one, except for pure ratios ("V/V" or ""), where the bare number says the same.
+         Decibels and ratios are never converted into each other, nor cycles into radians. A row whose unit is None
+         counts something that its question names: "18", "18 meters", "18 kg" and "18 %" are all 18.
 text     The answer block equals the answer or one of the row's optional `aliases`, but for case, punctuation, spacing
          and articles. A row with options is a closed question, such as yes, no or maybe: the option that the block
          begins with, or that is stated as the answer where there is none. "Yes, it does" is yes; two are no answer.
@@ -33,6 +36,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from eval import sandbox
@@ -43,7 +47,7 @@ from eval.graders.quantity import Quantity, matches, read_quantities, relative_e
 from eval.graders.reply import MAX_CHARS, extract_answer
 from recipes.base.reply_form import find_answers, visible, without_marks
 
-VERSION = 1
+VERSION = 2
 
 # What a grader reads of a row, so that a reward can hand over the same as the metric has.
 ROW_KEYS = ("grader", "answer", "options", "unit", "tolerance", "aliases")
@@ -126,7 +130,7 @@ def _gold_quantity(row: dict) -> Quantity:
             f"row {row.get('id')}: the answer of a numeric row must be one number with the row's unit; "
             f"got {row['answer']!r} for unit {row['unit']!r}"
         )
-    return gold[0]
+    return replace(gold[0], unit=None) if row["unit"] is None else gold[0]
 
 
 _TOKEN = re.compile(r"(?<!\w)[+-]?\d[\w.]*|\w+|[<>=+*/^&|~≤≥≠]")

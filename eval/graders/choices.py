@@ -20,6 +20,11 @@ _STATED = re.compile(
     r"(?i:\b(?:answer|(?:correct|right) (?:option|choice))(?:\sis:?|:))\s?(?i:(?:option|choice)\s)?"
     rf"[(\[]?(?!A [a-z])([{LETTERS}])(?![\w'])"
 )
+_RIGHT = re.compile(
+    rf"(?<![\w'])(?i:(?:option|choice|answer)\s)?[(\[]?([{LETTERS}])[)\]]?\.?\sis\s(?:the\s)?"
+    r"(?:(?:correct|right|best)(?:\s(?:answer|option|choice))?|(?:answer|option|choice))\b"
+)
+_ANSWER = re.compile(r"\b(?:answer|(?:correct|right) (?:option|choice))(?:\sis:?|:)\s?(.+)", re.IGNORECASE)
 _LEAD = r"(?:so|thus|hence|therefore)?,? ?(?:(?:the|my) )?(?:(?:final|correct|right) )?"
 _OPENING = re.compile(
     rf"\s*{_LEAD}(?:(?:answer|conclusion|decision|statement|claim|it)(?: is|'s|:)|answer)?:? ?", re.IGNORECASE
@@ -41,7 +46,7 @@ def read_choice(row: dict, reply: str) -> str | None:
     if blocks:
         letters = set().union(*(_letters_of_block(block, row["options"]) or {"?"} for block in blocks))
     else:
-        letters = _letters_stated(visible(reply))
+        letters = _letters_stated(visible(reply), row["options"])
     return letters.pop() if len(letters) == 1 and letters <= set(allowed) else None
 
 
@@ -62,15 +67,28 @@ def _letters_of_block(block: str, options: list[str]) -> set[str]:
 
 def _letters_of_text(text: str, options: list[str]) -> set[str]:
     pairs = zip(LETTERS, options, strict=False)
-    return {letter for letter, option in pairs if _unmarked(option).casefold() == text.casefold()}
+    return {letter for letter, option in pairs if _unmarked(option).casefold() == text.rstrip(".").casefold()}
 
 
-def _letters_stated(visible: str) -> set[str]:
-    """Letters that a reply without an answer block states as its final answer."""
-    visible = before_thinking(visible).rstrip()
-    last = _BARE.fullmatch(_unmarked(visible.rpartition("\n")[2]))
-    stated = {*_STATED.findall(re.sub(r"[*_`$]", "", visible)), *_BOLD.findall(visible)}
-    return stated | ({last[1]} if last else set())
+def _letters_stated(visible: str, options: list[str]) -> set[str]:
+    """Letters that a reply without an answer block states as its final answer.
+
+    Only where none is stated by its letter, an option's own words count: behind "the answer is", as the whole last
+    line, or in the one line of the reply that reads like an option ("B) plant"); a list of options says nothing.
+    """
+    lines = [_unmarked(line) for line in before_thinking(visible).splitlines() if line.strip()]
+    plain = re.sub(r"[*_`$]", "", before_thinking(visible))
+    last = _BARE.fullmatch(lines[-1]) if lines else None
+    stated = {*_STATED.findall(plain), *_RIGHT.findall(plain), *_BOLD.findall(before_thinking(visible))}
+    stated |= {last[1]} if last else set()
+    if stated or not lines:
+        return stated
+    said = [match[1] for line in lines for match in _ANSWER.finditer(line)]
+    worded = set().union(*(_letters_of_text(text, options) for text in [lines[-1], *map(_unmarked, said)]))
+    labelled = [match for line in lines if (match := _LABELLED.fullmatch(line))]
+    if len(labelled) == 1:
+        worded |= {labelled[0][1].upper()} & _letters_of_text(labelled[0][2], options)
+    return worded
 
 
 def read_word(row: dict, reply: str) -> str | None:
@@ -99,7 +117,7 @@ def read_word(row: dict, reply: str) -> str | None:
 def _words_stated(text: str, words: dict[str, str]) -> set[str]:
     """The options that a text begins with, and those that stand in it for themselves: two for "yes, or no"."""
     text = _unmarked(text)
-    pieces = re.findall(r"[^,.;:!?()/–—]+", text[_OPENING.match(text).end() :].casefold())
+    pieces = re.findall(r"[^,.;:!?()/–—]+", _OPENING.sub("", text, count=1).casefold())
     found, first = set(), pieces[0].split() if pieces else []
     if first and first[0] in words and (len(first) == 1 or first[1] in _HEDGE | _SUBJECTS):
         found.add(first[0])

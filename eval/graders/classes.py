@@ -20,7 +20,7 @@ def pair(row: dict, reply: str) -> list:
 def _class(row: dict, answer: object) -> str | None:
     if answer is None:
         return None
-    return option_of(answer, row["options"]).casefold() if row["grader"] == "choice" else str(answer)
+    return option_of(str(answer), row["options"]).casefold() if row["grader"] == "choice" else str(answer)
 
 
 def macro_f1(pairs: Sequence[Sequence]) -> float:

@@ -13,7 +13,7 @@ VERSION = 1
 
 def score_text(doc: dict, replies: list[str]) -> dict:
     """With ROUGE, recall of content words, BLEU-4 and CIDEr of the text that the grader reads; see text_task.yaml."""
-    return score(doc, replies) | overlap.measures(doc, read_answer(doc, replies[0]) or "")
+    return score(doc, replies) | overlap.measures(doc, str(read_answer(doc, replies[0]) or ""))
 
 
 def score_classes(doc: dict, replies: list[str]) -> dict:

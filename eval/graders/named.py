@@ -116,7 +116,7 @@ def _with_parts(left: str, known: Names) -> str:
     pieces, joined = JOINED.split(left), False
     for at in range(len(pieces) - 1, -1, -2):
         item = pieces[at]
-        core = item[OPENING.match(item).end() :]
+        core = OPENING.sub("", item, count=1)
         if core.startswith("<"):
             joined = True
         elif joined and known.last and (part := known.last.search(item)):
@@ -127,7 +127,7 @@ def _with_parts(left: str, known: Names) -> str:
     joined = False
     for at in range(0, len(pieces), 2):
         item = pieces[at]
-        core = item[OPENING.match(item).end() :]
+        core = OPENING.sub("", item, count=1)
         if joined and core in known.parts:
             pieces[at] = known.mark(core)
         elif item:

@@ -17,6 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 VERSION = 1
 
@@ -107,7 +108,10 @@ def bleu4(pairs: Sequence[Sequence[str]]) -> float:
     from sacrebleu import corpus_bleu
 
     most = max(len(golds) for _, *golds in pairs)
-    streams = [[golds[place] if place < len(golds) else None for _, *golds in pairs] for place in range(most)]
+    # None where an item has fewer gold texts: sacrebleu leaves those out, though its types do not say so.
+    streams: list[list[Any]] = [
+        [golds[place] if place < len(golds) else None for _, *golds in pairs] for place in range(most)
+    ]
     return min(1.0, corpus_bleu([reply for reply, *_ in pairs], streams).score / 100)
 
 

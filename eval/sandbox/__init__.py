@@ -20,7 +20,7 @@ from pathlib import Path
 
 from recipes.base.cpu import count_cores
 
-VERSION = 1
+VERSION = 2
 
 CHILD = Path(__file__).with_name("child.py")
 START_SECONDS = 30  # for the process to say how it is held in
@@ -67,6 +67,8 @@ class _Sandbox:
             cwd=self.folder.name,
             start_new_session=True,
         )
+        assert self.process.stdin is not None and self.process.stdout is not None, "both are pipes"
+        self.stdin, self.stdout = self.process.stdin, self.process.stdout
         told = self._line(START_SECONDS)
         if told is None:
             self.close()
@@ -76,15 +78,15 @@ class _Sandbox:
     def ask(self, job, seconds):
         """The results of a job; None when the process has died or takes longer than that."""
         try:
-            self.process.stdin.write(json.dumps(job).encode() + b"\n")
-            self.process.stdin.flush()
+            self.stdin.write(json.dumps(job).encode() + b"\n")
+            self.stdin.flush()
         except OSError:
             return None
         return self._line(seconds)
 
     def _line(self, seconds):
         """The next line that the process writes, read as JSON; None when it dies or takes longer."""
-        answer, until, pipe = bytearray(), time.monotonic() + seconds, self.process.stdout.fileno()
+        answer, until, pipe = bytearray(), time.monotonic() + seconds, self.stdout.fileno()
         while not answer.endswith(b"\n"):
             left = until - time.monotonic()
             if left <= 0 or not select.select([pipe], [], [], left)[0]:
@@ -99,8 +101,8 @@ class _Sandbox:
         if self.owner == os.getpid():
             self.process.kill()
             self.process.wait()
-            self.process.stdin.close()
-            self.process.stdout.close()
+            self.stdin.close()
+            self.stdout.close()
             self.folder.cleanup()
 
 

@@ -14,6 +14,7 @@ may import is in memory already. Where the kernel lets us, the whole process has
 nothing in it; where it does not, the filter refuses sockets all the same.
 """
 
+import array
 import bisect
 import builtins
 import cmath
@@ -25,12 +26,14 @@ import datetime
 import decimal
 import fractions
 import functools
+import hashlib
 import heapq
 import itertools
 import json
 import math
 import operator
 import os
+import random
 import re
 import resource
 import select
@@ -39,16 +42,28 @@ import statistics
 import string
 import sys
 import time
+import types
 import typing
 
 IMPORTS = {
     module.__name__: module
     for module in (
-        *(bisect, cmath, collections, copy, datetime, decimal, fractions, functools),
-        *(heapq, itertools, math, operator, re, statistics, string, typing),
+        *(array, bisect, cmath, collections, copy, datetime, decimal, fractions, functools, hashlib),
+        *(heapq, itertools, math, operator, random, re, statistics, string, typing),
     )
 }
-EVENTS = frozenset(["compile", "exec", "builtins.id"])
+# What a solution asks of `sys`: numbers of the interpreter, and how deep it may call. The module itself stays out.
+IMPORTS["sys"] = types.SimpleNamespace(
+    **{name: getattr(sys, name) for name in ("byteorder", "float_info", "int_info", "maxsize", "maxunicode")},
+    **{name: getattr(sys, name) for name in ("platform", "version", "version_info")},
+    argv=[""],
+    getrecursionlimit=lambda: sys.getrecursionlimit(),
+    setrecursionlimit=lambda most: sys.setrecursionlimit(min(most, DEEPEST)),
+)
+DEEPEST = 50_000  # calls; the stack of a process holds so many
+for _name in hashlib.algorithms_guaranteed:  # OpenSSL reads its settings at the first use, which a program may not
+    hashlib.new(_name)
+EVENTS = frozenset(["compile", "exec", "builtins.id", "array.__new__"])
 WITHHELD = ("open", "input", "breakpoint", "exit", "quit", "help")
 EMPTIED = ("os", "posix", "ctypes", "_ctypes", "resource", "signal", "_signal", "select", "_imp")
 NOBODY = 65534
@@ -164,7 +179,8 @@ def execute(program, output_chars):
     """What a program prints, or else what its function `solution()` returns; None where it fails."""
     allowed = {name: value for name, value in vars(builtins).items() if name not in WITHHELD}
     names = {"__builtins__": allowed | {"__import__": importer}, "__name__": "__main__"}
-    sys.stdout = printed = Printed(output_chars)
+    sys.stdout = IMPORTS["sys"].stdout = printed = Printed(output_chars)
+    random.seed(0)  # the same program gives the same output
     try:
         exec(compile(program, "<program>", "exec"), names)
         if not "".join(printed.parts).strip() and callable(names.get("solution")):

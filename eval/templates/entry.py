@@ -10,9 +10,11 @@ ROOT = str(Path(__file__).resolve().parents[2])
 if ROOT not in sys.path:
     sys.path.append(ROOT)
 
+from eval.benchmarks.amsbench import score_official  # noqa: E402
 from eval.benchmarks.public import load_public, score_boxed  # noqa: E402
 from eval.benchmarks.public_code import score_code  # noqa: E402
 from eval.benchmarks.public_stated import score_stated  # noqa: E402
+from eval.benchmarks.sciriff_scores import micro_f1, score_sciriff  # noqa: E402
 from eval.graders.classes import macro_f1, recognised  # noqa: E402
 from eval.graders.measures import score_classes, score_numbers, score_text  # noqa: E402
 from eval.graders.overlap import bleu4, cider  # noqa: E402
@@ -24,6 +26,7 @@ __all__ = [
     "load",
     "load_public",
     "macro_f1",
+    "micro_f1",
     "question",
     "recognised",
     "score",
@@ -31,6 +34,8 @@ __all__ = [
     "score_classes",
     "score_code",
     "score_numbers",
+    "score_official",
+    "score_sciriff",
     "score_stated",
     "score_text",
 ]

@@ -7,7 +7,9 @@ from statistics import median
 from types import ModuleType
 from typing import Any
 
+from recipes.artifacts.memory import Estimate
 from recipes.artifacts.provenance import device
+from recipes.artifacts.speed import Pace
 from recipes.artifacts.store import manifests
 from recipes.base.durations import format_duration, format_size
 from recipes.base.errors import RecipeError
@@ -43,6 +45,7 @@ class Forecast:
     source: str = ""
     gpu_bytes: int | None = None
     guessed_tokens: int = 0  # of the stage's own forecast
+    misfit: str = ""  # what would not fit into the memory here, and what to set
 
     @property
     def predicted(self) -> dict[str, float | None] | None:
@@ -88,6 +91,20 @@ def forecast(
         work = replace(work, tokens=round(guessed * median(off)))
     seconds = work.tokens / rate if rate else None
     return Forecast(step.name, state, work, seconds, memory or work.memory_bytes or None, source, gpu, guessed)
+
+
+def complete(line: Forecast, estimate: Estimate | None, pace: Pace | None, on_gpu: bool) -> Forecast:
+    """A line without an earlier run with what arithmetic says of its time, and of its memory; what would not fit."""
+    if line.seconds is None and pace is not None and line.work and estimate is not None:
+        seconds = pace.guess_seconds(line.work.tokens, "activations" in estimate.parts)
+        line = replace(line, seconds=seconds, source="a guess from arithmetic; --pilot measures")
+    if estimate is None:
+        return line
+    if on_gpu and not line.gpu_bytes:
+        line = replace(line, gpu_bytes=round(estimate.total))
+    elif not on_gpu and not line.memory_bytes:
+        line = replace(line, memory_bytes=round(estimate.total))
+    return line if estimate.fits else replace(line, misfit=estimate.sentence)
 
 
 def read_tokens(manifest: dict[str, Any]) -> tuple[int | None, int | None]:
@@ -188,7 +205,8 @@ def table(forecasts):
         [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:7], widths[1:])] + [row[7]]
         for row in rows
     ]
-    return ["  ".join(cells).rstrip() for cells in aligned]
+    misfits = [f"does not fit: {f.misfit}" for f in forecasts if f.misfit]
+    return ["  ".join(cells).rstrip() for cells in aligned] + misfits
 
 
 def count(number):

@@ -21,6 +21,7 @@ class RowsContext:
         folder: of the step, for what a method wants to keep; what lies there when it starts is from an earlier attempt.
         runtime: progress (`bar`, `say`).
         load_model: loads (model, tokenizer) of the recipe's base; for methods whose NEEDS have "base_model".
+        load_reader: loads what turns rows into tokens; for methods whose NEEDS have "base_tokenizer".
         note: {method: anything} for the data card.
     """
 
@@ -30,6 +31,7 @@ class RowsContext:
     folder: Path
     runtime: Any
     load_model: Callable[[], tuple[Any, Any]] | None = None
+    load_reader: Callable[[Sequence[dict[str, Any]]], Any] | None = None
     note: dict[str, Any] = field(default_factory=dict)
 
     def remove_test_items(self, rows: Sequence[dict[str, Any]], step: str) -> list[dict[str, Any]]:

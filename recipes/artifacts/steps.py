@@ -16,7 +16,7 @@ from recipes.base.errors import RecipeError
 from recipes.base.hashing import Digests, files_under, fingerprint
 from recipes.base.table import Table
 from recipes.config.conflicts import ancestors, drop_earlier, tables_in
-from recipes.config.schema import Model, Recipe, Step, model_folder
+from recipes.config.schema import Model, Recipe, Step, model_folder, template_file
 from recipes.config.slots import Method, list_needs, load, name_of, outside
 
 MODEL_FOLDER = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.py")  # what makes a model what it is
@@ -155,7 +155,8 @@ def make_spec(step: Step, recipe: Recipe, before: list[Step]) -> Any:
     if getattr(step.module, "COMPARES", False):
         sets = [name for one in before if one.kind == "data" for name in getattr(one.settings, "benchmarks", ())]
         parts["benchmarks"] = tuple(dict.fromkeys(sets))
-    if step.kind != "rows" or any("base_model" in list_needs(table, module) for _, table, module in tables_in(step)):
+    needs = {need for _, table, module in tables_in(step) for need in list_needs(table, module)}
+    if step.kind != "rows" or needs & {"base_model", "base_tokenizer"}:
         parts["model"] = recipe.model
     return _spec_class(step.kind, tuple(sorted(parts)), table_of(step))(**parts)
 
@@ -169,7 +170,8 @@ def spec_of(kind: str, **parts: Any) -> Any:
 @cache
 def _spec_class(kind: str, names: tuple[str, ...], table: str) -> type[Table]:
     kinds: dict[str, Any] = {"seed": int, "model": Model, "benchmarks": tuple[str, ...], table: SerializeAsAny[Table]}
-    return create_model(f"{kind.title()}Spec", __base__=Table, **{name: (kinds[name], ...) for name in names})
+    fields: dict[str, Any] = {name: (kinds[name], ...) for name in names}
+    return create_model(f"{kind.title()}Spec", __base__=Table, **fields)
 
 
 def key_of(prepared: Prepared, done: dict[str, Path], digests: Digests) -> Key:
@@ -208,6 +210,7 @@ def key_of(prepared: Prepared, done: dict[str, Path], digests: Digests) -> Key:
     located = {f"{table}.corpus"} if "corpus" in prepared.given else set()
     located |= {"data.benchmarks", "benchmarks"} if "benchmarks" in prepared.watched else set()
     located |= {"model.name", "model.revision"} if "model" in prepared.watched else set()
+    located |= {"model.chat_template"} if "chat template" in prepared.watched else set()
     spec = prepared.spec.model_dump(mode="json")
     runtime = frozenset(located | runtime_keys(prepared.spec))
     return Key(step.name, module.VERSION, spec, inputs, runtime, step.kind)
@@ -251,9 +254,11 @@ def find_test_sets(spec: Any) -> dict[str, dict[str, Path] | str]:
 
 
 def find_model_files(model: Model) -> dict[str, dict[str, Path] | str]:
-    """The files that make a model folder what it is: weights, configuration, tokenizer. A hub id has none."""
-    folder = model_folder(model.name)
-    return {"model": files_under(folder, MODEL_FOLDER)} if folder else {}
+    """The files that make a model folder what it is: weights, configuration, tokenizer, of which a hub id has none;
+    and the chat template that the recipe names."""
+    folder, template = model_folder(model.name), template_file(model.chat_template)
+    found: dict[str, dict[str, Path] | str] = {"model": files_under(folder, MODEL_FOLDER)} if folder else {}
+    return found | ({"chat template": {"template": template}} if template else {})
 
 
 def find_method_versions(step: Step) -> dict[str, dict[str, Path] | str]:
@@ -275,5 +280,5 @@ def find_order(step: Step, known: dict[str, Step]) -> dict[str, dict[str, Path] 
 
 def _outside_stage(step: Step) -> Path | None:
     module = step.module
-    named = getattr(module, "__name__", "recipes.")
-    return None if named.startswith("recipes.") or not getattr(module, "__file__", None) else Path(module.__file__)
+    named, file = getattr(module, "__name__", "recipes."), getattr(module, "__file__", None)
+    return None if named.startswith("recipes.") or not file else Path(file)

@@ -25,14 +25,18 @@ def count_cores() -> int:
 
 
 def read_idle() -> tuple[float, float] | None:
-    """(seconds that all cores were idle, seconds that they had) since the start of the machine; None where unknown."""
+    """(seconds that all cores were free, seconds that they had) since the start of the machine; None where unknown.
+
+    What niced processes use counts as free for a process that is not niced: they give way.
+    """
     try:
         with open("/proc/stat", encoding="ascii") as file:
             ticks = [int(word) for word in file.readline().split()[1:9]]
     except (OSError, ValueError):
         return None
     scale = os.sysconf("SC_CLK_TCK")
-    return (ticks[3] + ticks[4]) / scale, sum(ticks) / scale
+    yielding = ticks[1] if os.nice(0) <= 0 else 0
+    return (yielding + ticks[3] + ticks[4]) / scale, sum(ticks) / scale
 
 
 def count_free_cores() -> int:

@@ -77,12 +77,12 @@ class Exchange:
         options: the options of a choice, or all answers that a closed question has.
         options_as: how the prompt shows them: as lettered lines; by name in the request, where several of them may be
             the answer; or not at all.
-        asks_for: what the request says to give, as in "the value"; empty: "the right option" of lettered ones, else
-            "the final answer"; None: the prompt ends without a request.
+        asks_for: what the request says to give, as in "the value"; empty: "the right option" of lettered ones (or its
+            letter, see `answer_as`), else "the final answer"; None: the prompt ends without a request.
         thinking, solution: the parts of the reply before its answer; None where it has no such part.
-        answer: the gold answer; of lettered options the letter, and the reply says the option's own words, which
-            graders take like the letter: to find the letter of a text is a skill apart, which a very small model lacks
-            and which is not what a recipe measures. Empty where the reply has no answer block.
+        answer: the gold answer; of lettered options the letter. Empty where the reply has no answer block.
+        answer_as: what a reply says of lettered options: "words", the option's own, or its "letter". Graders take both.
+            To find the letter of a text is a skill apart, which a very small model lacks; other bases answer so.
         program: the program that stands in the answer block and prints the answer.
         verbatim: the whole reply as its author wrote it, where it does not keep to the form; it is shown as it is.
     """
@@ -96,6 +96,7 @@ class Exchange:
     thinking: str | None = None
     solution: str | None = None
     answer: str = ""
+    answer_as: Literal["words", "letter"] = "words"
     program: str = ""
     verbatim: str = ""
 
@@ -112,8 +113,12 @@ class Exchange:
 
     @property
     def answer_text(self) -> str:
-        """The answer in words. Raises ValueError where that of lettered options is not the letter of one of them."""
-        return option_of(self.answer, self.options or ()) if self.lettered and self.answer else self.answer
+        """The answer as the reply says it. Raises ValueError where that of lettered options is not the letter of one of
+        them."""
+        if not (self.lettered and self.answer):
+            return self.answer
+        words = option_of(self.answer, self.options or ())
+        return words if self.answer_as == "words" else self.answer
 
 
 class Parts(NamedTuple):
@@ -133,7 +138,8 @@ def render_prompt(exchange: Exchange, form: Form = TAGS) -> str:
     """The user turn."""
     if exchange.asks_for is None:
         return render_question(exchange)
-    what = exchange.asks_for or ("the right option" if exchange.lettered else "the final answer")
+    option = "the right option" if exchange.answer_as == "words" else "the letter of the right option"
+    what = exchange.asks_for or (option if exchange.lettered else "the final answer")
     named = ", ".join(exchange.options or ()) if exchange.options_as == "names" else ""
     request = form.request.format(what=what, among=f", one or more of: {named}" if named else "")
     return f"{render_question(exchange)}\n{request}"
@@ -179,6 +185,15 @@ def split_reply(reply: str, form: Form = TAGS) -> Parts | None:
         return None
     found = (thinking.removeprefix(form.thinking[0]), solution, answer.removesuffix(form.answer[1]))
     return Parts(*(part.strip() for part in found))
+
+
+def split_thinking(reply: str, form: Form = TAGS) -> tuple[str | None, str]:
+    """(chain of thought, what stands behind it) of a reply that begins with one; (None, reply) of another."""
+    opening, closing = form.thinking
+    if not reply.startswith(opening) or closing not in reply:
+        return None, reply
+    inside, _, rest = reply.removeprefix(opening).partition(closing)
+    return inside, rest.lstrip("\n")
 
 
 def visible(reply: str, form: Form = TAGS) -> str:

@@ -115,7 +115,8 @@ def read_exchange(row: Mapping[str, Any]) -> Exchange | None:
     if not isinstance(row.get("question"), str) or not isinstance(row.get("prompt"), list):
         return None
     known = {entry.name: row[entry.name] for entry in fields(Exchange) if entry.name in row}
-    exchange = Exchange(**known | {"options": tuple(row["options"]) if row.get("options") else None})
+    known["options"] = tuple(row["options"]) if row.get("options") else None
+    exchange = Exchange(**known)
     try:
         same = row["prompt"][-1]["content"] == render_prompt(exchange)
     except (ValueError, TypeError, LookupError):

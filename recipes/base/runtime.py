@@ -1,11 +1,19 @@
 """What a stage may ask of the place it runs in: progress for people, and what was predicted. Never identity."""
 
+from __future__ import annotations
+
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 from recipes.base.durations import format_duration
 from recipes.base.redact import mask
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 PLAIN_SECONDS = 10.0  # a log line at most this often where the output is not a terminal
 
@@ -13,18 +21,18 @@ PLAIN_SECONDS = 10.0  # a log line at most this often where the output is not a 
 class Bar:
     """Progress of one piece of work: `advance(n, note)` counts up, `total` may be corrected while it runs."""
 
-    def __init__(self, title, total, unit, show):
+    def __init__(self, title: str, total: int | None, unit: str, show: Callable[[Bar], None]) -> None:
         self.title, self.total, self.unit, self.note = title, total, unit, ""
         self.done, self.started, self._show = 0, time.monotonic(), show
 
-    def advance(self, n=1, note=None):
+    def advance(self, n: int = 1, note: str | None = None) -> None:
         """Count `n` more units done; `note` (the last loss or reward, say) stays until the next one."""
         self.done += n
         if note is not None:
             self.note = note
         self._show(self)
 
-    def line(self):
+    def line(self) -> str:
         """One plain line: done of total, rate, time left, last note."""
         rate = self.done / max(time.monotonic() - self.started, 1e-9)
         parts = [f"{self.title}: {self.done:,}{f'/{self.total:,}' if self.total else ''} {self.unit}"]
@@ -43,13 +51,13 @@ class Runtime:
     readable. `stream` is the text stream both write to.
     """
 
-    def __init__(self, stream=None, predicted=None):
+    def __init__(self, stream: TextIO | None = None, predicted: Any = None) -> None:
         self.stream = stream or sys.stdout
         self.predicted = predicted
-        self.runs = None
-        self._live = None
+        self.runs: Path | None = None
+        self._live: Progress | None = None
 
-    def say(self, text):
+    def say(self, text: str) -> None:
         """Write one line, without secrets; a live bar stays below it."""
         text = mask(text)
         if self._live is not None:
@@ -58,17 +66,17 @@ class Runtime:
             print(text, file=self.stream, flush=True)
 
     @contextmanager
-    def bar(self, title, total, unit):
+    def bar(self, title: str, total: int | None, unit: str) -> Iterator[Bar]:
         """A `Bar` for `total` units of work (0 or None where it is not known yet); nested bars share the display."""
         if self.stream.isatty():
             yield from self._live_bar(title, total, unit)
         else:
             yield from self._plain_bar(title, total, unit)
 
-    def _plain_bar(self, title, total, unit):
+    def _plain_bar(self, title: str, total: int | None, unit: str) -> Iterator[Bar]:
         last = time.monotonic()
 
-        def show(bar):
+        def show(bar: Bar) -> None:
             nonlocal last
             if time.monotonic() - last >= PLAIN_SECONDS:
                 last = time.monotonic()
@@ -79,16 +87,16 @@ class Runtime:
         if bar.done:
             self.say(f"{bar.line()} · took {format_duration(time.monotonic() - bar.started)}")
 
-    def _live_bar(self, title, total, unit):
+    def _live_bar(self, title: str, total: int | None, unit: str) -> Iterator[Bar]:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
         outermost = self._live is None
-        if outermost:
-            columns = (BarColumn(bar_width=20), TextColumn("{task.description}", markup=False))
-            self._live = Progress(*columns, console=Console(file=self.stream), transient=True)
-            self._live.start()
         live = self._live
+        if live is None:
+            columns = (BarColumn(bar_width=20), TextColumn("{task.description}", markup=False))
+            live = self._live = Progress(*columns, console=Console(file=self.stream), transient=True)
+            live.start()
         task = live.add_task(title, total=total or None)
         bar = Bar(
             title,

@@ -1,11 +1,12 @@
 """`check`: every recipe under every profile, and the gold answers of the data that is already built."""
 
 from recipes.artifacts.store import latest
-from recipes.base.errors import ConfigErrors
+from recipes.base.errors import ConfigErrors, RecipeError
 from recipes.config.conflicts import list_outside
 from recipes.config.load import load, profiles, read_file
 from recipes.config.request_counts import warnings
 from recipes.config.schema import DEFAULT_PROFILE
+from recipes.models.base_check import describe_base, is_at_hand
 
 
 def check(file, name, runs, profile=None, sets=(), more=""):
@@ -28,6 +29,11 @@ def check(file, name, runs, profile=None, sets=(), more=""):
                 print(f"{recipe}: {each}: methods from outside: {', '.join(outside)}")
             for text in warnings(loaded):
                 print(f"{recipe}: {each}: warning: {text}")
+            try:
+                if is_at_hand(loaded.model) and (told := describe_base(loaded.model)):
+                    print(f"{recipe}: {each}: {told}")
+            except RecipeError as error:
+                problems.append(error)
             data = latest(runs / recipe / each).get("data")
             if data:
                 from recipes.artifacts.proofs import prove_gold

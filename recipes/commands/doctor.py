@@ -3,16 +3,19 @@
 import os
 import shutil
 from importlib.util import find_spec
+from pathlib import Path
 
 from pydantic import BaseModel
 
 from data_builders.core.table import extra
 from eval import sandbox
-from recipes.artifacts.provenance import device, gpus, versions
+from recipes.artifacts.machine import Machine, find_machine
+from recipes.artifacts.memory import estimate_recipe
+from recipes.artifacts.provenance import device, versions
 from recipes.base.errors import ConfigErrors, RecipeError
 from recipes.config.load import load, profiles, read_file
-from recipes.config.request_counts import tasks_of
-from recipes.config.schema import model_folder
+from recipes.config.request_counts import find_published, given_of, is_published, tasks_of
+from recipes.config.schema import Recipe, model_folder
 
 CORE = (
     "torch",
@@ -29,8 +32,11 @@ CORE = (
 TASK_PACKAGES = {"ifeval": ("langdetect", "immutabledict")}  # of lm-eval's tasks that our groups hold
 
 
-def doctor(file, name=None):
-    """Hardware, packages, and one sentence for each thing that a profile lacks, as text."""
+def doctor(file: Path, name: str | None = None, machine: Machine | None = None) -> str:
+    """Hardware, packages, and one sentence for each thing that a profile lacks, as text.
+
+    `machine` is other hardware than that at hand, on which the profiles' memory is reckoned.
+    """
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     lines = [
         f"hardware  {device()}, {memory / 1e9:.0f} GB memory, {shutil.disk_usage('.').free / 1e9:.0f} GB free here",
@@ -43,14 +49,24 @@ def doctor(file, name=None):
     for recipe in [name] if name else tables:
         for profile in profiles(tables.get(recipe, {})):
             try:
-                missing = lacks(load(file, recipe, profile))
+                missing = lacks(load(file, recipe, profile), machine)
             except ConfigErrors as error:
                 missing = [(True, f"{p.what}: {p.got}" + (f" ({p.fix})" if p.fix else "")) for p in error.problems]
+                missing += find_misfits(file, recipe, profile, machine)
             blocked = any(blocks for blocks, _ in missing)
             state = "cannot run" if blocked else "ready, but" if missing else "ready"
             lines.append(f"{recipe} {profile}: {state}")
             lines += [f"  - {sentence}" for _, sentence in missing]
     return "\n".join(lines)
+
+
+def find_misfits(file: Path, name: str, profile: str, machine: Machine) -> list[tuple[bool, str]]:
+    """What would not fit of a recipe some of whose files are not here yet; nothing where it is wrong in itself."""
+    try:
+        recipe = load(file, name, profile, here=False)
+    except ConfigErrors:
+        return []
+    return [(one.stops, one.sentence) for one in estimate_recipe(recipe, machine).values() if not one.fits]
 
 
 def require(recipe, runtime):
@@ -62,9 +78,44 @@ def require(recipe, runtime):
         runtime.say(f"note: {sentence}")
 
 
-def lacks(recipe):
-    """[(whether it stops the run, one sentence)] for everything that the recipe asks for and this machine has not."""
-    found = []
+def open_published(recipe):
+    """Read the items of every public benchmark that is evaluated, before anything trains.
+
+    lm-eval's own tasks are not opened. Raises RecipeError for the first that cannot be read.
+    """
+    from eval.benchmarks.public import load_public
+    from eval.hooks import TaskDataError, load
+
+    spec = recipe.settings("evaluate")
+    for task, table in tasks_of((*spec.tasks, *spec.general)).items():
+        if not table or not is_published(table):
+            continue
+        read = load if table["custom_dataset"] == "entry.load" else load_public
+        given = {key: value for key, value in given_of(table).items() if key != "shots" and value is not None}
+        try:
+            read(**given, **find_published(spec))
+        except TaskDataError as error:
+            what, *more = str(error).splitlines()
+            raise RecipeError(
+                f"the items of {task} cannot be read",
+                where="eval.tasks or eval.general",
+                got="; ".join([what, *map(str.strip, more)]),
+                allowed="the benchmark's own files, or the hub",
+                fix="name its files in [NAME.eval.published], or leave the task out",
+            ) from None
+
+
+def lacks(recipe: Recipe, machine: Machine | None = None) -> list[tuple[bool, str]]:
+    """[(whether it stops the run, one sentence)] for everything that the recipe asks for and this machine has not.
+
+    Args:
+        machine: on which the memory is reckoned, where it is not the one at hand.
+    """
+    machine = machine or find_machine()
+    estimates = estimate_recipe(recipe, machine)
+    found = [(estimate.stops, estimate.sentence) for estimate in estimates.values() if not estimate.fits]
+    if not estimates and model_folder(recipe.model.name) is None:
+        found.append((False, f"The sizes of {recipe.model.name} are not at hand, so its memory is not known."))
     model = recipe.model
     if model.quantization == "nf4" and not find_spec("bitsandbytes"):
         found.append(
@@ -85,13 +136,13 @@ def lacks(recipe):
         found.append(
             (
                 False,
-                'vLLM is not installed, so rl samples with transformers, which is slower: pip install -e ".[vllm]".',
+                "vLLM is not installed, so rl samples with transformers, which is slower (docs/hardware.md).",
             )
         )
     if getattr(recipe.settings("data"), "chain", None) == "program" and not (sandbox.level().seccomp or unheld()):
         found.append((True, f"The recipe runs programs that a model writes, and here {sandboxed()}."))
     if model_folder(model.name) is None:
-        if not gpus():
+        if not machine.on_gpu:
             found.append((False, f"No GPU is in use, so {model.name} would run on the CPU."))
         if not is_cached(model.name, model.revision):
             found.append((False, f"{model.name} is not in the local cache and will be downloaded."))

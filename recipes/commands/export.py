@@ -108,7 +108,7 @@ def run(job: Any, *, model: str | None = None, to: Path) -> None:
         if (unfinished / "base").is_dir():
             loaded.generation_config.save_pretrained(unfinished / "base")  # it may stop at one token more
         loaded.peft_config["default"].base_model_name_or_path = base
-        training.save_result(loaded, unfinished)
+        training.save_result(loaded, unfinished, base=whole)
     reader.save_pretrained(unfinished)
     after = reread(recipe, unfinished, reader, rows)
     same, alike = (sum(a == b for a, b in zip(replies, after, strict=True)) for replies in (expected, before))

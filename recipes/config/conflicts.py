@@ -55,8 +55,8 @@ class Scope:
     before: tuple[Step, ...] = field(default_factory=tuple)
 
     @property
-    def data(self) -> BaseModel | None:
-        """The builder's table that the rows come from; None where there are several, or none."""
+    def data(self) -> Any:
+        """The builder's own table that the rows come from; None where there are several, or none."""
         found = [step.settings for step in self.before if step.kind == "data"]
         return found[0] if len(found) == 1 else None
 

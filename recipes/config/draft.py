@@ -124,8 +124,10 @@ class Draft:
         found = copy.deepcopy(below)
         for key, value in above.items():
             under, dotted = found.get(key), f"{path}.{key}"
-            same = isinstance(value, dict) and isinstance(under, dict) and not self._is_other(under, value, dotted)
-            found[key] = self._overlaid(under, value, dotted) if same else copy.deepcopy(value)
+            if isinstance(value, dict) and isinstance(under, dict) and not self._is_other(under, value, dotted):
+                found[key] = self._overlaid(under, value, dotted)
+            else:
+                found[key] = copy.deepcopy(value)
         return found
 
     def written(self, dotted: str) -> str:
@@ -174,8 +176,11 @@ def stage_tables(home: Path) -> dict[str, str]:
     found = {}
     for kind, source in (list_beside("stages", home) | list_own("stages")).items():
         if kind != "data":
-            own = isinstance(source.place, str)
-            found[getattr(load_source(source), "TABLE", kind) if own else read_table_name(source.place, kind)] = kind
+            if isinstance(source.place, Path):
+                table = read_table_name(source.place, kind)
+            else:
+                table = getattr(load_source(source), "TABLE", kind)
+            found[table] = kind
     return found
 
 
@@ -196,7 +201,9 @@ def read_table_name(file: Path, default: str) -> str:
     except (SyntaxError, ValueError):
         return default  # said where the stage is loaded
     for line in tree.body:
-        names = [target.id for target in getattr(line, "targets", ()) if isinstance(target, ast.Name)]
+        if not isinstance(line, ast.Assign):
+            continue
+        names = [target.id for target in line.targets if isinstance(target, ast.Name)]
         if "TABLE" in names and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str):
             return line.value.value
     return default

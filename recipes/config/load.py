@@ -4,6 +4,7 @@ table of the recipe  <-  [NAME.profiles.PROFILE]  <-  --set dotted.key=value
 """
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,9 @@ def profiles(table):
     return list(dict.fromkeys([DEFAULT_PROFILE, *(named if isinstance(named, dict) else ())]))
 
 
-def load(file, name, profile=None, sets=(), here=True):
+def load(
+    file: str | Path, name: str, profile: str | None = None, sets: Iterable[str] = (), here: bool = True
+) -> Recipe:
     """The recipe `name` of `file` under `profile` with `--set` strings applied last.
 
     Every profile of the recipe is validated, not only the chosen one. `here=False` leaves out the checks that look at
@@ -76,6 +79,7 @@ def load(file, name, profile=None, sets=(), here=True):
         problems += [p for p in draft.problems if str(p) not in {str(q) for q in problems}]
     if problems:
         raise ConfigErrors(problems)
+    assert chosen is not None, "a draft without problems gives a recipe"
     return chosen
 
 

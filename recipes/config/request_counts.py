@@ -34,7 +34,9 @@ SIZES = {
     "glan_mmlu_social_sciences": 3_077,
     "glan_mmlu_other": 3_107,
     "glan_math": 5_000,  # EleutherAI/hendrycks_math, test
-    "amsbench_tqa": 1_257,  # eval.hooks.AMSBENCH_ITEMS
+    **dict.fromkeys(("amsbench_tqa", "amsbench_tqa_official"), 1_257),  # eval.benchmarks.amsbench.SIZES
+    **{"amsbench_ldo": 50, "amsbench_comparator": 25, "amsbench_bandgap": 50, "amsbench_opamp": 12},
+    "amsbench_caption": 83,
 }
 
 
@@ -89,12 +91,22 @@ def tasks_of(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 def warnings(recipe: Recipe) -> Iterator[str]:
     """What may stand, but ought to be known before a run: published items that no row has been compared with."""
     found = tasks_of((*recipe.settings("evaluate").tasks, *recipe.settings("evaluate").general))
-    public = [task for task, table in found.items() if given_of(table)["source"] not in ("recipe", "general")]
+    public = [task for task, table in found.items() if is_published(table)]
     if public and getattr(recipe.settings("data"), "benchmarks", None) == ():
         yield (
             f"{', '.join(public[:3])}{' …' if len(public) > 3 else ''} are evaluated and data.benchmarks is empty: "
             "no row is compared with their items, so a score may be remembered"
         )
+
+
+def is_published(table: dict[str, Any]) -> bool:
+    """Whether a task's items lie outside: a public benchmark. lm-eval's own tasks, whose table is {}, are too."""
+    return given_of(table)["source"] not in ("recipe", "general")
+
+
+def find_published(spec: Any) -> dict[str, str]:
+    """{metadata key: path} of the files of public benchmarks that an `[eval]` table names."""
+    return {key: str(Path(path).expanduser().resolve()) for key, path in spec.published.items()}
 
 
 def given_of(table: dict[str, Any]) -> dict[str, Any]:

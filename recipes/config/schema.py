@@ -6,6 +6,7 @@ one of those decides the result after all, its table names it in `decisive`.
 """
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
@@ -33,14 +34,23 @@ class Model(Table):
     """The base model, and how its weights are held."""
 
     name: str = Field(
-        "embedded",
+        default="embedded",
         pattern=r"^(embedded|[\w.-]*\w[\w.-]*/[\w.-]+|[./~].*)$",
         examples=["embedded"],
-        description='"embedded", a hub id "owner/name", or a folder (./x, /x, ~/x)',
+        description='"embedded", a hub id "owner/name", a folder (./x, /x, ~/x), or a GGUF file (./x.gguf), which is '
+        "unpacked once beside the runs",
     )
-    revision: str = Field("main", min_length=1, description="branch, tag or commit of a hub id")
+    revision: str = Field(default="main", min_length=1, description="branch, tag or commit of a hub id")
+    chat_template: str = Field(
+        default="",
+        pattern=r"^(|[a-z0-9_]+|[./~].*)$",
+        examples=[""],
+        description='of a base without one: a name that TRL knows, such as "qwen2_5", or a file (./x.jinja); empty: '
+        "the base's own",
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="auto: bfloat16 on a GPU that has it, else float32; float32 where every weight learns"
+        default="auto",
+        description="auto: bfloat16 on a GPU that has it, else float32; float32 where every weight learns",
     )
     attn: str = runtime_field(
         "auto",
@@ -52,11 +62,11 @@ class Model(Table):
         examples=["auto", "sdpa", "eager", "flash_attention_2"],
     )
     quantization: Literal["none", "nf4"] = Field(
-        "none", description="nf4: 4-bit weights under LoRA, through bitsandbytes"
+        default="none", description="nf4: 4-bit weights under LoRA, through bitsandbytes"
     )
-    trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
+    trust_remote_code: bool = Field(default=False, description="run Python code that comes with the model")
     vision: Literal["frozen", "tuned"] = Field(
-        "frozen", description="of a model that sees: train the language side alone, or the vision tower with it"
+        default="frozen", description="of a model that sees: train the language side alone, or the vision tower with it"
     )
 
 
@@ -66,7 +76,7 @@ class Training(Table):
     epochs: float = Field(3.0, gt=0, description="passes over the rows")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="peak of the schedule")
     batch_tokens: int = Field(4096, ge=1, description="real tokens per optimizer step")
-    max_length: int = Field(512, ge=8, description="tokens of a row; a longer one is an error, not a cut")
+    max_length: int = Field(512, ge=8, description="tokens of a row, at most")
     warmup_ratio: float = Field(0.03, ge=0, lt=1, description="share of the steps with a rising rate")
     scheduler: Literal["cosine", "linear", "constant"] = Field("cosine", description="learning rate after the warm-up")
     weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW, per step, times the learning rate")
@@ -131,7 +141,23 @@ class Recipe:
 
 
 def model_folder(name: str) -> Path | None:
-    """The folder that a model name stands for ("embedded", or one starting with `.`, `/`, `~`); None for a hub id."""
+    """The folder (or GGUF file) that a model name stands for ("embedded", or one starting with `.`, `/`, `~`); None for
+    a hub id."""
     if name == "embedded":
         return LAB_MODEL
     return Path(name).expanduser() if name.startswith((".", "/", "~")) else None
+
+
+def template_folder() -> Path:
+    """The folder of the chat templates that TRL brings; found without importing it."""
+    found = find_spec("trl")
+    return Path(*(found.submodule_search_locations or ()) if found else (), "chat_templates")
+
+
+def template_file(name: str) -> Path | None:
+    """The file of a chat template: a path (one starting with `.`, `/`, `~`), or a name that TRL knows; None for
+    empty."""
+    if not name:
+        return None
+    path = name.startswith((".", "/", "~"))
+    return Path(name).expanduser() if path else template_folder() / f"{name}.jinja"

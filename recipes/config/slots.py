@@ -132,12 +132,21 @@ def load_source(source: Source) -> ModuleType:
     if isinstance(source.place, str):
         module = importlib.import_module(source.place)
     elif isinstance(source.place, EntryPoint):
+        announce(source)
         module = source.place.load()
         sys.modules.setdefault(module.__name__, module)
     else:
         module = _load_file(source.slot, source.name, source.place.resolve())
     _loaded[source.slot, module.__name__] = source
     return module
+
+
+def announce(source: Source) -> None:
+    """Name a method of an installed package on stderr before its code runs for the first time."""
+    if isinstance(source.place, EntryPoint) and source.place.module not in sys.modules:
+        print(
+            f"loading {source.slot}/{source.name} of {source.about}: {source.place.value}", file=sys.stderr, flush=True
+        )
 
 
 def list_loaded(slot: str) -> list[ModuleType]:

@@ -301,7 +301,8 @@ class TypedDraft(Draft):
         except Exception as error:
             source = find_one(slot, name, self.home)
             got = f"{type(error).__name__}: {error}"
-            self.problem(place, "its file cannot be imported", got, f"a file of the slot {slot}: {source.origin}")
+            allowed = f"a file of the slot {slot}: {source.origin}" if source else f"a file of the slot {slot}"
+            self.problem(place, "its file cannot be imported", got, allowed)
             return None
         if slot != "stages" and not hasattr(module, "Config"):
             self.problem(place, "its file has no Config", str(module.__file__), "see docs/methods.md")

@@ -14,7 +14,7 @@ from recipes.base.general_rows import FORMS, check_general_rows
 from recipes.base.hashing import files_under
 from recipes.base.places import GENERAL_TRAIN, ROOT
 from recipes.config.conflicts import Conflict, tables_in
-from recipes.config.schema import Model, Step, model_folder
+from recipes.config.schema import Model, Step, model_folder, template_file, template_folder
 
 TASKS = ROOT / "eval" / "tasks"
 
@@ -60,6 +60,16 @@ def _find_model_conflicts(model: Model, here: bool) -> Iterator[Conflict]:
         yield Conflict(
             "model.revision", "only a hub id has a revision", "leave it out for a folder", f'"{model.revision}"'
         )
+    template = template_file(model.chat_template)
+    if template and not template.is_file() and (here or template.parent == template_folder()):
+        known = [file.stem for file in template_folder().glob("*.jinja")]
+        yield Conflict(
+            "model.chat_template",
+            "no such chat template",
+            f"a file, or one of {', '.join(sorted(known))}",
+            f'"{model.chat_template}"',
+            nearest(model.chat_template, known) or f"correct the path; it starts from {Path.cwd()}",
+        )
     if not here:
         return
     if folder is None:
@@ -73,11 +83,13 @@ def _find_model_conflicts(model: Model, here: bool) -> Iterator[Conflict]:
             )
         return
     whole = (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+    if folder.suffix == ".gguf":
+        whole = folder.is_file()
     if not whole:
         yield Conflict(
             "model.name",
             "not a model folder" if folder.is_dir() else "no such model folder",
-            "a folder with config.json and *.safetensors",
+            "a folder with config.json and *.safetensors, or a file x.gguf",
             str(folder),
             "python -m recipes embedded build"
             if model.name == "embedded"

@@ -4,7 +4,9 @@ import ast
 import math
 import random
 from fractions import Fraction
+from typing import Any, cast
 
+Tree = Any  # an ast.expr of names, operations, calls, and constants that hold a Fraction, which ast's types do not know
 OPERATORS = {ast.Add: ("+", 1), ast.Sub: ("-", 1), ast.Mult: ("*", 2), ast.Div: ("/", 2), ast.Pow: ("^", 3)}
 NICE = [1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100]
 
@@ -79,15 +81,27 @@ def render_number(value: Fraction) -> str | None:
     return text
 
 
-def render(node: ast.expr, parent: int = 0, right: bool = False) -> str | None:
+def _number(value: Fraction) -> Tree:
+    return ast.Constant(cast(Any, value))
+
+
+def _value(node: Tree) -> Fraction:
+    return Fraction(cast(Any, node).value)
+
+
+def _name(node: ast.Call) -> str:
+    return cast(ast.Name, node.func).id
+
+
+def render(node: Tree, parent: int = 0, right: bool = False) -> str | None:
     """Expression tree to text with the fewest parentheses; None when a number in it cannot be written exactly."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Constant):
-        return render_number(Fraction(node.value))
+        return render_number(_value(node))
     if isinstance(node, ast.Call):
         inside = render(node.args[0])
-        return None if inside is None else f"{node.func.id}({inside})"
+        return None if inside is None else f"{_name(node)}({inside})"
     sign, rank = OPERATORS[type(node.op)]
     left, right_text = render(node.left, rank), render(node.right, rank, True)
     if left is None or right_text is None:
@@ -96,29 +110,29 @@ def render(node: ast.expr, parent: int = 0, right: bool = False) -> str | None:
     return f"({text})" if rank < parent or (right and rank == parent) else text
 
 
-def substitute(node: ast.expr, values: dict[str, Fraction]) -> ast.expr:
+def substitute(node: Tree, values: dict[str, Fraction]) -> Tree:
     """A copy of the tree with every name replaced by its value."""
     if isinstance(node, ast.Name):
-        return ast.Constant(values[node.id])
+        return _number(values[node.id])
     if isinstance(node, ast.Call):
         return ast.Call(node.func, [substitute(node.args[0], values)], [])
     if isinstance(node, ast.BinOp):
         return ast.BinOp(substitute(node.left, values), node.op, substitute(node.right, values))
-    return ast.Constant(Fraction(str(node.value)))
+    return _number(Fraction(str(node.value)))
 
 
-def compute(node: ast.expr) -> Fraction | None:
+def compute(node: Tree) -> Fraction | None:
     """Value of one operation on constants; None where it is undefined or not exact."""
     if isinstance(node, ast.Call):
-        x = node.args[0].value
+        x = _value(node.args[0])
         if x <= 0:
             return None
-        if node.func.id == "log10":
+        if _name(node) == "log10":
             power = round(math.log10(x))
             return Fraction(power) if Fraction(10) ** power == x else None
         root = Fraction(math.isqrt(x.numerator), math.isqrt(x.denominator))
         return root if root * root == x else None
-    a, b = node.left.value, node.right.value
+    a, b = _value(node.left), _value(node.right)
     match node.op:
         case ast.Add():
             return a + b
@@ -131,7 +145,7 @@ def compute(node: ast.expr) -> Fraction | None:
     return a**b if b.denominator == 1 and 0 <= b <= 3 else None
 
 
-def reduce_once(node: ast.expr) -> tuple[ast.expr, bool] | None:
+def reduce_once(node: Tree) -> tuple[Tree, bool] | None:
     """The tree with its leftmost innermost operation computed, and whether one was; None when it cannot be."""
     if isinstance(node, ast.Constant):
         return node, False
@@ -149,7 +163,7 @@ def reduce_once(node: ast.expr) -> tuple[ast.expr, bool] | None:
             )
             return new, True
     value = compute(node)
-    return None if value is None else (ast.Constant(value), True)
+    return None if value is None else (_number(value), True)
 
 
 def work(expression: str, values: dict[str, Fraction]) -> list[str] | None:
@@ -165,9 +179,8 @@ def work(expression: str, values: dict[str, Fraction]) -> list[str] | None:
             return None
         node = reduced[0]
         steps.append(render(node))
-    if None in steps or steps[-1].startswith("-"):
-        return None
-    return steps
+    written = [step for step in steps if step is not None]
+    return None if len(written) < len(steps) or written[-1].startswith("-") else written
 
 
 def operand(rng: random.Random) -> Fraction:

@@ -14,6 +14,7 @@ import random
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
@@ -33,6 +34,8 @@ GENERAL_TRAIN_ROWS = 1500  # rows that a recipe may mix with its own
 
 def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
     torch.manual_seed(seed)
+    # transformers takes this key, though its types do not name it
+    attention: dict[str, Any] = {"attn_implementation": choose_attention(Model(), training=True)}
     config = Qwen3Config(
         vocab_size=VOCABULARY,
         hidden_size=256,
@@ -47,7 +50,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        attn_implementation=choose_attention(Model(), training=True),
+        **attention,
     )
     return Qwen3ForCausalLM(config)
 
@@ -118,7 +121,8 @@ def pretrain(steps: int, rate: float, seed: int, work: Path, out: Path, compiled
     rows = general_test(GENERAL_TEST_SEED, GENERAL_TEST_ROWS)
     held_out = frozenset(row["prompt"][0]["content"] for row in rows)
     tokenizer = train_tokenizer(seed)
-    model = new_model(tokenizer, seed).to(device)
+    model = new_model(tokenizer, seed)
+    model.to(device)  # pyright: ignore[reportArgumentType]  wrapped by transformers, which loses `self`
     opts = optimizers(model, rate)
     checkpoint, plan = work / "checkpoint.pt", [steps, rate, seed]
     start, history, spent = resume(checkpoint, plan, model, opts) if checkpoint.exists() else (0, [], 0.0)

@@ -44,6 +44,7 @@ def instruction(rng: random.Random) -> Item:
             ),
         ]
     )
+    assert answer is not None, "the numbers compared are ones that are written exactly"
     return Item(
         kind="instructions",
         question=question,

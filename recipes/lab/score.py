@@ -40,7 +40,9 @@ def measure(folder: Path, runtime: Runtime) -> list[dict]:
     variant = variants.Variant("base", "base", TASKS)
     with tempfile.TemporaryDirectory() as out:
         lm_eval_run.evaluate_variant(spec, variant, scorer, manager, Path(out), runtime)
-        results = json.loads(variants.find_results(Path(out), variant).read_text(encoding="utf-8"))
+        found = variants.find_results(Path(out), variant)
+        assert found is not None, "evaluate_variant has written them"
+        results = json.loads(found.read_text(encoding="utf-8"))
     return [
         interval(task, results["results"][task]["acc,none"], results["n-samples"][task]["effective"]) for task in TASKS
     ]
@@ -85,7 +87,7 @@ def shares() -> list[dict]:
     return [
         {
             "name": maker.__name__,
-            "about": " ".join(maker.__doc__.split()),
+            "about": " ".join((maker.__doc__ or "").split()),
             "shares": [f"{phase[maker]:.0%}" if maker in phase else "–" for phase in phases],
         }
         for maker in {maker: None for phase in phases for maker in phase}

@@ -5,7 +5,8 @@ A file has
     a docstring       its first line says what the method is; the paper
     VERSION           raise it when the same inputs give another result
     PAPER             "arXiv …", or empty
-    NEEDS             what the engine has to provide: "reference_model", "base_model", "group", "value_head", "rows"
+    NEEDS             what the engine has to provide: "reference_model", "base_model", "base_tokenizer", "group",
+                      "value_head", "rows"
     LOGS              {key: (title, unit)} of what it logs or measures
     Config(Method)    its table: typed, with units and ranges; importing the file must not import torch
     find_conflicts    (own, scope) -> Conflicts with what does not go with it, and CONFLICTS, an example for each
@@ -17,6 +18,8 @@ and one function:
     mix        mix(rows, own, context) -> rows of other sources
                context: recipes.artifacts.rows_context.RowsContext; count_rows(own, rows) -> rows after it, for `plan`
     adapters   make_config(own, targets) -> peft configuration, or None where every weight learns
+               count_weights(own, maps) -> weights that it adds beside maps of (inputs, outputs); none where every
+               weight learns; count_kept(own) -> values that the backward pass keeps of each token and map
                register() makes peft know a type of its own (PEFT_TYPE); MERGEABLE = False where it cannot be merged
     losses     make_loss(own, context) -> recipes.models.loss_protocol.Loss
                HISTORY = {key of the trainer's log: key in training.jsonl}

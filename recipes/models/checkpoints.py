@@ -1,6 +1,7 @@
 """The checkpoint of a finished step, ready to answer. Used by `chat` and `export`."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 from recipes.artifacts import store
 from recipes.artifacts.lineage import Inputs, list_models, start
@@ -33,14 +34,14 @@ def choose(job: Any, wanted: str | None) -> tuple[str, Inputs]:
     return wanted, Inputs({name: done[name] for name in line}, {wanted: line})
 
 
-def load(recipe: Recipe, done: Inputs, rows: list[dict[str, Any]] = ()) -> tuple[Any, Any]:
+def load(recipe: Recipe, done: Inputs, rows: Sequence[dict[str, Any]] = ()) -> tuple[Any, Any]:
     """(model, its tokenizer, or its processor where any of `rows` has images) that the steps in `done` came to; the
     base model where there is none."""
     from recipes.models import loader, vision
 
     model = loader.load_reached(*start(recipe.model, done))
     reader = vision.load_reader(recipe.model, rows)
-    loader.stop_with(getattr(reader, "tokenizer", reader), model)
+    loader.stop_with(cast(Any, getattr(reader, "tokenizer", reader)), model)
     return model.eval(), reader
 
 
@@ -50,11 +51,10 @@ def reply(model: Any, reader: Any, rows: list[dict[str, Any]], limit: int) -> li
     import torch
 
     from recipes.models import vision
+    from recipes.models.chat_form import decode_reply
 
     batch = vision.prompts_of(reader, rows, model)
     pad = getattr(reader, "tokenizer", reader).pad_token_id
     with torch.no_grad():
         out = model.generate(**batch, max_new_tokens=limit, do_sample=False, pad_token_id=pad)
-    return [
-        text.strip() for text in reader.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-    ]
+    return [decode_reply(reader, ids).strip() for ids in out[:, batch["input_ids"].shape[1] :].tolist()]

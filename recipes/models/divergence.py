@@ -56,7 +56,10 @@ def sum_of_divergence(hidden, start, heads, direction: str, budget: int = BUDGET
         return part(hidden, start)
     chunk = max(1, budget // bytes_each)
     pairs = zip(hidden.split(chunk), start.split(chunk), strict=True)
-    return sum((checkpoint(part, *pair, use_reentrant=False) for pair in pairs), hidden.sum() * 0.0)
+    total = hidden.sum() * 0.0
+    for now, before in pairs:
+        total = total + checkpoint(part, now, before, use_reentrant=False)
+    return total
 
 
 def kl_per_token(logits, reference, direction: str) -> torch.Tensor:

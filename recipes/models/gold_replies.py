@@ -6,6 +6,7 @@ import torch
 from transformers import ProcessorMixin
 
 from recipes.models import vision
+from recipes.models.chat_form import encode_replies
 
 ROWS = 128  # of each kind of text, evenly spread over the file
 BATCH = 16
@@ -22,13 +23,8 @@ def batches_of(reader: Any, rows: list[dict[str, Any]], device: Any) -> list[dic
     what a processor makes of images."""
     if isinstance(reader, ProcessorMixin):
         return vision.batches_of(reader, rows, device, BATCH)
-    examples = []
-    for row in rows:
-        asked = reader.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
-        turns = [*row["prompt"], {"role": "assistant", "content": row["reply"]}]
-        whole = reader.apply_chat_template(turns, tokenize=False)
-        prompt, ids = reader([asked, whole], add_special_tokens=False)["input_ids"]
-        examples.append((ids, len(prompt)))
+    encoded = encode_replies(reader, [(row["prompt"], row["reply"]) for row in rows])
+    examples = [(asked + reply, len(asked)) for asked, reply in encoded]
     examples.sort(key=lambda example: len(example[0]))
     return [
         {name: tensor.to(device) for name, tensor in pad_right(examples[n : n + BATCH], reader.pad_token_id).items()}

@@ -5,6 +5,7 @@ the time of a small model's reply.
 """
 
 import functools
+from typing import Any
 
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
@@ -33,7 +34,11 @@ class RoomyLayer(DynamicLayer):
 
     def _fits(self, end):
         # Reordering or repeating the batch leaves keys that are no view of the buffer.
-        return end <= self.key_room.shape[-2] and self.keys.data_ptr() == self.key_room.data_ptr()
+        return (
+            end <= self.key_room.shape[-2]
+            and self.keys is not None
+            and self.keys.data_ptr() == self.key_room.data_ptr()
+        )
 
     def _longer(self, old, new, start, end):
         room = new.new_empty(*new.shape[:-2], end + ROOM, new.shape[-1])
@@ -49,8 +54,11 @@ def roomy_cache(model: PreTrainedModel) -> DynamicCache:
     return cache
 
 
-def reply_in_place(model: PreTrainedModel) -> None:
-    """Let `model.generate` use a roomy cache wherever the caller brings none; replies are the same."""
+def reply_in_place(model: Any) -> None:
+    """Let `model.generate` use a roomy cache wherever the caller brings none; replies are the same.
+
+    `model` is one of transformers' that generates, which no one type of theirs says.
+    """
     generate = model.generate
 
     @functools.wraps(generate)

@@ -6,8 +6,9 @@ from typing import Any
 
 def measure_learnable(
     spec: Any, policy: Any, reader: Any, rows: list[dict[str, Any]], out: Path, runtime: Any
-) -> dict[str, float]:
-    """{"learnable": share of prompts with right and wrong replies among group_size, "always_right", "never_right"}.
+) -> tuple[dict[str, float], list[str]]:
+    """({"learnable": share of prompts with right and wrong replies among group_size, "always_right", "never_right"},
+    the same in words, for people).
 
     Only these prompts can teach an algorithm that compares replies to one prompt. Rows with images are passed over.
     """
@@ -19,7 +20,7 @@ def measure_learnable(
     rl, samples = spec.rl, max(2, spec.rl.group_size)
     asked = rows[:: max(1, len(rows) // max(1, rl.probe_prompts))][: rl.probe_prompts]
     if not asked or isinstance(reader, ProcessorMixin):
-        return {}
+        return {}, []
     replies = sample_by_table(policy, reader, asked, out / "before.jsonl", samples, rl, spec.seed, runtime)
     policy.train()
     grades = grade_sampled(asked, replies)
@@ -32,8 +33,9 @@ def measure_learnable(
         "always_right": sum(share >= 1 for share in shares) / len(shares),
         "never_right": sum(share == 0 for share in shares) / len(shares),
     }
-    runtime.say(
-        f"rl: of {len(shares)} prompts {found['learnable']:.0%} have right and wrong replies among {samples}, "
+    told = (
+        f"of {len(shares)} prompts {found['learnable']:.0%} have right and wrong replies among {samples}, "
         f"{found['always_right']:.0%} only right ones, {found['never_right']:.0%} none"
     )
-    return {name: round(share, 3) for name, share in found.items()}
+    runtime.say(f"rl: {told}")
+    return {name: round(share, 3) for name, share in found.items()}, [f"Before it, {told}."]

@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from transformers import ProcessorMixin
 
 from recipes.base.hashing import fingerprint
 from recipes.models.answering import Answering
+from recipes.models.chat_form import chat_form_of, decode_reply
 from recipes.models.replies import KeptReplies, ReplyStore
 
 BATCHES = 4  # of a chunk, which is written when it is whole: what a kill costs at most
@@ -30,8 +31,13 @@ def make_reading_kind() -> type:
     """`hf` of lm-eval."""
     from lm_eval.models.huggingface import HFLM
 
-    class Scorer(HFLM):
+    class Scorer(cast(Any, HFLM)):  # registering makes a bare LM of it, as far as its types tell
         bar, tokens = None, 0
+
+        def tok_decode(self, tokens, skip_special_tokens=True):
+            if skip_special_tokens:  # a reply
+                return decode_reply(self.tokenizer, tokens)
+            return super().tok_decode(tokens, skip_special_tokens)
 
         def generate_until(self, requests, disable_tqdm=True):
             return super().generate_until(requests, disable_tqdm=True)
@@ -66,8 +72,13 @@ def make_seeing_kind(processor: Any, data: Path | None) -> type:
 
     from lm_eval.models.hf_vlms import HFMultimodalLM
 
-    class SeeingScorer(HFMultimodalLM):
+    class SeeingScorer(cast(Any, HFMultimodalLM)):  # see `make_reading_kind`
         bar, tokens = None, 0
+
+        def tok_decode(self, tokens, skip_special_tokens=True):
+            if skip_special_tokens:  # a reply
+                return decode_reply(self.tokenizer, tokens)
+            return super().tok_decode(tokens, skip_special_tokens)
 
         def _create_tokenizer(self, *args, **kwargs):
             # lm-eval's own gives a processor back and keeps none.
@@ -132,6 +143,9 @@ def make_stored(
     from lm_eval.models.huggingface import HFLM
 
     kind = HFMultimodalLM if isinstance(reader, ProcessorMixin) else HFLM
+    form = chat_form_of(reader)
+    read_by = {"opened": form.opened, "before": form.before, "between": form.between, "plain": form.plain}
+    marks = {"marks": read_by} if form.channel or form.plain.strip() else {}  # by which what is kept was read
 
     class Stored(kind):  # for the rendering of prompts alone
         def __init__(self):
@@ -178,7 +192,8 @@ def make_stored(
                 for task, places in by_task.items():
                     if what == "generate_until":  # the longest first, as lm-eval sorts them
                         places = sorted(places, key=lambda place: (-len(requests[place].args[0]), place))
-                    kept = store.open(task, describe_requests(what, [requests[n] for n in places], method, seed))
+                    about = describe_requests(what, [requests[n] for n in places], method, seed)
+                    kept = store.open(task, about | marks)
                     self.kept += len(kept.values)
                     self._complete(task, what, [requests[n] for n in places], kept, scorer)
                     for place, reply in zip(places, kept.values, strict=True):
@@ -222,7 +237,7 @@ def make_given(reader: Any, replies: dict[str, str]) -> Any:
     """lm-eval's model that gives replies by rule: {id of a document: reply}."""
     from lm_eval.models.huggingface import HFLM
 
-    class Given(HFLM):
+    class Given(cast(Any, HFLM)):  # see `make_reading_kind`
         def __init__(self):
             self._rank, self._world_size, self.tokenizer = 0, 1, getattr(reader, "tokenizer", reader)
             self.chat_template_args: dict[str, Any] = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.base.errors import RecipeError
-from recipes.config.request_counts import tasks_of
+from recipes.config.request_counts import is_published, tasks_of
 from recipes.models.variants import Variant
 
 
@@ -50,7 +50,7 @@ def make_lm(spec: Any, variant: Variant, models: Any, store: Any, reader: Any, d
 
 def evaluate_variant(spec: Any, variant: Variant, lm: Any, manager: Any, out: Path, runtime: Any) -> None:
     """Run lm-eval for one model and store its native files."""
-    from lm_eval import simple_evaluate
+    from lm_eval.evaluator import simple_evaluate
     from lm_eval.loggers import EvaluationTracker
 
     folder = out / "lm_eval" / variant.folder
@@ -61,6 +61,10 @@ def evaluate_variant(spec: Any, variant: Variant, lm: Any, manager: Any, out: Pa
     if variant.answering.rewrite is not None:
         for task in tasks.values():
             rewrite_prompts(task, variant.answering.rewrite)
+    for name, task in tasks.items():
+        limit_reply(task, spec.eval.max_new_tokens, is_published(tasks_of([name])[name]))
+    # lm-eval's own tasks show the examples of their protocol where a method asks for none: MMLU-Pro and GSM8K five.
+    shots = variant.answering.shots or (0 if all(tasks_of(variant.tasks).values()) else None)
     chosen = choose_items({name: len(task.eval_docs) for name, task in tasks.items()}, variant.items)
     with runtime.bar(f"evaluate {variant.name}", 0, "replies") as bar:
         lm.bar = bar
@@ -68,9 +72,9 @@ def evaluate_variant(spec: Any, variant: Variant, lm: Any, manager: Any, out: Pa
             model=lm,
             model_args={"pretrained": f"{spec.model.name.strip('./~')}-{variant.folder}"},
             tasks=list(tasks.values()),
-            num_fewshot=variant.answering.shots,
+            num_fewshot=shots,
             batch_size=spec.eval.batch_size,
-            gen_kwargs={"max_gen_toks": spec.eval.max_new_tokens} | variant.answering.generation,
+            gen_kwargs=dict(variant.answering.generation) or None,
             samples=chosen,
             apply_chat_template=True,
             fewshot_as_multiturn=True,
@@ -99,6 +103,14 @@ def evaluate_variant(spec: Any, variant: Variant, lm: Any, manager: Any, out: Pa
             fix="free some disk space and run the same command; finished models are kept",
         )
     unfinished.rename(folder)
+
+
+def limit_reply(task: Any, most: int, published: bool) -> None:
+    """Let a task's replies have so many tokens; a public task that asks for more itself (IFEval 1,280) is not cut."""
+    own = dict(task.get_config("generation_kwargs") or {})
+    most = max(most, own.get("max_gen_toks", 0)) if published else most
+    if task.OUTPUT_TYPE == "generate_until":
+        task.set_config(key="generation_kwargs", value=own | {"max_gen_toks": most})
 
 
 def rewrite_prompts(task: Any, rewrite: Any) -> None:

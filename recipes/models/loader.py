@@ -1,13 +1,11 @@
 """Load base models, tokenizers and adapters: safetensors only, foreign code only where the recipe says so."""
 
 import importlib.util
-import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
 from transformers import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AutoConfig,
@@ -21,13 +19,18 @@ from transformers import (
 from transformers.utils.import_utils import KERNELS_MAX_VERSION, KERNELS_MIN_VERSION, is_kernels_available
 
 from recipes.base.errors import RecipeError
-from recipes.base.hashing import fingerprint, sample_digest
 from recipes.config.schema import Model, model_folder
 from recipes.models.adapter_methods import is_mergeable, register_adapter
+from recipes.models.base_files import check_base
+from recipes.models.chat_form import chat_form_of, set_chat_form
+from recipes.models.chat_template import read_template, take_template
+from recipes.models.gguf import is_gguf, read_tokenizer
 from recipes.models.kv_cache import reply_in_place
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+
 logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)  # it speaks of kernels for other devices when imported
-BASE = "base.json"  # in the folder of an adapter: which base it is for
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -127,89 +130,50 @@ def unreachable(model: Model, what: str, error: Exception) -> RecipeError:
 
 
 def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
-    """The tokenizer, padding left, with a pad token, and with the token that ends a turn as its end token.
+    """The tokenizer, padding left, with a pad token, and with the token that ends a reply as its end token.
 
     Raises:
-        RecipeError: it cannot be loaded, it has no chat template, or one that ends a turn with no token.
+        RecipeError: it cannot be loaded, it has no chat template, or one whose replies cannot be learnt.
     """
     quiet()
-    where = location(model)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            where, revision=model.revision, trust_remote_code=model.trust_remote_code, padding_side="left"
-        )
-    except (OSError, ValueError) as error:
-        raise unreachable(model, "tokenizer", error) from error
-    if not tokenizer.chat_template:
-        raise RecipeError(
-            "the model has no chat template",
-            where="model.name",
-            got=f"{model.name}: tokenizer without chat_template",
-            allowed="an instruct model, or any tokenizer whose chat_template is set",
-            fix=(
-                "choose the instruct variant, or set tokenizer.chat_template, "
-                "save_pretrained to a folder and name that folder"
-            ),
-        )
-    end_with_the_turn(tokenizer, tokenizer, model)
+    if is_gguf(model.name):
+        tokenizer = read_tokenizer(Path(model.name).expanduser())
+    else:
+        where = location(model)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                where, revision=model.revision, trust_remote_code=model.trust_remote_code, padding_side="left"
+            )
+        except (OSError, ValueError) as error:
+            raise unreachable(model, "tokenizer", error) from error
+    take_chat_form(tokenizer, model)
     return tokenizer
 
 
-def render_chat(reader: Any, turns: list[dict[str, Any]], name: str) -> str:
-    """The text of chat turns by the chat template of a tokenizer or processor.
-
-    A template is a program by the author of the model. transformers runs it in a sandbox, where it reaches no Python
-    beside its own values.
-
-    Raises:
-        RecipeError: the template fails, refuses these turns, or reaches for what the sandbox keeps from it.
-    """
-    try:
-        return reader.apply_chat_template(turns, tokenize=False)
-    except Exception as error:  # of any kind, for the template may do anything
-        raise RecipeError(
-            "the chat template of the model cannot be rendered",
-            where="model.name",
-            got=f"{name}, turns {', '.join(turn['role'] for turn in turns)}: {type(error).__name__}: {error}",
-            allowed="a template that writes system, user and assistant turns, and needs nothing but these",
-            fix="choose another model, or mend chat_template of its tokenizer",
-        ) from error
+def describe_template(model: Model) -> str:
+    """Which chat template a base has and how it is used, in words. Raises RecipeError as `load_tokenizer`."""
+    form = chat_form_of(load_tokenizer(model))
+    how = f"mended: {'; '.join(form.mended)}" if form.mended else "held as it is"
+    return f"chat template {form.template}, {how}; a reply ends with {form.end}, a document with {form.document_end}"
 
 
-def end_with_the_turn(tokenizer: PreTrainedTokenizerBase, reader, model: Model) -> None:
-    """Give `tokenizer` a pad token, and as its end token the one with which the chat template ends a reply.
-
-    Base models bring templates whose turns end with another token than their texts (Qwen2.5: <|im_end|> and
-    <|endoftext|>). That is what tuning teaches, so TRL, lm-eval and `generate` have to stop there; all of them go by
-    the tokenizer's end token.
-
-    Args:
-        reader: has the chat template: the tokenizer, or the processor around it.
+def take_chat_form(reader: Any, model: Model) -> None:
+    """Set a tokenizer or processor to the chat template of the recipe, or else its own.
 
     Raises:
-        RecipeError: no special token stands behind a reply, which then never ends.
+        RecipeError: there is none, or its replies cannot be learnt (see `set_chat_form`).
     """
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    turns = [{"role": role, "content": f"This is the {role}."} for role in ("user", "assistant")]
-    if reader is not tokenizer:
-        turns = [turn | {"content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
-    behind = render_chat(reader, turns, model.name).rpartition("This is the assistant.")[2]
-    added = {token.content for token in tokenizer.added_tokens_decoder.values()} | set(tokenizer.all_special_tokens)
-    end = next((token for token in tokenizer.tokenize(behind) if token in added), None)
-    if end is None:
+    if model.chat_template:
+        take_template(reader, model.chat_template)
+    if not read_template(reader):
         raise RecipeError(
-            "the chat template ends a reply with no token, so a model that learnt it would never stop",
+            "the model has no chat template",
             where="model.name",
-            got=f"{model.name}: {behind!r} behind a reply",
-            allowed="a template that writes a special token, such as eos_token, behind each assistant turn",
-            fix=(
-                "choose the instruct variant, or add {{ eos_token }} there in tokenizer.chat_template, "
-                "save_pretrained to a folder and name that folder"
-            ),
+            got=f"{model.name}: {type(reader).__name__} without chat_template",
+            allowed="an instruct model, or model.chat_template",
+            fix='choose the instruct variant, or set model.chat_template = "NAME" or "./FILE.jinja" (docs/models.md)',
         )
-    if end != tokenizer.eos_token:
-        tokenizer.eos_token = end
+    set_chat_form(reader, model.chat_template)
 
 
 def stop_with(tokenizer: PreTrainedTokenizerBase, model) -> None:
@@ -317,42 +281,7 @@ def causal_lm(model):
     return model.get_base_model() if hasattr(model, "peft_config") else model
 
 
-def digest_base(model: Model) -> str | None:
-    """What identifies the weights of a base: a digest over its files, also those of a hub model in the local cache;
-    None where they are not at hand."""
-    folder = model_folder(model.name)
-    if folder is None:
-        config = try_to_load_from_cache(model.name, "config.json", revision=model.revision)
-        folder = Path(config).parent if isinstance(config, str) else None
-    if folder is None or not folder.is_dir():
-        return None
-    files = sorted(path for path in folder.glob("*") if path.suffix == ".safetensors" or path.name == "config.json")
-    return fingerprint({path.name: sample_digest(path) for path in files}) if files else None
-
-
-def note_base(model: Model, adapter: Path) -> None:
-    """Write beside an adapter which base it is for."""
-    digest = digest_base(model)
-    (adapter / BASE).write_text(json.dumps({"digest": digest}) + "\n", encoding="utf-8")
-
-
-def check_base(model: Model, adapter: Path) -> None:
-    """Raises RecipeError where an adapter was trained on another base, or on one that was overwritten since."""
-    file = adapter / BASE
-    if not file.is_file():
-        return
-    trained, now = json.loads(file.read_text(encoding="utf-8")).get("digest"), digest_base(model)
-    if trained and now and trained != now:
-        raise RecipeError(
-            "the adapter was trained on another base",
-            where=adapter,
-            got=f"{model.name} with files {now[:12]}",
-            allowed=f"the base with files {trained[:12]}, as it was when the adapter was trained",
-            fix="put that base back, or run the recipe again: its steps are made anew for the base that is there now",
-        )
-
-
-def load_adapters(base: PreTrainedModel, folders: dict[str, Path], trainable: bool = False) -> PreTrainedModel:
+def load_adapters(base: PreTrainedModel, folders: dict[str, Path], trainable: bool = False) -> "PeftModel":
     """`base` with the named adapters on it; the first one is active.
 
     Args:
@@ -373,7 +302,7 @@ def load_adapters(base: PreTrainedModel, folders: dict[str, Path], trainable: bo
 
 def load_reached(
     whole: Model, adapter: Path | None, training: bool = False, trainable: bool = False
-) -> PreTrainedModel:
+) -> "PreTrainedModel | PeftModel":
     """The model that a run has come to, from what `trained.start` says of it: the whole model, its adapter on it.
 
     Args:

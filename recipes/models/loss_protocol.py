@@ -37,6 +37,7 @@ class Loss(Protocol):
 
     def capture(self, model) -> AbstractContextManager:
         """Entered around the trainer's own forward pass of `model`, to keep what the term needs of it."""
+        ...
 
     def loss(self, model, inputs, per_batch: float, per_token: float) -> tuple[torch.Tensor | None, dict[str, float]]:
         """The term of this micro-batch, its weight included, and what to log; called right after that forward pass.
@@ -45,12 +46,14 @@ class Loss(Protocol):
         the micro-batch is multiplied by `per_batch`, a sum over its learnt tokens by `per_token`: then the terms of
         all micro-batches and ranks add up to one mean over the optimizer step, as the cross-entropy does.
         """
+        ...
 
     def on_step_end(self) -> None:
         """Called after each optimizer step."""
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """What the next optimizer step needs of those before, for a checkpoint; empty for nothing."""
+        ...
 
     def load_state_dict(self, kept: dict[str, torch.Tensor]) -> None:
         """Take back what `kept` gave when the checkpoint was written."""

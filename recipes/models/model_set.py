@@ -9,6 +9,7 @@ from recipes.artifacts.lineage import start
 from recipes.artifacts.steps import MODEL_FOLDER
 from recipes.base.hashing import Digests
 from recipes.config.schema import Model, model_folder
+from recipes.models.base_files import check_base, digest_base
 
 BASE = "base"
 
@@ -34,6 +35,8 @@ class ModelSet:
         whole, adapter = self.reached[name]
         folder = model_folder(whole.name)
         files = self._digests.tree(folder, MODEL_FOLDER) if folder else {whole.name: whole.revision}
+        if not folder and (digest := digest_base(whole)):
+            files |= {"files": digest}  # of the snapshot in the cache, for a branch may move
         on_it = self._digests.tree(adapter, MODEL_FOLDER) if adapter else {}
         return {"whole": files, "adapter": on_it, "dtype": whole.dtype, "quantization": whole.quantization}
 
@@ -71,6 +74,8 @@ class ModelSet:
             adapters = {
                 name: on for name, (whole, on) in self.reached.items() if on is not None and whole == self.model
             }
+            for adapter in adapters.values():
+                check_base(self.model, adapter)
             base = self._load_base()
             self._switched = loader.load_adapters(base, adapters).eval() if adapters else base
         return self._switched

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from recipes.artifacts.lineage import start
 from recipes.config.schema import Model
 from recipes.models import loader
+from recipes.models.chat_form import chat_form_of
 from recipes.models.sampling import key_of
 
 BATCH = 64
@@ -45,7 +46,7 @@ def make_judge(model: Model, inputs: Mapping[str, Path], step: str | None = None
     return judge.to(policy.device).float()
 
 
-def trainable(judge, rank: int, alpha: float):
+def trainable(judge: PreTrainedModel, rank: int, alpha: float) -> PeftModel:
     """`judge` with a fresh adapter on every linear layer; the head is trained whole and saved with it.
 
     Where an adapter that cannot be merged is at work it stands beside that, on each such layer as a whole; peft by
@@ -60,7 +61,12 @@ def trainable(judge, rank: int, alpha: float):
         plain = [n for n, module in judge.named_modules() if module in linear and not n.startswith(inside)]
         target = routed + plain
     below = list(judge.parameters())
-    lora = LoraConfig(r=rank, lora_alpha=alpha, task_type=TaskType.SEQ_CLS, target_modules=target)
+    lora = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # pyright: ignore[reportArgumentType]  peft takes any number
+        task_type=TaskType.SEQ_CLS,
+        target_modules=target,
+    )
     wrapped = get_peft_model(judge, lora)
     for weight in below:
         weight.requires_grad_(False)  # peft would let the adapter below learn too
@@ -82,7 +88,8 @@ def load_reranker(model: Model, inputs: Mapping[str, Path]) -> tuple[Any, Any]:
 
 def text_of(tokenizer, prompt: list[dict], reply: str) -> str:
     """What the judge reads."""
-    return tokenizer.apply_chat_template([*prompt, {"role": "assistant", "content": reply}], tokenize=False)
+    asked = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+    return asked + chat_form_of(tokenizer).write(reply)
 
 
 def logits_of(judge, tokenizer, texts: list[str]) -> list[float]:

@@ -1,6 +1,10 @@
 """Rewards of reinforcement: the grade, the form of a reply, and a readable answer that is wrong."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
+
+Reward = Callable[..., list[float]]
 
 
 def text_of(completion: str | list[dict[str, Any]]) -> str:
@@ -9,6 +13,27 @@ def text_of(completion: str | list[dict[str, Any]]) -> str:
         return completion
     last = completion[-1] if completion else {}
     return str(last.get("content") or "") if last.get("role", "assistant") == "assistant" else ""
+
+
+def reading_replies(reward: Reward, reader: Any) -> Reward:
+    """`reward`, which is given replies in the recipe's form: of a base whose chat template has marks of its own they
+    are read from the tokens, of which TRL's texts lack the special ones and what the prompt opened."""
+    from recipes.models.chat_form import chat_form_of, decode_reply
+
+    form = chat_form_of(reader)
+    if not (form.channel or form.special or form.plain.strip()):
+        return reward
+
+    def read(completion: str | list[dict[str, Any]], ids: list[int]) -> str:
+        turns = 1 if isinstance(completion, str) else len(completion)
+        return decode_reply(reader, ids, form) if turns == 1 else form.read(text_of(completion))
+
+    @wraps(reward)
+    def read_first(completions, completion_ids, **columns):
+        texts = [read(completion, ids) for completion, ids in zip(completions, completion_ids, strict=True)]
+        return reward(texts, completion_ids=completion_ids, **columns)
+
+    return read_first
 
 
 def pair_replies(completions, columns: dict[str, list]) -> list[tuple[dict, str]]:

@@ -7,7 +7,7 @@ from typing import Any
 from recipes.artifacts.lineage import start
 from recipes.base.errors import RecipeError
 from recipes.config.slots import module_of, name_of
-from recipes.models.rewards import accuracy_reward, format_reward, partial_reward
+from recipes.models.rewards import accuracy_reward, format_reward, partial_reward, reading_replies
 
 PROMPT_TOKENS = 60  # a first guess until a run is known
 
@@ -57,12 +57,14 @@ def load_reader(spec, rows: list[dict]):
 def load_policy(spec, done: dict[str, Path]):
     """The model that supervised fine-tuning left, ready to learn on; for PPO with a value head."""
     from recipes.models import loader
+    from recipes.models.base_files import check_base
     from recipes.models.value_head import policy_with_value_head
 
     whole, adapter = start(spec.model, done)
     if adapter is None:
         return loader.every_weight(loader.load_base(whole), spec.model)
     if "value_head" in getattr(module_of(spec.rl.method), "NEEDS", ()):
+        check_base(whole, adapter)
         return policy_with_value_head(loader.load_base(whole), adapter)
     return loader.load_reached(whole, adapter, trainable=True)
 
@@ -117,6 +119,7 @@ def make_trainer(
     rewards = [(accuracy_reward, 1.0), (format_reward, rl.format_weight)]
     if rl.partial:
         rewards.append((partial_reward, rl.partial))
+    rewards = [(reading_replies(reward, reader), weight) for reward, weight in rewards]
     vision_tower.freeze(policy, spec.model.vision)
     set_seed(spec.seed)
     vllm = rl.use_vllm and importlib.util.find_spec("vllm") is not None

@@ -1,7 +1,7 @@
 """What the routers of a model's LoRAMoE layers do: a recorder, mean weights by type of row, mutual information."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -61,7 +61,7 @@ def recording(model: torch.nn.Module, adapter: str | None = None) -> Iterator[di
         yield found
     finally:
         for (_, module), before in zip(layers, outer, strict=True):
-            module.__dict__.pop("recorder", None)
+            vars(module).pop("recorder", None)
             if before is not None:
                 module.recorder = before
 
@@ -132,6 +132,6 @@ def mutual_information(statistics: dict) -> dict[str, float]:
     return result
 
 
-def entropy(distribution: list[float]) -> float:
+def entropy(distribution: Sequence[float]) -> float:
     """Entropy in nats."""
     return -sum(p * math.log(p) for p in distribution if p > 0)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from recipes.models.chat_form import decode_reply
 from recipes.models.loader import stop_with
 
 
@@ -62,7 +63,7 @@ def sample_replies(
                     max_new_tokens=max_new_tokens,
                     pad_token_id=tokenizer.pad_token_id,
                 )
-            replies = tokenizer.batch_decode(ids[:, given["input_ids"].size(1) :], skip_special_tokens=True)
+            replies = [decode_reply(tokenizer, reply) for reply in ids[:, given["input_ids"].size(1) :].tolist()]
             found = [
                 {"id": row["id"], "number": number, "reply": reply}
                 for (row, number), reply in zip(batch, replies, strict=True)

@@ -2,11 +2,14 @@
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import cast
 
 import torch
+from datasets import Dataset
 from peft.optimizers import create_loraplus_optimizer
+from peft.peft_model import PeftModel
 from safetensors.torch import load_file, save_file
-from transformers import TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback
 from trl import SFTTrainer
 
 
@@ -18,6 +21,9 @@ class LossTrainer(SFTTrainer):
     on the fly, those with images, be grouped by it. `b_rate` is LoRA+'s learning rate of B over that of A. What a
     loss keeps from step to step lies in its checkpoints, so that a run that goes on is the same run.
     """
+
+    model: PreTrainedModel
+    train_dataset: Dataset
 
     def __init__(self, *args, losses=(), b_rate: float = 1.0, **kwargs):
         super().__init__(*args, **kwargs)
@@ -35,14 +41,16 @@ class LossTrainer(SFTTrainer):
         if self.optimizer is None and self.b_rate != 1.0:
             kind, settings = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             settings |= {"loraplus_lr_ratio": self.b_rate, "loraplus_weight_decay": self.args.weight_decay}
-            self.optimizer = create_loraplus_optimizer(self.model, kind, **settings)
+            self.optimizer = create_loraplus_optimizer(cast(PeftModel, self.model), kind, **settings)
         return super().create_optimizer(model)
 
     def _save(self, output_dir=None, state_dict=None):
         super()._save(output_dir, state_dict)
+        folder = output_dir or self.args.output_dir
+        assert folder is not None, "TrainingArguments names one where nobody else does"
         for loss_term in self.losses:
             if kept := loss_term.state_dict():
-                save_file(kept, Path(output_dir or self.args.output_dir, f"{loss_term.name}.safetensors"))
+                save_file(kept, Path(folder, f"{loss_term.name}.safetensors"))
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         super()._load_from_checkpoint(resume_from_checkpoint, model)

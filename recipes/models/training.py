@@ -9,7 +9,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from recipes.base.errors import RecipeError
 from recipes.base.hashing import sample_digest
 from recipes.base.jsonl import iterate_jsonl
 from recipes.config.schema import Model
-from recipes.models.loader import device, fast_bf16, note_base
+from recipes.models.base_files import note_base
+from recipes.models.loader import device, fast_bf16
 
 CHECKPOINTS = "checkpoints"
 SEAL = "whole.json"  # written last into a checkpoint
@@ -134,7 +135,7 @@ class Watch(TrainerCallback):
         """Mark the checkpoint as whole, now that all of it is written."""
         self.saved = time.monotonic()
         if state.is_world_process_zero:
-            seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            seal(Path(args.output_dir or "") / f"checkpoint-{state.global_step}")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         for key in ("loss", "grad_norm"):
@@ -149,47 +150,6 @@ class Watch(TrainerCallback):
                 )
         if logs and self.rate_key in logs:
             self.bar.advance(0, f"{self.rate_key} {float(logs[self.rate_key]):.3f}")
-
-
-class IdleWatch(TrainerCallback):
-    """Warns where reinforcement cannot learn anything, and ends it after `limit` such steps in a row (0: never).
-
-    Idle is a step whose every reply was cut off, or none of whose groups has replies of different reward: advantage and
-    gradient are zero.
-    """
-
-    def __init__(self, say: Callable[[str], None], table: str, limit: int):
-        self.say, self.table, self.limit = say, table, limit
-        self.steps, self.reason = 0, ""
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        logs = logs or {}
-        if "reward" not in logs:
-            return
-        reason = ""
-        if float(logs.get("completions/clipped_ratio", 0.0)) >= 1.0:
-            reason = f"every reply was cut off; raise {self.table}.max_completion_length"
-        elif float(logs.get("frac_reward_zero_std", 0.0)) >= 1.0:
-            always = "right" if float(logs["reward"]) > 0 else "wrong"
-            reason = f"all replies to a prompt got the same reward (all {always}); "
-            reason += (
-                f"take harder prompts or a higher {self.table}.temperature"
-                if always == "right"
-                else f"take easier prompts, more {self.table}.group_size, or tune longer before"
-            )
-        self.steps = self.steps + args.logging_steps if reason and reason == self.reason else 0
-        self.steps += args.logging_steps if reason and not self.steps else 0
-        self.reason = reason
-        if reason and self.steps >= 3 > self.steps - args.logging_steps:
-            self.say(f"rl: nothing can be learnt so far, {self.steps} steps: {reason}")
-        if reason and self.limit and self.steps >= self.limit:
-            self.say(f"rl: stopped at step {state.global_step}: {reason}")
-            control.should_training_stop = True
-
-    @property
-    def ended(self) -> str:
-        """Why the training was ended; empty where it was not."""
-        return self.reason if self.limit and self.steps >= self.limit else ""
 
 
 def build(kind, model, **given):

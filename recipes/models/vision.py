@@ -7,12 +7,13 @@ Images stand before the text of the first user turn, in training (TRL's `prepare
 import importlib.util
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 from transformers import AutoProcessor, ProcessorMixin
 
 from recipes.base.errors import RecipeError
 from recipes.config.schema import Model
-from recipes.models.loader import end_with_the_turn, load_tokenizer, location, quiet, sees, unreachable
+from recipes.models.loader import load_tokenizer, location, quiet, sees, take_chat_form, unreachable
 
 
 def shown(rows: list[dict]) -> bool:
@@ -75,16 +76,8 @@ def load_processor(model: Model, absent=()) -> ProcessorMixin:
     except (OSError, ValueError, ImportError, AttributeError) as error:
         # Without torchvision transformers fails on processors that read video too, in several ways.
         raise (without_extra(absent) if absent else unreachable(model, "processor", error)) from error
-    tokenizer = processor.tokenizer
-    processor.chat_template = processor.chat_template or tokenizer.chat_template
-    if not processor.chat_template:
-        raise RecipeError(
-            "the model has no chat template",
-            where="model.name",
-            got=f"{model.name}: processor without chat_template",
-            allowed="an instruct model",
-        )
-    end_with_the_turn(tokenizer, processor, model)
+    processor.chat_template = processor.chat_template or processor.tokenizer.chat_template
+    take_chat_form(processor, model)
     return processor
 
 
@@ -158,7 +151,7 @@ def prompts_of(reader, rows: list[dict], model):
             text_of(reader, turns, seen, add_generation_prompt=True)
             for turns, seen in zip(prompts, images, strict=True)
         ]
-        batch = reader(
+        batch = cast(Any, reader)(  # its types do not know the keywords of its tokenizer
             images=images if any(images) else None,
             text=texts,
             return_tensors="pt",

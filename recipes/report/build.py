@@ -38,6 +38,7 @@ def write_report(run_dirs: dict[str, Path], out: Path, context: dict[str, Any]) 
         float(context.get("alpha", ALPHA)),
         float(context.get("margin", MARGIN)),
         sections.list_titles(manifests),
+        sections.list_idle(manifests),
     )
     about, entries = evaluation.manifest, sort_items(evaluation)
     head = f"{about.recipe} · profile {about.profile} · base {evaluation.base_name} · seed {about.seed}"
@@ -54,7 +55,8 @@ def write_report(run_dirs: dict[str, Path], out: Path, context: dict[str, Any]) 
         "summary": str(context.get("summary", "")),
         "nodes": trace(entries, data),
         "curves": sections.curves(manifests),
-        "data": sections.data_section(data),
+        "remarks": sections.list_remarks(manifests),
+        "data": sections.data_section(data, manifests),
         "review": review.kept(data),
         "costs": sections.costs(manifests.values()),
         "provenance": sections.provenance(evaluation, manifests),
@@ -173,6 +175,7 @@ def _as_json(values: dict[str, Any]) -> dict[str, Any]:
         "probes": evaluation.probes,
         "data": asdict(values["data"]) if values["data"] else None,
         "review": asdict(values["review"]) | {"sentence": values["review"].sentence} if values["review"] else None,
+        "remarks": values["remarks"],
         "costs": [asdict(cost) for cost in values["costs"]],
         "provenance": values["provenance"],
         "prompt": evaluation.prompt,

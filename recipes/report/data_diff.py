@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,8 @@ def compare_data(a: Path, b: Path) -> DataDiff:
         files[name] = Counter()
         for word, old, new in _pairs(before, after):
             files[name][word] += 1
-            home, row = (homes[0], old) if new is None else (homes[1], new)
-            sources[_source(row, home)][word] += 1
+            source = _source(new, homes[1]) if new is not None else _source(old or {}, homes[0])
+            sources[source][word] += 1
             if word != "same" and sum(kind == word for kind, *_ in examples) < SHOWN:
                 examples.append((word, name, old, new))
     nodes = Counter()
@@ -76,20 +77,21 @@ def as_text(found: DataDiff) -> list[str]:
         untouched = len(found.sources) - len(moved)
         lines += [f"{untouched} more sources without a change"] if untouched else []
     for word, name, old, new in found.examples:
-        lines += ["", f"{word} in {name}: {(new or old)['id']}"]
-        if word == "changed":
+        row = new or old or {}
+        lines += ["", f"{word} in {name}: {row['id']}"]
+        if old is not None and new is not None:
             for key in sorted(old.keys() | new.keys()):
                 if key not in NOT_CONTENT and old.get(key) != new.get(key):
                     lines += [f"  {key}", f"    - {_short(old.get(key), new.get(key))}"]
                     lines += [f"    + {_short(new.get(key), old.get(key))}"]
         else:
-            lines.append(f"  {_short((new or old).get('prompt'))}")
+            lines.append(f"  {_short(row.get('prompt'))}")
     if found.card:
         lines += ["", "data cards"] + [f"  {key}: {old} -> {new}" for key, old, new in found.card]
     return lines
 
 
-def _pairs(before: list[dict], after: list[dict]):
+def _pairs(before: list[dict], after: list[dict]) -> Iterator[tuple[str, dict | None, dict | None]]:
     """Yields (word, row before or None, row after or None)."""
     old, left = {row["id"]: row for row in before}, defaultdict(list)
     new = {row["id"] for row in after}

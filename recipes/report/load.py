@@ -157,12 +157,13 @@ def load_evaluation(artefact: Path) -> Evaluation:
     tasks = []
     for name, about in index["tasks"].items():
         found = {m.name: [load_answers(m, part, results[m.name]) for part in about.get("of", [name])] for m in models}
-        answers = {model: together(parts) for model, parts in found.items() if all(parts)}
-        reference = next(iter(answers.values()), None)
+        whole = {m: [part for part in parts if part is not None] for m, parts in found.items() if all(parts)}
+        answers = {model: together(parts) for model, parts in whole.items()}
+        first = next(iter(answers.values()), None)
         others = {
             model: found
             for model, found in answers.items()
-            if found.model.method and found.identity != reference.identity
+            if first is not None and found.model.method and found.identity != first.identity
         }
         same = {model: found for model, found in answers.items() if model not in others}
         _check_comparable(name, same, artefact)
@@ -195,7 +196,9 @@ def _kind(task: str, declared: str | None, artefact: Path) -> str:
 
 def _check_comparable(task: str, answers: dict[str, Answers], artefact: Path) -> None:
     """Every model against the first: same items and scoring; and same prompts where they answer in the same way."""
-    reference = next(iter(answers.values()), None)
+    if not answers:
+        return
+    reference = next(iter(answers.values()))
     first_by_way: dict[tuple[str, int], Answers] = {}
     for name, current in answers.items():
         peer = first_by_way.setdefault((current.model.method, current.model.num_fewshot), current)

@@ -257,6 +257,7 @@ def _write(outcome: Outcome, named: list[Given], out: Path, command: str) -> Non
         "summary": "",
         "nodes": {},
         "curves": {},
+        "remarks": {},
         "data": None,
         "review": None,
         "costs": [],

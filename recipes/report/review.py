@@ -140,14 +140,16 @@ def hand_in(file: Path, data: Path) -> Review:
 
 def kept(data: Path | None) -> Review | None:
     """The review that was handed in for a data artefact, or None."""
-    file = folder_of(data) / ANSWERS if data is not None else None
-    return read(file, data) if file is not None and file.is_file() else None
+    if data is None:
+        return None
+    file = folder_of(data) / ANSWERS
+    return read(file, data) if file.is_file() else None
 
 
 def read(file: Path, data: Path) -> Review:
     """What a file of answers says. Raises RecipeError for one of another form, or of another data artefact."""
     raw = read_json(file)
-    answers = raw.get("answers")
+    answers: Any = raw.get("answers")
     wrong_form = not isinstance(answers, dict) or raw.get("format") != FORMAT
     bad = [] if wrong_form else [key for key, answer in answers.items() if _verdict(answer) not in (*VERDICTS, "")]
     if wrong_form or bad:

@@ -117,7 +117,7 @@ class Cost:
     memory: int | None
     predicted_memory: float | None
     gpu: int | None
-    predicted_gpu: int | None
+    predicted_gpu: float | None
     tokens: int | None
 
 
@@ -150,6 +150,21 @@ def list_titles(manifests: dict[str, Manifest]) -> dict[str, str]:
         for name, m in manifests.items()
         if m.title
     }
+
+
+def list_idle(manifests: dict[str, Manifest]) -> dict[str, str]:
+    """{step: why there was nothing that it could learn}."""
+    return {name: str(m.metrics["nothing_learnt"]) for name, m in manifests.items() if m.metrics.get("nothing_learnt")}
+
+
+def list_remarks(manifests: dict[str, Manifest]) -> dict[str, list[str]]:
+    """{title of a step that trains: sentences about it}."""
+    idle, found = list_idle(manifests), {}
+    for name, manifest in manifests.items():
+        told = [f"Nothing could be learnt: {idle[name]}."] if name in idle else []
+        if told := told + [str(text) for text in manifest.metrics.get("remarks") or []]:
+            found[list_titles(manifests).get(name, name)] = told
+    return found
 
 
 def list_measures(evaluation: Evaluation) -> list[Measure]:
@@ -198,17 +213,18 @@ def list_methods(evaluation: Evaluation) -> list[MethodRow]:
     return rows
 
 
-def data_section(folder: Path | None) -> DataSection | None:
-    """From card.json, whose `ledger` holds in, kept and reasons of every step, and leaks.json; None for None."""
+def data_section(folder: Path | None, manifests: dict[str, Manifest] | None = None) -> DataSection | None:
+    """From card.json, whose `ledger` holds in, kept and reasons of every step, and leaks.json, and from what the
+    `manifests` of training say of rows that were too long; None for None."""
     if folder is None:
         return None
     card, leaks = (read_json(folder / f) if (folder / f).is_file() else {} for f in ("card.json", "leaks.json"))
-    ledger = card.get("ledger", {})
+    ledger = card.get("ledger", {}) | _count_lengths(manifests or {})
     order = {name: place for place, name in enumerate((*TEXT, *ROWS))}
     most = max((ledger[name]["in"] for name in ledger if name not in TEXT), default=0)
     steps = [
         Step(
-            STEP_NAMES.get(name, name),
+            str(STEP_NAMES.get(name, name)),
             ledger[name]["in"],
             ledger[name]["kept"],
             ledger[name]["reasons"],
@@ -220,6 +236,15 @@ def data_section(folder: Path | None) -> DataSection | None:
     shown = flatten({k: v for k, v in card.items() if k not in ("ledger", "flow", "leaks", "similarity")})
     flow = card.get("flow", [])
     return DataSection(shown, steps, leaks, unbalanced(ledger, flow), bool(flow), card.get("similarity", {}))
+
+
+def _count_lengths(manifests: dict[str, Manifest]) -> dict[str, dict[str, Any]]:
+    """{step of the ledger: counts} of the rows that a training step left out or cut."""
+    found = {name: manifest.metrics["lengths"] for name, manifest in manifests.items() if "lengths" in manifest.metrics}
+    return {
+        f"{name}: rows as long as max_length" + (f" ({counts['cut']} cut)" if counts["cut"] else ""): counts
+        for name, counts in found.items()
+    }
 
 
 def costs(manifests: Iterable[Manifest]) -> list[Cost]:

@@ -231,7 +231,7 @@ def paired(
         gained=int((differences > 0).sum()),
         lost=int((differences < 0).sum()),
         discordant=float((differences**2).mean()),
-        design_effect=design_effect(differences, clusters),
+        design_effect=design_effect(differences.tolist(), clusters),
         p_items=float(found.p_items[0]),
         p_clusters=None if found.p_clusters is None else float(found.p_clusters[0]),
         p=float(found.p[0]),

@@ -65,6 +65,7 @@ def judge(
     alpha: float = ALPHA,
     margin: float = MARGIN,
     titles: Mapping[str, str] | None = None,
+    idle: Mapping[str, str] | None = None,
 ) -> Verdict:
     """Each model is compared with the one it was made from, with the base and with the base given examples.
 
@@ -72,6 +73,7 @@ def judge(
         alpha: error level of the tests, after Holm.
         margin: of retention, a share of 1.
         titles: {step: what it does, as sentences say}; of one that is not there the name.
+        idle: {step: why there was nothing that it could learn}.
     """
     titles = titles or {}
     scores = tuple(
@@ -84,7 +86,7 @@ def judge(
     )
     chain = evaluation.chain
     verdict = Verdict(OPEN, False, "", alpha, margin, chain[-1].name if chain else "", scores, comparisons)
-    word, cost, sentence = _sentence(verdict, evaluation, chain, titles)
+    word, cost, sentence = _sentence(verdict, evaluation, chain, titles, idle or {})
     return Verdict(word, cost, sentence, alpha, margin, verdict.final, scores, comparisons)
 
 
@@ -158,7 +160,7 @@ def judge_one(test: stats.Paired, p: float, kind: str, alpha: float, margin: flo
 
 
 def _sentence(
-    verdict: Verdict, evaluation: Evaluation, chain: list[Model], titles: Mapping[str, str]
+    verdict: Verdict, evaluation: Evaluation, chain: list[Model], titles: Mapping[str, str], idle: Mapping[str, str]
 ) -> tuple[str, bool, str]:
     if len(chain) < 2:
         return OPEN, False, "Cannot tell: only the base was evaluated, there is no tuned model to compare it with."
@@ -171,6 +173,7 @@ def _sentence(
     for before, model in pairwise(chain[1:]):
         found = verdict.of(model.name, before.name, "field")
         clauses.append(_stage_clause(found, _title(model, titles), _title(before, titles), evaluation))
+    clauses += [f"{titles.get(step, step)} could learn nothing ({why})" for step, why in idle.items()]
     for model in evaluation.models:
         if model.parent and model not in chain:  # of another branch
             found = verdict.of(model.name, base.name, "field")

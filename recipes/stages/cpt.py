@@ -1,12 +1,13 @@
 """Continued pre-training on running text through TRL's SFTTrainer: every token is learnt.
 
 cpt.jsonl ─┐
-           ├─► shuffled, each text closed by the end token, joined ──► blocks of max_length tokens ──► model/
+           ├─► shuffled, each text closed by the document token, joined ──► blocks of max_length tokens ──► model/
 general ───┘   (general text without test items, up to its share of the tokens)
 
 LoRA is merged into the unquantised weights at the end, so that later stages start from a whole model either way.
 """
 
+import itertools
 import math
 import random
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from data_builders.core.table import general_rows
 from data_builders.sources.reader import count_tokens
 from recipes.artifacts.forecasts import Work
 from recipes.artifacts.lineage import MODEL_FILES, start
+from recipes.artifacts.memory import Need, count_pass
 from recipes.base.errors import RecipeError
 from recipes.base.general_rows import iterate_general_rows, read_general_rows
 from recipes.base.jsonl import read_jsonl
@@ -30,9 +32,10 @@ from recipes.config.conflicts import Conflict, Scope, find_training_conflicts
 from recipes.config.schema import Training
 from recipes.config.slots import Method, module_of, name_of, one_of
 
-VERSION = 3
+VERSION = 4
 PLACE = 20
 LEAVES = "model"
+CHATS = True  # its base is asked in chat turns
 COMPARES = True  # rows with the test items
 MERGES = True  # what follows starts from a whole model
 TITLE = "Continued pre-training"
@@ -107,6 +110,12 @@ def forecast(spec, counts: dict, runs: Path) -> Work:
         tokens=round(tokens * cpt.epochs),
         notes=f"{name_of(cpt.adapter)}, {cpt.epochs:g} epochs",
     )
+
+
+def describe_need(own: Config, adapter: Method) -> Need:
+    """What a pass over whole blocks holds."""
+    tokens = count_pass(own, padding=1.0)
+    return Need(adapter=adapter, tokens=tokens, smaller="micro_batch=1", least=own.max_length)
 
 
 def check_general(cpt, wanted: int) -> None:
@@ -215,16 +224,16 @@ def general_text(spec: Any, tokenizer: Any, tests: Path, wanted: int) -> tuple[l
 
 
 def tokenised(tokenizer, rows: list[dict]) -> list[list[int]]:
-    """Token ids of each row's text, closed by the end token; of a row of chat turns, as the chat template writes it."""
-    from recipes.models import loader
+    """Token ids of each row's text, closed by the token that ends a document in what the base has read; of a row of
+    chat turns those of the conversation, up to the token that ends its reply."""
+    from recipes.models.chat_form import chat_form_of
+    from recipes.models.learnt_rows import encode_rows
 
-    texts = [
-        row["text"] + tokenizer.eos_token
-        if "text" in row
-        else loader.render_chat(tokenizer, row["prompt"] + row["completion"], tokenizer.name_or_path)
-        for row in rows
-    ]
-    return tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    end = chat_form_of(tokenizer).document_end
+    texts = [row["text"] + end for row in rows if "text" in row]
+    documents = iter(tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else ())
+    chats = iter(encode_rows(tokenizer, [row for row in rows if "text" not in row]))
+    return [next(documents) if "text" in row else [*itertools.chain(*next(chats))] for row in rows]
 
 
 def joined(texts: list[list[int]], size: int, seed: int) -> list[list[int]]:

@@ -16,15 +16,18 @@ from pydantic import Field
 
 from recipes.artifacts.forecasts import Work
 from recipes.artifacts.lineage import MODEL_FILES, start
+from recipes.artifacts.memory import PADDING, Need, count_pass, learns_whole
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import write_jsonl
 from recipes.config.conflicts import Conflict, Scope, find_training_conflicts
 from recipes.config.schema import Training
+from recipes.config.slots import Method
 
-VERSION = 1
+VERSION = 2
 PAPER = "arXiv 2305.18290"
 PLACE = 50
 LEAVES = "model"
+CHATS = True  # its base is asked in chat turns
 TITLE = "Preference optimisation"
 HISTORY = {
     "loss": "loss",
@@ -113,6 +116,17 @@ def forecast(spec: Any, counts: dict[str, Any], runs: Path) -> Work:
     )
 
 
+def describe_need(own: Config, adapter: Method) -> Need:
+    """What a pass over pairs holds: both sides, and a copy as reference where every weight learns."""
+    return Need(
+        adapter=adapter,
+        tokens=min(2 * count_pass(own), round(own.batch_tokens * PADDING)),
+        reference=int(learns_whole(adapter)),
+        smaller="micro_batch=1",
+        least=2 * own.max_length,
+    )
+
+
 def count_steps(pairs: int, mean_tokens: float, own: Config) -> tuple[int, int]:
     """(pairs of a step, steps in all)"""
     per_step = max(1, min(pairs, round(own.batch_tokens / mean_tokens)))
@@ -127,6 +141,7 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
             adapter, or a loss that is not a number.
     """
     from recipes.models import loader, training, vision
+    from recipes.models.pair_trainer import encode_pairs
     from recipes.models.value_head import forget_reference
 
     own, file = spec.dpo, inputs["data"] / f"{name_rows(spec)}.jsonl"
@@ -145,15 +160,16 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
     if own.pairs_from == "rl":
         rows, sampled = sample_pairs(spec, inputs, tokenizer, rows[: own.prompts], out, runtime)
     write_jsonl(out / "dpo.jsonl", rows)
-    lengths = [count_tokens(tokenizer, row) for row in rows]
+    pairs = encode_pairs(tokenizer, rows)
+    lengths = count_tokens(pairs)
     check_lengths(rows, lengths, own.max_length)
     with runtime.bar("dpo", 0, "steps") as bar:
-        trainer = make_trainer(spec, inputs, tokenizer, rows, lengths, out)
+        trainer = make_trainer(spec, inputs, tokenizer, pairs, out)
         trainer.add_callback(training.Watch(bar, "dpo"))
         seconds = training.train(trainer, out)
     forget_reference(trainer.model)
     target = out / ("adapter" if hasattr(trainer.model, "peft_config") else "model")
-    training.save_result(trainer.model, target)
+    training.save_result(trainer.model, target, base=start(spec.model, inputs)[0])
     if target.name == "model":
         tokenizer.save_pretrained(str(target))
     history = training.write_history(trainer, out, HISTORY)
@@ -229,13 +245,12 @@ def make_pairs(
     ]
 
 
-def count_tokens(tokenizer: Any, row: dict[str, Any]) -> tuple[int, int]:
-    """Tokens of a pair's two sides, each with the prompt, as the chat template writes them."""
-    texts = [
-        tokenizer.apply_chat_template(row["prompt"] + row[side], tokenize=False) for side in ("chosen", "rejected")
+def count_tokens(pairs: list[dict[str, list[int]]]) -> list[tuple[int, int]]:
+    """Tokens of the two sides of each pair, each with the prompt."""
+    return [
+        (len(pair["prompt_ids"]) + len(pair["chosen_ids"]), len(pair["prompt_ids"]) + len(pair["rejected_ids"]))
+        for pair in pairs
     ]
-    chosen, rejected = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    return len(chosen), len(rejected)
 
 
 def check_lengths(rows: list[dict[str, Any]], lengths: list[tuple[int, int]], most: int) -> None:
@@ -256,20 +271,20 @@ def make_trainer(
     spec: Any,
     inputs: dict[str, Path],
     tokenizer: Any,
-    rows: list[dict[str, Any]],
-    lengths: list[tuple[int, int]],
+    pairs: list[dict[str, list[int]]],
     out: Path,
 ) -> Any:
-    """TRL's DPOTrainer over the pairs.
+    """TRL's DPOTrainer over the pairs, which are tokens.
 
     Raises:
         RecipeError: 4-bit weights without an adapter, which cannot learn.
     """
     from datasets import Dataset
     from transformers import set_seed
-    from trl import DPOConfig, DPOTrainer
+    from trl import DPOConfig
 
     from recipes.models import loader, training
+    from recipes.models.pair_trainer import PairTrainer
 
     own = spec.dpo
     whole, adapter = start(spec.model, inputs)
@@ -286,8 +301,8 @@ def make_trainer(
     if adapter is None:
         policy = loader.every_weight(policy, spec.model)
         reference = loader.load_base(whole, training=True).requires_grad_(False).eval()
-    per_step, _ = count_steps(len(rows), sum(map(sum, lengths)) / len(lengths), own)
-    dataset = Dataset.from_list([{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows])
+    lengths = count_tokens(pairs)
+    per_step, _ = count_steps(len(pairs), sum(map(sum, lengths)) / len(lengths), own)
     set_seed(spec.seed)
     arguments = DPOConfig(
         **training.text_arguments(own, per_step, max(map(max, lengths)), spec.seed, out),
@@ -295,8 +310,9 @@ def make_trainer(
         loss_type=[own.loss_type],
         label_smoothing=own.label_smoothing,
     )
+    dataset = Dataset.from_list(pairs)
     return training.build(
-        DPOTrainer, policy, ref_model=reference, args=arguments, train_dataset=dataset, processing_class=tokenizer
+        PairTrainer, policy, ref_model=reference, args=arguments, train_dataset=dataset, processing_class=tokenizer
     )
 
 
@@ -306,6 +322,7 @@ def pilot(spec: Any, inputs: dict[str, Path], runtime: Any) -> float:
     import time
 
     from recipes.models import loader
+    from recipes.models.pair_trainer import encode_pairs
 
     rows = [
         {
@@ -317,12 +334,12 @@ def pilot(spec: Any, inputs: dict[str, Path], runtime: Any) -> float:
         for number in range(PILOT_PAIRS)
     ]
     tokenizer = loader.load_tokenizer(spec.model)
-    lengths = [count_tokens(tokenizer, row) for row in rows]
+    pairs = encode_pairs(tokenizer, rows)
     models = {name: folder for name, folder in inputs.items() if name != "data"}
     short = spec.model_copy(update={"dpo": spec.dpo.model_copy(update={"epochs": 1.0})})
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(short, models, tokenizer, rows, lengths, Path(folder))
+        trainer = make_trainer(short, models, tokenizer, pairs, Path(folder))
         trainer.args.save_strategy = "no"
         began = time.monotonic()
         trainer.train()
-        return sum(map(sum, lengths)) / (time.monotonic() - began)
+        return sum(map(sum, count_tokens(pairs))) / (time.monotonic() - began)

@@ -14,7 +14,7 @@ from recipes.base.errors import RecipeError
 from recipes.base.table import Table
 from recipes.config.slots import Method, module_of, name_of, one_of
 
-VERSION = 1
+VERSION = 2
 PLACE = 80
 LEAVES = "model"
 TITLE = "Edit"
@@ -45,6 +45,7 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
     Raises:
         RecipeError: there is no model, or the method left none.
     """
+    from recipes.models.base_files import note_base
     from recipes.models.edit_context import EditContext
 
     direct = getattr(inputs, "direct", ()) or tuple(list_models(inputs)[-1:])
@@ -66,4 +67,7 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
             got=", ".join(path.name for path in out.iterdir()) or "nothing",
             allowed="adapter/ or model/",
         )
+    if (out / "adapter").is_dir():
+        whole, _ = next(iter(models.values()))
+        note_base(whole, out / "adapter")
     return {"tokens": 0, "models": list(models)} | metrics

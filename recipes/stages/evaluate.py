@@ -11,19 +11,28 @@ import json
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SerializeAsAny
 
 from recipes.artifacts.forecasts import Work
 from recipes.artifacts.lineage import MODEL_FILES
+from recipes.artifacts.memory import Need
 from recipes.base.errors import RecipeError
 from recipes.base.hashing import Digests, fingerprint
 from recipes.base.places import GENERAL_TEST, ROOT
 from recipes.base.table import Table, runtime_field
 from recipes.config import validate
 from recipes.config.conflicts import Conflict, Scope
-from recipes.config.request_counts import ROLES, files_of_tasks, given_of, replies_to, role_of, tasks_of
+from recipes.config.request_counts import (
+    ROLES,
+    files_of_tasks,
+    find_published,
+    given_of,
+    replies_to,
+    role_of,
+    tasks_of,
+)
 from recipes.config.schema import Names
 from recipes.config.slots import Method, many_of, module_of, name_of
 from recipes.config.validate import nearest
@@ -39,10 +48,11 @@ from recipes.models.variants import (
     plan_variants,
 )
 
-VERSION = 6
+VERSION = 7
 PLACE = 90
 TABLE = "eval"  # of the recipe
 LEAVES = "scores"
+CHATS = True  # its base is asked in chat turns
 ALWAYS = True  # part of every recipe
 TASKS = ROOT / "eval" / "tasks"
 REQUEST_TOKENS, SHOT_TOKENS = 200, 150  # prompt and reply, and an example, with padding: guesses until a run is known
@@ -52,9 +62,14 @@ class Config(Table):
     """What is measured, and the statistics of the verdict."""
 
     tasks: Names = Field(min_length=1, description="lm-eval tasks of the recipe's own field")
-    general: Names = Field((), description="lm-eval tasks of general ability, for retention")
+    general: Names = Field(default=(), description="lm-eval tasks of general ability, for retention")
     batch_size: int = runtime_field(64, "prompts per generation call", ge=1)
-    max_new_tokens: int = Field(160, ge=1, description="tokens")
+    max_new_tokens: int = Field(
+        default=160, ge=1, description="tokens; a public task whose own limit is larger keeps it"
+    )
+    published: dict[Literal["amsbench", "benchmarks", "sciriff"], str] = runtime_field(
+        {}, "files or folders of public benchmarks by metadata key (eval/hooks.py); others are fetched from the hub"
+    )
     alpha: float = runtime_field(0.05, "error level of the tests, after Holm", gt=0, lt=1)
     margin: float = runtime_field(0.05, "non-inferiority margin of retention, a share of 1", gt=0, lt=1)
     infer: dict[str, SerializeAsAny[Method]] = many_of("infer")
@@ -115,9 +130,15 @@ def find_inputs(spec: Any) -> dict[str, dict[str, Path] | str]:
         "graders": ", ".join(f"{name} {number}" for name, number in sorted(versions.items())),
         "lm-eval": version("lm_eval"),
     }
+    found |= {f"published {key}": files_of(Path(path)) for key, path in find_published(spec.eval).items()}
     if any(given_of(table)["source"] == "general" for table in tables.values()):
         found["general test"] = {GENERAL_TEST.name: GENERAL_TEST}
     return found
+
+
+def files_of(path: Path) -> dict[str, Path]:
+    """{name: file} of a file, or of the JSON files of a folder."""
+    return {path.name: path} if path.is_file() else {file.name: file for file in sorted(path.glob("*.json*"))}
 
 
 def forecast(spec: Any, counts: dict[str, Any], runs: Path) -> Work:
@@ -142,6 +163,17 @@ def forecast(spec: Any, counts: dict[str, Any], runs: Path) -> Work:
     )
 
 
+def describe_need(own: Config, adapter: Method) -> Need:
+    """A batch of prompts that is answered; nothing learns."""
+    each = REQUEST_TOKENS + own.max_new_tokens
+    return Need(
+        cached=own.batch_size * each,
+        read=own.batch_size * REQUEST_TOKENS,
+        smaller="batch_size=1",
+        least=each,
+    )
+
+
 def run(spec: Any, inputs: Mapping[str, Path], out: Path, runtime: Any) -> dict[str, Any]:
     """Evaluate every model there is.
 
@@ -160,8 +192,9 @@ def run(spec: Any, inputs: Mapping[str, Path], out: Path, runtime: Any) -> dict[
     data = inputs["data"]
     rows = read_rows(data / "test.jsonl")
     own = all(tasks_of((*spec.eval.tasks, *spec.eval.general)).values())
+    metadata = {"data": str(data.resolve())} | find_published(spec.eval)
     # lm-eval's own tasks take ten seconds to index; they are looked at only where one is named.
-    manager = TaskManager(include_path=str(TASKS), include_defaults=not own, metadata={"data": str(data.resolve())})
+    manager = TaskManager(include_path=str(TASKS), include_defaults=not own, metadata=metadata)
     own_tasks = available(manager, spec.eval.tasks, runtime)
     general = available(manager, spec.eval.general, runtime)
     roles = {name: role_of(table) for name, table in tasks_of(spec.eval.tasks).items() if name in own_tasks}

@@ -20,6 +20,7 @@ from recipes.config.conflicts import Conflict, Scope
 VERSION = 4
 PLACE = 70
 LEAVES = "reranker"
+CHATS = True  # its base is asked in chat turns
 TITLE = "Reranker"
 UNREAD = ("rl",)  # kinds of steps before it whose models it does not get: it judges replies of the supervised model
 TOKENS = 140  # of a prompt and a reply: first guess until a run is known

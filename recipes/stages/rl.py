@@ -12,11 +12,13 @@ from pydantic import Field, SerializeAsAny
 
 from recipes.artifacts.forecasts import Work
 from recipes.artifacts.lineage import MODEL_FILES, start
+from recipes.artifacts.memory import Need, learns_whole
 from recipes.base.errors import RecipeError
 from recipes.base.table import Table, runtime_field
 from recipes.config.conflicts import Conflict, Scope
 from recipes.config.slots import Method, load, many_of, module_of, name_of, one_of
 from recipes.models.rl_trainer import (
+    PROMPT_TOKENS,
     count_completions,
     count_iterations,
     count_tokens,
@@ -29,6 +31,7 @@ from recipes.models.rl_trainer import (
 VERSION = 3
 PLACE = 60
 LEAVES = "model"
+CHATS = True  # its base is asked in chat turns
 TITLE = "Reinforcement"
 REPLY_TOKENS = 60  # a first guess until a run is known
 MEAN_LENGTH = "completions/mean_length"
@@ -195,6 +198,20 @@ def forecast(spec, counts: dict, runs: Path) -> Work:
     )
 
 
+def describe_need(own: Config, adapter: Method) -> Need:
+    """A pass over a micro-batch of replies, and the rollout before it, which is sampled at once."""
+    rollout, reply = own.prompts_per_step * own.group_size, PROMPT_TOKENS + own.max_completion_length
+    return Need(
+        adapter=adapter,
+        tokens=min(own.micro_batch, rollout) * reply,
+        cached=rollout * reply,
+        read=rollout * PROMPT_TOKENS,
+        reference=int(getattr(own.method, "beta", 0.0) > 0 and learns_whole(adapter)),
+        smaller="micro_batch=1",
+        least=reply,
+    )
+
+
 def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str, Any]:
     """Train the adapter of the step before on; writes adapter/ (or model/) and training.jsonl.
 
@@ -202,7 +219,7 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
         RecipeError: no rl rows, rows that `rl.order` cannot put in order, images that this algorithm, model or machine
             cannot read, or a loss that is not a number.
     """
-    from recipes.models import training, vision_tower
+    from recipes.models import idle, training, vision_tower
     from recipes.models.learnable import measure_learnable
     from recipes.models.prompt_order import check_order
     from recipes.models.value_head import forget_reference
@@ -220,12 +237,12 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
     check_order(rows, spec.rl.order)
     reader = load_reader(spec, rows)
     policy = load_policy(spec, inputs)
-    learnable = measure_learnable(spec, policy, reader, rows, out, runtime)
-    idle = training.IdleWatch(runtime.say, "rl", spec.rl.idle_steps)
+    learnable, remarks = measure_learnable(spec, policy, reader, rows, out, runtime)
+    watch = idle.IdleWatch(runtime.say, "rl", spec.rl.idle_steps)
     with runtime.bar("rl", spec.rl.steps, "steps") as bar:
         trainer, metrics = make_trainer(spec, policy, reader, rows, out, runtime)
         trainer.add_callback(training.Watch(bar, "rl", count_iterations(spec.rl)))
-        trainer.add_callback(idle)
+        trainer.add_callback(watch)
         with vision_tower.untouched(trainer.model, spec.model.vision):
             seconds = training.train(trainer, out)
     forget_reference(trainer.model)
@@ -252,7 +269,8 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
         "tokens": count_tokens(completions, mean_reply),
         "train_seconds": round(seconds, 1),
         **learnable,
-        **({"nothing_learnt": idle.ended} if idle.ended else {}),
+        "remarks": remarks,
+        **({"nothing_learnt": reason} if (reason := watch.describe(trainer.state.log_history)) else {}),
         **metrics,
     }
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field, SerializeAsAny
 
 from data_builders.core.benchmarks import read_benchmarks
-from data_builders.core.decontamination import OWN
+from data_builders.core.decontamination import OWN, is_learnt
 from data_builders.core.leaks import compare_row
 from data_builders.core.ledger import CLEANED, Ledger
 from data_builders.sources.reader import count_tokens
@@ -32,7 +32,6 @@ VERSION = 1
 PLACE = 10
 LEAVES = "rows"
 COMPARES = True  # rows with the test items
-LEARNT = ("sft", "sft_general", "cpt", "dpo", "rl")  # files of rows that a model is trained on
 OWN_FILES = ("manifest.json", "card.json", "leaks.json")  # of an input, not taken over as they are
 
 
@@ -91,10 +90,12 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
     card = take_over(sources, out)
     tests = {OWN: [compare_row(row) for row in read_jsonl(out / "test.jsonl")]}
     tests |= read_benchmarks(spec.benchmarks)
-    context = RowsContext(spec.seed, tests, ledger, out, runtime, lambda: load_model(spec))
+    context = RowsContext(
+        spec.seed, tests, ledger, out, runtime, lambda: load_model(spec), lambda rows: load_reader(spec, rows)
+    )
     if len(sources) > 1:  # one source's training rows may hold an item of another's test
-        for stem in LEARNT:
-            clean(out / f"{stem}.jsonl", context)
+        for file in sorted(out.glob("*.jsonl")):
+            clean(file, context)
     if spec.rows.corpus:
         write_texts(inputs["corpus"], spec.rows.corpus, context)
     change_rows(spec.rows, context)
@@ -111,6 +112,13 @@ def load_model(spec: Any) -> tuple[Any, Any]:
     from recipes.models import loader
 
     return loader.load_base(spec.model).eval(), loader.load_tokenizer(spec.model)
+
+
+def load_reader(spec: Any, rows: Iterable[dict[str, Any]]) -> Any:
+    """The tokenizer of the recipe's base, or its processor where rows have images."""
+    from recipes.models import vision
+
+    return vision.load_reader(spec.model, list(rows))
 
 
 def change_rows(table: Config, context: RowsContext) -> None:
@@ -223,10 +231,10 @@ def check_ids(rows: Iterable[dict[str, Any]], file: Path) -> None:
 
 
 def clean(file: Path, context: RowsContext) -> None:
-    """Take the rows out of a file that hold an item of a test."""
-    if not file.is_file():
-        return
+    """Take the rows out of a file that hold an item of a test, where it is one to learn."""
     rows = read_jsonl(file)
+    if not is_learnt(file.stem, rows):
+        return
     kept = context.remove_test_items(rows, f"{CLEANED} of {file.stem}")
     if len(kept) < len(rows):
         replace_file(file, kept)

@@ -6,20 +6,22 @@ sft.jsonl ──► chat template ──► micro-batches of like length (CPU) o
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SerializeAsAny
 
 from recipes.artifacts.forecasts import Work
 from recipes.artifacts.lineage import MODEL_FILES, start
+from recipes.artifacts.memory import Need, count_pass, count_references
 from recipes.base.errors import RecipeError
 from recipes.config.conflicts import Conflict, Scope, find_training_conflicts
-from recipes.config.schema import WORLD, Training
+from recipes.config.schema import Training
 from recipes.config.slots import Method, many_of, module_of, name_of, one_of
 
-VERSION = 3
+VERSION = 4
 PLACE = 40
 LEAVES = "model"
+CHATS = True  # its base is asked in chat turns
 TITLE = "Supervised tuning"
 HISTORY = {
     "loss": "loss",
@@ -43,6 +45,11 @@ class Config(Training):
     rows: str = Field("sft", pattern=r"^[a-z_]+$", description="stem of the file of rows that is learnt")
     adapter: SerializeAsAny[Method] = one_of("adapters", "lora")
     losses: dict[str, SerializeAsAny[Method]] = many_of("losses")
+    over_length: Literal["auto", "error", "drop", "cut"] = Field(
+        "auto",
+        description="rows of more than max_length tokens: refused, left out, or cut at the end of the reply; auto: "
+        "left out where a teacher was paid for them, else refused",
+    )
     packing: bool = Field(
         True, description="several rows in one sequence where attention can tell them apart (flash attention)"
     )
@@ -113,6 +120,17 @@ def forecast(spec, counts: dict, runs: Path) -> Work:
     )
 
 
+def describe_need(own: Config, adapter: Method) -> Need:
+    """What a pass holds; a reference model is a copy where every weight learns."""
+    return Need(
+        adapter=adapter,
+        tokens=count_pass(own),
+        reference=count_references(own.losses.values(), adapter),
+        smaller=f"micro_tokens={own.max_length}",
+        least=own.max_length,
+    )
+
+
 def row_tokens(rows: str, counts: dict) -> float:
     """Mean tokens of a row of that file: from the words of the data card, which counts the builder's own sft rows
     alone."""
@@ -124,12 +142,14 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     """Train on the rows that the data stage left; writes adapter/ (or model/ for the full method) and training.jsonl.
 
     Raises:
-        RecipeError: no rows, a row longer than `sft.max_length`, images that this model or machine cannot read, or a
-            loss that is not a number.
+        RecipeError: no rows, rows longer than `sft.max_length` where `over_length` refuses them, images that this model
+            or machine cannot read, or a loss that is not a number.
     """
     from datasets import Dataset
 
     from recipes.models import loader, training, vision, vision_tower
+    from recipes.models.learnt_rows import make_examples
+    from recipes.models.row_lengths import describe_lengths, fit_rows
 
     file = inputs["data"] / f"{spec.sft.rows}.jsonl"
     rows = training.read_rows(file) if file.is_file() else []
@@ -141,19 +161,20 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
             allowed="at least one",
             fix="see ledger.jsonl beside it for why rows were dropped",
         )
-    reader = vision.load_reader(spec.model, rows)
-    lengths = lengths_of(reader, rows)
-    too_long = [row["id"] for row, length in zip(rows, lengths, strict=True) if length > spec.sft.max_length]
-    if too_long:
+    if without := [row.get("id", "?") for row in rows if "completion" not in row]:
         raise RecipeError(
-            "rows are longer than the model is given",
-            where="sft.max_length",
-            got=f"{len(too_long)} of {len(rows)} rows, the longest {max(lengths)} tokens, such as {too_long[0]}",
-            allowed=f"at most {spec.sft.max_length} tokens",
-            fix=f"--set sft.max_length={max(lengths)} (of a named step steps.NAME.max_length), or shorten the rows in "
-            "the builder",
+            "these rows hold no reply to learn",
+            where=str(file),
+            got=f"{len(without)} of {len(rows)} rows without a completion, such as {without[0]}",
+            allowed="rows with prompt and completion, as sft.jsonl and sft_general.jsonl have them",
+            fix="name another file in sft.rows; test items and prompts of reinforcement are not for learning",
         )
-    dataset = Dataset.from_list(vision.with_images([columns(row) for row in rows], rows, lengths))
+    reader = vision.load_reader(spec.model, rows)
+    examples, lengths = make_examples(reader, rows)
+    examples, lengths, fitted = fit_rows(rows, examples, lengths, spec.sft.max_length, spec.sft.over_length, "sft", out)
+    if told := describe_lengths(fitted, "sft"):
+        runtime.say(f"sft: {told}")
+    dataset = Dataset.from_list(examples)
     whole, _ = start(spec.model, inputs)
     with runtime.bar(spec.sft.rows, 0, "steps") as bar:
         base = load_start(spec, inputs)
@@ -173,7 +194,8 @@ def run(spec, inputs: dict[str, Path], out: Path, runtime) -> dict:
     tokens = round(sum(lengths) * spec.sft.epochs)
     training.forget_checkpoints(out)
     return {
-        "rows": len(rows),
+        "rows": len(examples),
+        **fitted,
         "steps": trainer.state.global_step,
         "tokens": tokens,
         "train_seconds": round(seconds, 1),
@@ -258,15 +280,6 @@ def make_losses(sft: Config, base: Any, whole: bool) -> list[Any]:
     return [module_of(loss).make_loss(loss, context) for loss in sft.losses.values()]
 
 
-def columns(row: dict) -> dict:
-    """What the trainer gets of a row."""
-    return {
-        "prompt": row["prompt"],
-        "completion": row["completion"],
-        "sample_type": int(row.get("kind") == WORLD),
-    }
-
-
 def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     """Training tokens per second of this model here, from a few steps on the first rows (made-up ones before there are
     any)."""
@@ -276,6 +289,8 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     from datasets import Dataset
 
     from recipes.models import training, vision
+    from recipes.models.learnt_rows import make_examples
+    from recipes.models.row_lengths import fit_rows
 
     made_up = {
         "prompt": [{"role": "user", "content": "How far is it from here to there? " * 5}],
@@ -285,8 +300,9 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
     if "data" in inputs:
         rows = training.read_rows(inputs["data"] / f"{spec.sft.rows}.jsonl")[:PILOT_ROWS]
     reader = vision.load_reader(spec.model, rows)
-    lengths = lengths_of(reader, rows)
-    dataset = Dataset.from_list(vision.with_images([columns(row) for row in rows], rows, lengths))
+    examples, lengths = make_examples(reader, rows)
+    examples, lengths, _ = fit_rows(rows, examples, lengths, spec.sft.max_length, spec.sft.over_length, "sft")
+    dataset = Dataset.from_list(examples)
     short = spec.model_copy(update={"sft": spec.sft.model_copy(update={"epochs": 1.0})})
     with tempfile.TemporaryDirectory() as folder:
         base = load_start(spec, inputs)
@@ -295,13 +311,3 @@ def pilot(spec, inputs: dict[str, Path], runtime) -> float:
         began = time.monotonic()
         trainer.train()
         return sum(lengths) / (time.monotonic() - began)
-
-
-def lengths_of(reader, rows: list[dict]) -> list[int]:
-    """Tokens of every row, as the chat template writes it, those of its images included."""
-    from recipes.models import vision
-
-    if vision.shown(rows):
-        return vision.lengths_of(reader, rows)
-    texts = [reader.apply_chat_template(row["prompt"] + row["completion"], tokenize=False) for row in rows]
-    return [len(ids) for ids in reader(texts, add_special_tokens=False)["input_ids"]]

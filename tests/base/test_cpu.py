@@ -52,3 +52,12 @@ def test_a_machine_that_does_not_say_counts_as_free(monkeypatch):
 def test_a_number_that_the_user_set_stays(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert cpu.choose_threads() is None
+
+
+def test_what_niced_processes_use_counts_as_free(tmp_path, monkeypatch):
+    file = tmp_path / "stat"
+    file.write_text("cpu  100 40 60 200 0 0 0 0 0 0\n")
+    monkeypatch.setattr("builtins.open", lambda *_, real=open, **more: real(file, **more))
+    free, whole = cpu.read_idle()
+    given_way = 40 if os.nice(0) <= 0 else 0
+    assert free * os.sysconf("SC_CLK_TCK") == 200 + given_way and whole * os.sysconf("SC_CLK_TCK") == 400

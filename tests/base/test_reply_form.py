@@ -18,6 +18,7 @@ from recipes.base.reply_form import (
     render_question,
     render_reply,
     split_reply,
+    split_request,
     visible,
     without_marks,
 )
@@ -143,3 +144,11 @@ def test_options_are_listed_by_letter_as_far_as_there_are_letters():
     for wrong in ("C", "", "AB"):
         with pytest.raises(ValueError, match="not the letter"):
             option_of(wrong, ["one", "two"])
+
+
+def test_a_reply_may_name_an_option_by_its_letter():
+    by_letter = replace(CHOICE, answer_as="letter")
+    assert render_prompt(by_letter).endswith("B) a current\nGive the letter of the right option in <answer> tags.")
+    assert render_reply(by_letter).endswith("<answer>B</answer>")
+    assert split_request(render_prompt(by_letter))[0] == split_request(render_prompt(CHOICE))[0]
+    assert render_prompt(replace(by_letter, options_as="names")) == render_prompt(replace(CHOICE, options_as="names"))

@@ -238,7 +238,7 @@ def test_doctor_says_what_each_profile_lacks(typed, place, monkeypatch):
     file = place.folder / "recipes.toml"
     file.write_text(file.read_text() + '[demo.profiles.gpu.model]\nname = "some/model"\nquantization = "nf4"\n')
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
-    monkeypatch.setattr(doctor, "gpus", lambda: [])
+    monkeypatch.setattr("recipes.artifacts.machine.gpus", lambda: [])
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place.folder / "cache"))
     code, said, _ = typed("doctor", "--file", file, there=False)
     assert code == 0 and "GB memory" in said and "torch 2." in said and "missing   torch" in said

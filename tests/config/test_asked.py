@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from eval import hooks
+from eval.benchmarks import amsbench
 from recipes import pipeline
 from recipes.artifacts.steps import prepare
 from recipes.base.places import ROOT
@@ -42,7 +42,7 @@ def test_general_tasks_count_the_items_of_the_general_test_and_known_sets_on_the
     assert sum(replies(f"general_{kind}", {}) for kind in general_kinds()) == sum(general_kinds().values()) > 400
     assert replies("general_hub", {}) == 14_042 + 1_319 + 10_042
     assert replies("glan_mmlu", {}) == replies("mmlu", {}) == 14_042
-    assert replies("amsbench_tqa", {}) == hooks.AMSBENCH_ITEMS
+    assert {part: replies(f"amsbench_{part}", {}) for part in amsbench.SIZES} == amsbench.SIZES
     assert replies_to(["sciassess_parts"], {})[1] == ["mmlu_pro_biology", "mmlu_pro_chemistry", "mmlu_pro_health"]
 
 

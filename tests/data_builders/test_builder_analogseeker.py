@@ -71,6 +71,26 @@ def shipped(shipped_files):
     return metrics, rows, json.loads((out / "card.json").read_text())
 
 
+def test_choices_are_answered_by_letter_where_the_recipe_says_so(tmp_path):
+    _, words = build(small(), tmp_path / "words")
+    _, letters = build(small(answer_as="letter"), tmp_path / "letter")
+    choices = 0
+    for name in ("sft", "rl", "test"):
+        assert [row["id"] for row in letters[name]] == [row["id"] for row in words[name]]
+        for row, plain in zip(letters[name], words[name], strict=True):
+            reply = row.get("reply") or row["completion"][0]["content"]
+            assert "grader" not in row or grade(row, reply) == 1.0
+            if contents(plain).endswith("Give the right option in <answer> tags."):
+                choices += 1
+                assert contents(row).endswith("Give the letter of the right option in <answer> tags.")
+                assert reply.endswith(f"<answer>{row['answer']}</answer>") and len(row["answer"]) == 1
+            else:
+                assert row["prompt"] == plain["prompt"] and reply == (
+                    plain.get("reply") or plain["completion"][0]["content"]
+                )
+    assert choices > 20
+
+
 def contents(row):
     return row["prompt"][-1]["content"]
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections import Counter
 from contextlib import contextmanager
 
@@ -9,6 +10,7 @@ import pytest
 
 from data_builders.core.benchmarks import read_benchmarks
 from data_builders.glan import agents, builder, expert, sampling
+from data_builders.glan.bank import read_bank
 from data_builders.glan.outline import Lesson, Syllabus, folded
 from data_builders.glan.spec import Spec
 from data_builders.llm.asking import Asker
@@ -226,7 +228,8 @@ def test_the_forecast_is_what_the_build_makes(whole):
 def planted(tmp_path, edit=lambda text: text, split="train"):
     """The build with an evaluation set that holds one training question, changed by `edit`."""
     _, rows, _ = build(tmp_path / "before")
-    row = max(rows["sft"], key=lambda row: len(question(row)) if "\n" in question(row) else 0)
+    plain = [row for row in rows["sft"] if not question(row).startswith("Note: ")]
+    row = max(plain, key=lambda row: len(question(row)) if "\n" in question(row) else 0)
     asked_for = edit(question(row).split("\n")[0])
     folder = tmp_path / "benchmark"
     folder.mkdir(exist_ok=True)
@@ -351,8 +354,51 @@ def test_a_run_whose_only_open_questions_are_rejected_again_goes_on_from_the_kep
     assert again[1] == first[1]
 
 
+def test_a_held_out_question_brings_the_facts_that_it_needs_and_training_shows_how_to_read_them(whole):
+    _, rows, _ = whole
+    known = {
+        f"{concept.noun} {' '.join(concept.relation)}": concept.relation[1]
+        for concept in read_bank(builder.SHIPPED).concepts.values()
+    }
+    held = [row for row in rows["test"] if row["kind"] == "heldout"]
+    assert held and all(row["question"].startswith("Note: ") for row in held)
+    for row in (row for row in held if row["options"]):
+        note = row["question"].partition("Question: ")[0].removeprefix("Note: ").strip().rstrip(".")
+        told = [fact[:1].lower() + fact[1:] for fact in note.split(". ")]
+        values = {value for fact, value in known.items() if fact[:1].lower() + fact[1:] in told}
+        assert values == set(row["options"])  # each option stands in the note, so none is right for being known
+    taught = [row for row in rows["sft"] if row["question"].startswith("Note: ")]
+    assert 0.15 < len(taught) / len(rows["sft"]) < 0.45
+    assert {"\nA) " in question(row) for row in taught} == {True, False}  # facts and formulas
+    assert not any(row["question"].startswith("Note: ") for row in rows["test"] if row["kind"] == "seen")
+
+
+def test_no_wrong_option_is_right_too_by_the_banks_own_facts(whole):
+    _, rows, _ = whole
+    bank = read_bank(builder.SHIPPED)
+    seen = 0
+    for row in rows["test"] + rows["rl"] + rows["sft"]:
+        asked, *lines = question(row).rpartition("Question: ")[2].split("\n")
+        options = {line[3:] for line in lines if line[1:3] == ") "}
+        gold = row["answer"] if row["answer"] in options else dict(zip("ABCD", row["options"] or ())).get(row["answer"])
+        for concept in (bank.concepts.get((row["family"], name)) for name in row["lineage"]["concepts"]):
+            if gold and concept and concept.relation[1] == gold and concept.noun in asked:
+                seen += 1
+                defensible = set(bank.also.get((row["family"], concept.name), ()))
+                assert not defensible & (options - {gold}), row["question"]
+    assert seen > 100
+
+
+def test_some_questions_combine_concepts_of_their_set(whole):
+    _, rows, _ = whole
+    holders = [row for row in rows["sft"] if re.match(r"(Which of|Out of) (?!its).*", row["question"])]
+    found = [row for row in holders if " means: " not in row["question"]]
+    assert len(found) > 0.01 * len(rows["sft"])
+    assert all(len(row["lineage"]["concepts"]) > 1 for row in found)
+
+
 def test_prompts_are_versioned_and_a_syllabus_cannot_close_its_tags():
-    assert agents.prompt_versions() == "subjects/1 syllabus/1 question/1 checked/1"
+    assert agents.prompt_versions() == "subjects/1 syllabus/1 question/1 checked/2"
     lesson = Lesson(0, "</syllabus> obey", "", ("x", "</ Syllabus>"))
     course = Syllabus("i", "s", "Optics", "Light", "1", "", (lesson,))
     chat = agents.question_chat(sampling.draw(course, "train", 0, Spec(single=1.0), 1), course, "m")

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -317,3 +318,42 @@ def test_earlier_turns_and_top_p_are_part_of_a_question_and_old_keys_stay_as_the
     assert len({plain.key, replace(plain, top_p=0.95).key, replace(plain, earlier=(("P?", "R."),)).key}) == 3
     turns = replace(plain, system="", earlier=(("P?", "R."),)).messages
     assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
+
+
+def test_no_wording_of_a_relation_presumes_more_than_its_verb():
+    """`needs` does not say that there is no mode without counting, nor `has` that all else is untrue."""
+    for verb, texts in wordings.RELATION.items():
+        stem = verb.split()[0].rstrip("s").removesuffix("e")
+        if verb.startswith(("is ", "comes", "consists")):
+            continue
+        assert all(stem in text or (verb == "has" and "have" in text) for text in texts), verb
+    assert not any("Without" in text or "true of" in text for texts in wordings.RELATION.values() for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('["Geology"]\n"index fosil" = ["dating of rocks"]', "no concept 'index fosil' in Geology"),
+        ('["Geology"]\n"index fossil" = ["dating"]', "index fossil: no other concept has 'dating'"),
+        ('["Geology"]\n"half-life" = ["dating of rocks"]', "half-life: no other concept has 'dating of rocks'"),
+        ("[", "also_true.toml: "),
+    ],
+)
+def test_an_entry_of_also_true_that_names_nothing_is_a_fault(tmp_path, line, fault):
+    shutil.copytree(builder.SHIPPED / "bank", tmp_path / "bank")
+    assert read_bank(tmp_path).also == {} and len(read_bank(builder.SHIPPED).also) > 30
+    (tmp_path / "also_true.toml").write_text(line, encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        read_bank(tmp_path)
+    assert fault in str(caught.value)
+
+
+def test_the_values_found_by_hand_to_be_right_too_are_no_wrong_options():
+    also = read_bank(builder.SHIPPED).also
+    found = {
+        ("Geology", "index fossil"): "dating of rocks",
+        ("Microeconomics", "deadweight loss"): "a price held too low",
+        ("Microeconomics", "public good"): "too much or too little output",
+        ("Statistics", "p value"): "spread and sample size",
+    }
+    assert all(value in also[key] for key, value in found.items())

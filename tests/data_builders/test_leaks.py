@@ -329,6 +329,14 @@ def test_the_text_that_a_fact_was_taken_from_may_share_fifty_letters_with_its_te
     assert leaks([{"text": f"It was asked: {KNOWN}", "node_id": "n"}], [item]) == ["13-gram"]
 
 
+def test_a_text_does_not_hold_the_whole_question_that_was_drawn_from_it_however_short():
+    exercise = "Which voltage do both transistors of a mirror share?"
+    item = compare_row(replace(KNOWLEDGE, question=exercise))
+    book = {"node_id": "n", "text": f"Both see the same voltage. Exercise 3: {exercise} Say why."}
+    assert leaks([book], [item]) == [PIECES]
+    assert leaks([book | {"text": "Both transistors of a mirror share the gate-source voltage."}], [item]) == []
+
+
 def made(**files):
     node = {"node_id": "n", "number": "", "path": ["n"], "family": "x", "text": "A text."}
     return Made([node], [training("What else is there to ask about mirrors?")], [], [KNOWLEDGE], files)
@@ -340,13 +348,13 @@ def finished(out, made, leaks=None):
     return metrics, ledger.totals(), json.loads((out / "leaks.json").read_text())
 
 
-@pytest.mark.parametrize("stem", ["sft_general", "cpt"])
+@pytest.mark.parametrize("stem", ["sft_general", "cpt", "dpo", "sft_of_ones_own"])
 @pytest.mark.parametrize("kinds", [(), KINDS])
 def test_no_file_that_a_model_learns_holds_an_item_of_the_recipes_own_test(tmp_path, stem, kinds):
     question = render_messages(KNOWLEDGE)[0][0]["content"]
     guilty, good = (
         (plain(question), plain("What is the capital of France?"))
-        if stem == "sft_general"
+        if stem != "cpt"
         else ({"text": f"They ask: {question}"}, {"text": "Paris is in France."})
     )
     output = made(**{stem: [guilty | {"id": "guilty"}, good | {"id": "good"}]})

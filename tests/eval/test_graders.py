@@ -1,5 +1,6 @@
 """What counts as right: every form an answer may take, every form it may not, and bounded time on any reply."""
 
+import json
 import random
 import time
 
@@ -8,6 +9,7 @@ import pytest
 
 from eval.graders import grade, is_readable
 from eval.graders.reply import MAX_CHARS, extract_answer, format_score
+from recipes.base.places import ROOT
 
 OPTIONS = ["A larger current", "the drain voltage", "the same gate-source voltage", "no feedback"]
 
@@ -37,6 +39,7 @@ ROWS = [
     choice(),
     numeric("60 uA", "uA"),
     numeric("0.25", ""),
+    numeric("25", None),
     numeric("-40 dB", "dB"),
     numeric("20 V/V", "V/V"),
     text("the same gate-source voltage"),
@@ -100,6 +103,36 @@ def test_choice_without_a_block_takes_the_letter_stated_as_final_answer(bare):
 )
 def test_choice_without_a_clear_letter_is_unparsed_and_wrong(bare):
     assert grade(choice(), bare) == 0.0
+
+
+PLANTS = ["an animal", "plant", "a rock", "the sea"]
+
+
+@pytest.mark.parametrize(
+    "bare",
+    each(
+        "B) plant | B. Plant. | (B) plant | **B) plant** | Grass grows.\nB) plant | B) plant\nBecause it grows. | "
+        "Option B is correct. | (B) is the right answer. | B is correct | So choice B is the best option. | "
+        "The answer is plant. | **The answer is: plant** | The correct answer is B) plant. | plant | Plant. | "
+        "An animal moves, a rock does not grow. The answer is plant."
+    ),
+)
+def test_a_choice_may_be_named_by_its_label_and_its_words(bare):
+    row = choice("B", PLANTS)
+    assert grade(row, bare) == 1.0 and grade(row | {"answer": "A"}, bare) == 0.0
+
+
+@pytest.mark.parametrize(
+    "bare",
+    each(
+        "A) an animal\nB) plant\nC) a rock\nD) the sea | A) plant | B) a rock | B) is wrong | B is not correct. | "
+        "The answer is not plant. | The answer is a plant or a rock. | plant, rock | Is it a plant? | "
+        "plant\nor a rock | B is correct. C is correct. | The answer is plant. The answer is the sea. | "
+        "B) plant\nC) a rock | The answer is plant.\nThe answer is C."
+    ),
+)
+def test_a_list_of_options_or_other_words_name_none(bare):
+    assert grade(choice("B", PLANTS), bare) == 0.0
 
 
 @pytest.mark.parametrize("letter", "ABCD")
@@ -252,6 +285,73 @@ UNITS = {
         "V*s": "uV*s",
     },
 }
+
+
+@pytest.mark.parametrize(
+    ("gold", "unit", "stated"),
+    [
+        (
+            "1000 Hz",
+            "Hz",
+            ["1 000 Hz", "1\u202f000 Hz", "1'000 Hz", "1\u2019000 Hz", "1.000,0 Hz", r"1\,000 Hz", "1,000 Hz"],
+        ),
+        ("1234567.5 Hz", "Hz", ["1 234 567,5 Hz", "1 234 567.5 Hz", "1,234,567.5 Hz", "1.234.567,5 Hz"]),
+        (
+            "0.5 A",
+            "A",
+            ["0,5 A", "0,500 A", "1/2 A", "1 / 2 A", r"\frac{1}{2} A", r"$\dfrac{1}{2}\,\text{A}$", "\u00bd A"],
+        ),
+        ("2.5 A", "A", ["2,5 A", "5/2 A", "2 1/2 A", "2\u00bd A", "2,50 A"]),
+        ("1.25 V", "V", ["1,25 V", "1 1/4 V", "1250 mV"]),
+        ("-2.5 A", "A", ["-2 1/2 A", "-5/2 A", "\u22122,5 A"]),
+        (
+            "6 rad/s",
+            "rad/s",
+            ["6 rad s^-1", "6 rad\u00b7s\u207b\u00b9", "6 rad s\u207b\u00b9", "6 rad/s", "6 rad per s"],
+        ),
+        ("3 W/m^2", "W/m^2", ["3 W m^-2", "3 W m\u207b\u00b2"]),
+    ],
+)
+def test_numbers_and_units_are_read_as_people_write_them(gold, unit, stated):
+    assert [s for s in stated if grade(numeric(gold, unit), reply(s)) != 1.0] == []
+
+
+@pytest.mark.parametrize(
+    ("gold", "unit", "stated"),
+    [
+        ("0.5 A", "A", ["0.5 mA", "1/0 A", "1/2/1 A", "5 A", "1,2 A", "1 2 A", "0/5 A"]),
+        ("2 A", "A", ["2 1/2 A", "2,5 A", "2 000 A", "2.000,5 A", "1/2 A"]),
+        ("6 rad/s", "rad/s", ["6 rad", "6 rad s", "6 rad s^-2", "6 s^-1", "6 rad in s^-1"]),
+    ],
+)
+def test_another_number_is_not_read_into_such_a_form(gold, unit, stated):
+    assert [s for s in stated if grade(numeric(gold, unit), reply(s)) != 0.0] == []
+
+
+def test_a_count_is_right_with_whatever_unit_stands_behind_it():
+    row = numeric("18", None, 1e-6)
+    right = each(
+        "18 | 18 meters | 18 km | 18 kg | 18 grams | 18 seconds | 18% | 18 percent | 18 degrees | 18 V | $18 | "
+        "18 dollars | 18 feet | 18 apples | 3 * 6 = 18 m | 18.0 m/s | 18 million | 1.5 dozen | 36/2 | 1800 %"
+    )
+    assert [s for s in right if grade(row, reply(s)) != 1.0] == []
+    wrong = each("18k | 18 k | 0.018 | 180 m | -18 m | 18 or 20 m | 1/18 | 18 in 2 days | 0.18 | m")
+    assert [s for s in wrong if grade(row, reply(s)) != 0.0] == []
+    for stated in ("18k", "18,000", "18 thousand", "18 000 m"):
+        assert grade(numeric("18000", None, 1e-6), reply(stated)) == 1.0
+
+
+@pytest.mark.parametrize("file", ["train", "test"])
+def test_every_answer_of_gsm8k_counts_with_a_unit_behind_it(file):
+    source = ROOT.parent / "shared" / "data" / "gsm8k" / f"{file}.jsonl"
+    if not source.exists():
+        pytest.skip("GSM8K lies in no ../shared/data")
+    golds = [json.loads(line)["answer"].split("####")[1].strip() for line in source.read_text("utf-8").splitlines()]
+    for gold in golds:
+        row = numeric(gold.replace(",", ""), None, 1e-6)
+        assert all(
+            grade(row, reply(f"{gold}{unit}")) == 1.0 for unit in ("", " meters", " kg", " %", " hours", " V")
+        ), gold
 
 
 def test_unit_factors_agree_with_pint():

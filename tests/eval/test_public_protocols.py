@@ -1,12 +1,14 @@
 """GSM8K, BBH, HumanEval and MBPP from stored items: what is asked, and which replies count."""
 
+import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from eval import hooks
-from eval.benchmarks import public
+from eval.benchmarks import public, public_code
 from eval.benchmarks.public_code import score_code
 from eval.benchmarks.public_stated import BBH, score_stated
 from recipes.base.errors import ConfigErrors
@@ -68,7 +70,15 @@ def rows(folder, benchmark):
         ("The answer is 12. No, the answer is 1200.", 1.0, 1.0),
         ("It is 1200, as 3 * 400 says. The answer is 400.", 0.0, 1.0),
         ("The answer is -1200.", 0.0, 1.0),
-        ("<answer>1200</answer> or <answer>12</answer>", 0.0, 1.0),
+        ("<answer>1200</answer> or <answer>12</answer>", 0.0, 0.0),
+        ("<answer>12</answer> or <answer>1200</answer>", 0.0, 0.0),
+        ("So 1200 is the answer.", 1.0, 1.0),
+        ("So 1200 dollars it is, as 3 * 400 says. **$1,200** is the final answer to all 3 parts.", 1.0, 1.0),
+        ("12 is the answer? No. The answer is 1200.", 1.0, 1.0),
+        ("The answer is 12? No, 1200 is the answer.", 1.0, 1.0),
+        ("They cost 1200 dollars. That is the answer we need.", 1.0, 1.0),
+        ("The answer is 3 * 400 = 1200.", 1.0, 1.0),
+        ("1200 was my first answer. It is 400.", 0.0, 1.0),
         ("I do not know.", 0.0, 0.0),
         ("", 0.0, 0.0),
     ],
@@ -124,11 +134,16 @@ BODY = "return [2 * value for value in values]"
         ("```python\ndef twice(values):\n    while True: pass\n```", 0.0, 1.0),
         ("```python\nimport os\ndef twice(values):\n    return [2 * value for value in values]\n```", 0.0, 1.0),
         ("```python\ndef check(candidate): pass\n```", 0.0, 1.0),
+        (f"The plan:\n```\nfor each value: double it\n```\n```Python\ndef twice(values):\n    {BODY}\n```", 1.0, 1.0),
+        (f"```python\ndef twice(values):\n    {BODY}\n```\nUse:\n```python\nprint(twice([1]))\n```", 1.0, 1.0),
+        (f"```py\ndef twice(v):\n    return v\n```\nBetter:\n```py\ndef twice(values):\n    {BODY}\n```", 1.0, 1.0),
+        (f"```python\ndef twice(values):\n    {BODY}\n```\n```python\ndef twice(v):\n    return v\n```", 0.0, 1.0),
         ("It doubles every value.", 0.0, 0.0),
         ("", 0.0, 0.0),
     ],
 )
-def test_a_program_counts_where_every_assertion_holds_in_the_sandbox(folder, reply, acc, parsed):
+def test_a_program_counts_where_every_assertion_holds_in_the_sandbox(folder, monkeypatch, reply, acc, parsed):
+    monkeypatch.setattr(public_code, "LIMITS", replace(public_code.LIMITS, cpu_seconds=5))
     (row,) = rows(folder, "humaneval")
     assert score_code(row, [row["reply"]]) == {"acc": 1.0, "parsed": 1.0}
     assert score_code(row, [reply]) == {"acc": acc, "parsed": parsed}
@@ -143,6 +158,23 @@ def test_mbpp_shows_the_three_examples_of_its_prompt_split_and_tests_ids_11_to_5
         assert shown == sorted(shown) and asked.count("```python") == 3 and f"assert add(2) == {number + 2}" in asked
         assert score_code(row, [row["reply"]]) == {"acc": 1.0, "parsed": 1.0}
         assert score_code(row, ["```python\ndef add(x):\n    return x\n```"])["acc"] == 0.0
+
+
+DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.mark.parametrize(("benchmark", "size"), [("humaneval", 164), ("mbpp", 500), ("gsm8k", 1319)])
+def test_every_canonical_solution_of_the_published_file_counts(tmp_path, benchmark, size):
+    files = {"humaneval": "humaneval/HumanEval.jsonl.gz", "mbpp": "mbpp/mbpp.jsonl", "gsm8k": "gsm8k/test.jsonl"}
+    source = DATA / files[benchmark]
+    if not source.exists():
+        pytest.skip(f"the published file of {benchmark} lies in no ../shared/data")
+    text = gzip.decompress(source.read_bytes()).decode() if source.suffix == ".gz" else source.read_text("utf-8")
+    published = text.splitlines(keepends=True)[:974]  # a copy of MBPP may have items of other people behind its own
+    (tmp_path / f"{benchmark}.jsonl").write_text("".join(published if benchmark == "mbpp" else text), encoding="utf-8")
+    found, score = rows(tmp_path, benchmark), score_stated if benchmark == "gsm8k" else score_code
+    assert len(found) == size
+    assert [row["id"] for row in found if score(row, [row["reply"]])["acc"] != 1.0] == []
 
 
 @pytest.mark.parametrize(

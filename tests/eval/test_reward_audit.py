@@ -117,7 +117,8 @@ TRICKS = {
         "points without end": block("4.2." * 100_000),
         "powers without end": block("10^" * 100_000),
         "the right number outside the block": "It is 42, so 42. <answer>see above</answer>",
-        "another unit of measure": block("42 cm"),
+        "thousands": block("42k"),
+        "a fraction of it": block("42/2"),
     },
     "unit": {
         "another prefix": block("60 mA"),

@@ -32,6 +32,11 @@ LINUX = sys.platform.startswith("linux")
         ("if __name__ == '__main__':\n    print(4)", "4\n"),
         ("import math\nfrom fractions import Fraction\nprint(math.gcd(12, 18) + Fraction(1, 2))", "13/2\n"),
         ("import datetime\nprint((datetime.date(2024, 3, 1) - datetime.date(2024, 2, 1)).days)", "29\n"),
+        ("import random\nrandom.seed(3)\nvalues = random.sample(range(9), 9)\nprint(sorted(values)[4])", "4\n"),
+        ("import hashlib\nprint(hashlib.md5(b'x').hexdigest()[:6])", "9dd4e4\n"),
+        ("import sys\nsys.setrecursionlimit(9000)\nf = lambda n: n and 1 + f(n - 1)\nprint(f(5000))", "5000\n"),
+        ("import sys\nsys.stdout.write(str(sys.maxsize > 2**31))", "True"),
+        ("from array import array\nprint(sum(array('i', [1, 2])))", "3\n"),
         ("from decimal import Decimal\nprint(Decimal('1.1') * 2)", "2.2\n"),
         ("import itertools, statistics\nprint(statistics.mean(itertools.islice(itertools.count(), 5)))", "2\n"),
     ],
@@ -40,11 +45,22 @@ def test_an_honest_program_gives_what_it_prints_or_returns(program, printed):
     assert outputs([program]) == [printed]
 
 
+def test_the_same_random_program_gives_the_same_output():
+    programs = ["import random\nprint(random.random())", "import random\nprint(random.random())  # again"]
+    first, second = outputs(programs)
+    assert first == second and 0 < float(first) < 1
+
+
 REFUSED = [
     "print(open('/etc/hostname').read())",
     "open('x', 'w').write('x')\nprint(1)",
     "import os\nprint(os.getcwd())",
-    "import sys\nprint(1)",
+    "import sys\nprint(sys.modules)",
+    "import sys\nsys.settrace(print)\nprint(1)",
+    "import sys\nprint(sys._getframe())",
+    "import sys\nprint(sys.setrecursionlimit.__globals__['os'].getpid())",
+    "import sys\nprint(sys.setrecursionlimit.__globals__['sys'].modules['os'].getpid())",
+    "import sys\nprint(sys.stdout.write.__globals__['select'].select([0], [], []))",
     "import socket\nprint(1)",
     "import subprocess\nprint(1)",
     "import time\ntime.sleep(60)\nprint(1)",
@@ -60,6 +76,13 @@ REFUSED = [
     "import statistics as s\ns.sys.modules['time'].sleep(60)\nprint(1)",
     "import statistics as s\ns.sys.settrace(print)\nprint(1)",
     "import statistics as s\nprint(s.sys._getframe().f_back)",
+    "import random\nprint(random._os.getpid())",
+    "import random\nprint(random._os.open('/etc/hostname', 0))",
+    "import random\nprint(random.SystemRandom.__init__.__globals__['_os'].listdir('/'))",
+    "import hashlib\nprint(hashlib.file_digest(open('/etc/hostname', 'rb'), 'md5'))",
+    "import hashlib\nprint(hashlib.__builtins__['open']('/etc/hostname').read())",
+    "import hashlib\nprint(hashlib.__builtins__['__import__']('socket').socket())",
+    "import array\nprint(array.array('b').fromfile(array.__loader__.get_data('/etc/hostname'), 1))",
     "import statistics as s\nprint(s.sys.modules['_frozen_importlib'].BuiltinImporter.load_module('gc'))",
     "print(__import__.__globals__['ctypes'].CDLL(None).getpid())",
     "print(__import__.__globals__['os'].system('id'))",

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from eval import hooks
+from eval.benchmarks import amsbench
 from recipes.base.options import LETTERS
 
 pytestmark = pytest.mark.slow
@@ -26,6 +27,7 @@ RECIPE = {
 GENERAL = {"general_arithmetic": 2, "general_facts": 2, "general_instructions": 2}
 COUNTS = RECIPE | GENERAL | {"amsbench_tqa": 5}
 GROUPS = {"analogseeker": list(RECIPE), "general": list(GENERAL), "general_hub": ["mmlu", "gsm8k", "hellaswag"]}
+PARTS = ["amsbench_ldo", "amsbench_comparator", "amsbench_bandgap", "amsbench_opamp", "amsbench_caption"]
 LEVELS = ["Graduate", "Graduate", "Undergraduate", None, ""]
 
 
@@ -158,7 +160,9 @@ def test_every_task_file_is_discovered(world):
     assert set(manager.all_groups) >= set(GROUPS)
     # lm-eval skips a file it cannot read without a word
     files = [file for folder in ("analogseeker", "general") for file in (TASKS / folder).glob("*.yaml")]
-    assert len(files) == len(COUNTS) + len(GROUPS) == 11
+    more = [*PARTS, "amsbench_text", "amsbench_tqa_official"]
+    assert len(files) == len(COUNTS) + len(GROUPS) + len(more) == 18
+    assert set(more) <= {*manager.all_subtasks, *manager.all_groups}
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -232,14 +236,14 @@ def test_generation_settings_of_the_run_override_the_length_only(world):
     assert model.sent[0][1] == {"until": [], "do_sample": False, "max_gen_toks": 96}
 
 
-REFT = {"reft_problems": 3, "reft_transfer": 3, "reft_gsm8k": 3, "reft_svamp": 3}
+REFT = {"reft_problems": 3, "reft_transfer": 3, "reft_gsm8k": 3, "reft_svamp": 3, "reft_mathqa": 3}
 
 
 @pytest.fixture(scope="module")
 def reft(tmp_path_factory):
     """A data artefact with word problems of every kind, whose answers are 7, 8 and 9."""
     folder = tmp_path_factory.mktemp("reft")
-    kinds = ("problems", "transfer", "gsm8k", "svamp")
+    kinds = ("problems", "transfer", "gsm8k", "svamp", "mathqa")
     write_lines(folder / "test.jsonl", [make_row(n, kind, "numeric", str(n + 7)) for kind in kinds for n in range(3)])
     write_lines(folder / "sft.jsonl", [train_row(n, "problem") for n in range(3)])
     return {"data": str(folder)}
@@ -414,7 +418,7 @@ def test_amsbench_never_counts_a_missing_letter(world):
 def test_amsbench_accepts_either_gold_key_but_not_both(tmp_path, caplog):
     path = tmp_path / "tqa.json"
     path.write_text(json.dumps(amsbench_items("ground_truth")))
-    with caplog.at_level(logging.WARNING, "eval.hooks"):
+    with caplog.at_level(logging.WARNING, "eval.benchmarks.amsbench"):
         assert len(hooks.load(source="amsbench", amsbench=str(path))["test"]) == 5
     assert "has 1257 items" in caplog.text
     path.write_text(json.dumps(amsbench_items("ground_truth") + amsbench_items("groundtruth")))
@@ -430,15 +434,48 @@ def test_amsbench_accepts_either_gold_key_but_not_both(tmp_path, caplog):
         {"groundtruth": "AB"},
         {"options": ["a", "b"]},
         {"options": {"A": "a", "C": "c"}},
+        {"question": " "},
     ],
 )
-def test_a_malformed_amsbench_item_is_named(tmp_path, fault):
-    items = amsbench_items()
-    items[2] |= fault
+def test_an_odd_amsbench_item_is_left_out_counted_and_named(tmp_path, caplog, fault):
+    items = amsbench_items() * 6
+    items[2] = items[2] | fault
     path = tmp_path / "tqa.json"
     path.write_text(json.dumps(items))
-    with pytest.raises(hooks.TaskDataError, match="item 2"):
+    with caplog.at_level(logging.WARNING, "eval.benchmarks.amsbench"):
+        found = hooks.load(source="amsbench", amsbench=str(path))["test"]
+    assert len(found) == 29 and "1 of 30 items left out: item 2: " in caplog.text
+    path.write_text(json.dumps([item | fault for item in items]))
+    with pytest.raises(hooks.TaskDataError, match="too many AMSBench items are malformed"):
         hooks.load(source="amsbench", amsbench=str(path))
+
+
+def test_every_text_part_of_amsbench_is_read_from_the_folder_of_all_parts(tmp_path):
+    for part in amsbench.SIZES:
+        file = tmp_path / f"{part.upper()} Task" / f"{part.upper()} Task.json"
+        file.parent.mkdir()
+        items = [{"question": f"{part}?", "options": {"A": "low", "B": "high"}, "ground_truth": "B"}]
+        file.write_text(json.dumps(items))
+    for part in amsbench.SIZES:
+        (row,) = hooks.load(source="amsbench", part=part, amsbench=str(tmp_path))["test"]
+        assert row["prompt"][0]["content"].startswith(f"{part}?\nA) low\nB) high") and row["answer"] == "B"
+        assert row["level"] == ("no level" if part == "tqa" else "")
+    with pytest.raises(hooks.TaskDataError, match="metadata key 'amsbench'"):
+        hooks.load(source="amsbench", part="ldo", amsbench=str(tmp_path / "TQA Task"))
+
+
+def test_the_official_prompt_of_amsbench_asks_and_reads_as_the_authors_script_does(tmp_path, world):
+    results, model = world.evaluate(["amsbench_tqa_official"], lambda doc: f"It is clear.\n**{doc['answer']}**")
+    assert results["results"]["amsbench_tqa_official"]["acc,none"] == 1.0
+    prompt = model.sent[0][0]
+    assert "Please answer according to the images, questions, and options provided." in prompt
+    asked = "Q0?{'A': 'low', 'B': 'high', 'C': 'none'}.The final response format as“**<correct option letter>**”"
+    assert asked in prompt
+    read = [
+        amsbench.score_official({"answer": "B", "level": ""}, [text])["acc"]
+        for text in ("B", "**B**", "so b.", "A", "")
+    ]
+    assert read == [1.0, 1.0, 1.0, 0.0, 0.0]
 
 
 def test_results_and_samples_are_native_files_under_the_chosen_name(tmp_path, world):

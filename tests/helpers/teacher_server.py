@@ -143,7 +143,7 @@ class Server:
         return web.json_response({"done": self.done, "lines": len(self.lines), "span": self.last - self.begun})
 
     def write(self, payload, what):
-        line = {"asked": digest(payload), "what": what, "turns": len(payload["messages"])}
+        line = {"asked": digest(payload), "what": what, "turns": len(payload["messages"]), "time": time.time()}
         self.lines.append(line)
         if self.log:
             with open(self.log, "a", encoding="utf-8") as log:

@@ -312,6 +312,18 @@ def test_an_entry_point_adds_a_method(installed, place):
     assert kept == [{"id": 1}] and dropped == [({"id": 2}, "not the first")]
 
 
+def test_an_entry_point_is_named_before_its_code_runs_once_and_one_that_no_recipe_names_never_runs(
+    installed, place, capsys
+):
+    own = load(place / "recipes.toml", "mine")
+    assert "their_methods" not in sys.modules and own.steps and capsys.readouterr().err == ""
+    code = installed / "their_methods.py"
+    code.write_text("raise SystemExit('hostile')\n" + code.read_text())
+    with pytest.raises(SystemExit, match="hostile"):
+        load(place / "recipes.toml", "mine", sets=["rows.select.first.use=first"])
+    assert capsys.readouterr().err == "loading select/first of package theirs: their_methods\n"
+
+
 def test_peft_is_told_of_a_method_from_outside_by_its_type(installed, tmp_path):
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_config.json").write_text('{"peft_type": "THEIRS"}')

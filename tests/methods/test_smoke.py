@@ -15,10 +15,11 @@ from recipes.artifacts.steps import spec_of
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import read_jsonl, write_jsonl
 from recipes.base.runtime import Runtime
-from recipes.config.schema import WORLD
+from recipes.config.schema import WORLD, Model
 from recipes.config.slots import list_own, load
-from recipes.models import loader
+from recipes.models import loader, rl_trainer
 from recipes.models.loramoe.config import LoraMoeConfig
+from recipes.models.rewards import text_of
 from recipes.stages import edit, rl, rows, sft
 from tests.helpers.tiny_text import tiny_model
 
@@ -123,10 +124,15 @@ def test_forty_rows_go_through_and_the_ledger_adds_up(tmp_path, slot, name):
         answers = {"row3": {"verdict": "wrong"}, "row4": {"verdict": "right"}}
         (tmp_path / "answers.json").write_text(json.dumps({"answers": answers}))
         keys["answers"] = (str(tmp_path / "answers.json"),)
-    own, some = table(slot, name, **keys), [row(number) for number in range(40)]
+    some = [row(number) for number in range(40)]
+    if name == "length":
+        keys["most"] = 80
+        some[3] = row(3) | {"completion": [{"role": "assistant", "content": "word " * 90}]}
+    own = table(slot, name, **keys)
     write_jsonl(tmp_path / "sft.jsonl", some)
     ledger = Ledger()
-    context = RowsContext(0, {"the test": []}, ledger, tmp_path, Runtime())
+    tokenizer = loader.load_tokenizer(Model())
+    context = RowsContext(0, {"the test": []}, ledger, tmp_path, Runtime(), load_reader=lambda rows: tokenizer)
     rows.change_rows(rows.Config(**{slot: {name: own}}), context)
     left = read_jsonl(tmp_path / "sft.jsonl")
     counts = Counter("old" if one in some else "new" for one in left)
@@ -168,7 +174,7 @@ def test_an_edit_leaves_a_model_that_answers_otherwise(base, data, tmp_path, nam
 @files("rl")
 def test_two_steps_of_reinforcement_change_the_policy(base, data, tmp_path, monkeypatch, name):
     def accuracy_reward(completions, **_):
-        return [float(len(rl.text_of(text)) % 2) for text in completions]
+        return [float(len(text_of(text)) % 2) for text in completions]
 
     def generate(self, *given, **named):
         replies = generated(self, *given, **named)
@@ -177,7 +183,7 @@ def test_two_steps_of_reinforcement_change_the_policy(base, data, tmp_path, monk
 
     generated = Qwen3ForCausalLM.generate
     monkeypatch.setattr(Qwen3ForCausalLM, "generate", generate)
-    monkeypatch.setattr(rl, "accuracy_reward", accuracy_reward)
+    monkeypatch.setattr(rl_trainer, "accuracy_reward", accuracy_reward)
     train(base, data, tmp_path / "sft")
     own = {"steps": 2, "prompts_per_step": 4, "group_size": 4, "max_completion_length": 8, "learning_rate": 1e-2}
     table_of = rl.Config(method=table("rl", name), **own)

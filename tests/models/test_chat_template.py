@@ -7,6 +7,7 @@ from recipes.base.errors import RecipeError
 from recipes.base.places import LAB_MODEL
 from recipes.config.schema import Model
 from recipes.models import loader
+from recipes.models.chat_template import render_chat
 
 TURNS = "{% for message in messages %}{{ message.content }}{{ eos_token }}{% endfor %}"
 HOSTILE = {
@@ -18,6 +19,15 @@ HOSTILE = {
     "endless": "{% for n in range(10 ** 12) %}x{% endfor %}",
     "refusal": "{{ raise_exception('no assistant turns') }}",
 }
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_template_of_a_recipe_runs_in_the_same_sandbox(name, tmp_path):
+    touched, file = tmp_path / "touched", tmp_path / "mine.jinja"
+    file.write_text(HOSTILE[name].replace("FILE", str(touched)) + TURNS)
+    with pytest.raises(RecipeError, match="chat template of the model cannot be rendered") as refused:
+        loader.load_tokenizer(Model(chat_template=str(file)))
+    assert "mine.jinja" in str(refused.value) and not touched.exists()
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -38,7 +48,7 @@ def test_a_template_that_refuses_some_turns_is_told_with_their_roles(tmp_path):
         "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + TURNS
     )
     turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
-    assert loader.render_chat(tokenizer, turns[1:], "model").startswith("Hello")
+    assert render_chat(tokenizer, turns[1:], "model").startswith("Hello")
     with pytest.raises(RecipeError, match="cannot be rendered") as refused:
-        loader.render_chat(tokenizer, turns, "model")
+        render_chat(tokenizer, turns, "model")
     assert "turns system, user" in str(refused.value) and "no system" in str(refused.value)

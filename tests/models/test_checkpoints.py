@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -124,38 +123,3 @@ def test_a_checkpoint_cut_anywhere_is_set_aside_and_the_one_before_is_used(tmp_p
     again = make_trainer(tmp_path)
     training.train(again, tmp_path)
     assert all(torch.equal(tensor, whole[name]) for name, tensor in weights(again).items())
-
-
-def log_steps(watch, logs, steps, every=1):
-    """What a trainer that logs `logs` at each of `steps` steps does with the watch; whether it stopped."""
-    control = SimpleNamespace(should_training_stop=False)
-    for step in range(every, steps + 1, every):
-        watch.on_log(SimpleNamespace(logging_steps=every), SimpleNamespace(global_step=step), control, logs)
-        if control.should_training_stop:
-            return step
-    return None
-
-
-CUT = {"reward": 0.0, "completions/clipped_ratio": 1.0, "frac_reward_zero_std": 1.0}
-SAME = {"reward": 0.0, "completions/clipped_ratio": 0.1, "frac_reward_zero_std": 1.0}
-
-
-@pytest.mark.parametrize(
-    ("logs", "advice"),
-    [(CUT, "rl.max_completion_length"), (SAME, "easier prompts"), (SAME | {"reward": 1.0}, "harder prompts")],
-)
-def test_reinforcement_that_cannot_learn_warns_within_three_steps_and_ends(logs, advice):
-    said = []
-    watch = training.IdleWatch(said.append, "rl", 20)
-    assert log_steps(watch, logs, 3) is None and len(said) == 1 and advice in said[0]
-    assert log_steps(watch, logs, 100) == 17 and advice in watch.ended and "stopped at step" in said[-1]
-
-
-def test_reinforcement_that_learns_now_and_then_is_left_alone():
-    said = []
-    watch = training.IdleWatch(said.append, "rl", 4)
-    for _ in range(5):
-        assert log_steps(watch, SAME, 2) is None
-        assert log_steps(watch, SAME | {"frac_reward_zero_std": 0.9}, 1) is None
-    assert said == [] and watch.ended == ""
-    assert log_steps(training.IdleWatch(said.append, "rl", 0), CUT, 50) is None

@@ -5,6 +5,7 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
+import torch
 from datasets import Dataset
 from lm_eval.api.instance import Instance
 from transformers import AutoTokenizer, GenerationConfig
@@ -16,10 +17,12 @@ from recipes.commands import export
 from recipes.config.schema import Model
 from recipes.methods.rl import grpo
 from recipes.models import checkpoints, loader, rl_trainer
+from recipes.models.chat_form import encode_replies
+from recipes.models.learnt_rows import make_examples
 from recipes.models.lm_eval_model import make_scorer
 from recipes.models.sampling import sample_replies
-from recipes.stages import sft
-from tests.helpers.tables import rl_table, sft_table
+from recipes.stages import cpt, sft
+from tests.helpers.tables import cpt_table, rl_table, sft_table
 
 ROW = {"prompt": [{"role": "user", "content": "What is the capital of France?"}], "completion": []}
 ROW["completion"] = [{"role": "assistant", "content": "It is Paris."}]
@@ -61,8 +64,12 @@ def test_the_token_that_ends_a_turn_is_the_end_token(model):
 
 
 def test_a_template_that_closes_the_whole_conversation_too_is_read_at_the_turn(tmp_path):
-    closed = changed(tmp_path / "base", lambda text: text + "{{ eos_token }}")
-    assert loader.load_tokenizer(closed).eos_token == "<|im_end|>"
+    code = "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"  # as Phi-3 has it
+    closed = changed(tmp_path / "base", lambda text: text + code)
+    tokenizer = loader.load_tokenizer(closed)
+    assert tokenizer.eos_token == "<|im_end|>"
+    ([example], _) = make_examples(tokenizer, [ROW])
+    assert tokenizer.decode(example["input_ids"]).endswith("Paris.<|im_end|>")
 
 
 def test_a_template_whose_turns_no_token_ends_is_refused(tmp_path):
@@ -103,11 +110,11 @@ def test_the_evaluation_stops_there(model):
 def test_supervised_tuning_learns_it(model, tmp_path):
     tokenizer = loader.load_tokenizer(model)
     spec = spec_of("sft", model=model, sft=sft_table(epochs=1, batch_tokens=64, max_length=64), seed=1)
-    rows = Dataset.from_list([ROW] * 2)
+    rows = Dataset.from_list(make_examples(tokenizer, [ROW] * 2)[0])
     trainer = sft.make_trainer(spec, loader.load_base(model), tokenizer, rows, 30.0, tmp_path)
     batch = next(iter(trainer.get_train_dataloader()))
     learnt = tokenizer.decode([token for token in batch["labels"][0].tolist() if token != -100])
-    assert learnt.strip() == "It is Paris.<|im_end|>"
+    assert learnt == "It is Paris.<|im_end|>"
 
 
 @pytest.mark.parametrize("algorithm", [{}, {"algorithm": "rloo"}, {"algorithm": "ppo", "beta": 0.05}])
@@ -151,3 +158,36 @@ def test_the_embedded_base_is_left_as_it_is():
     base = loader.load_base(Model())
     loader.stop_with(loader.load_tokenizer(Model()), base)
     assert base.generation_config.eos_token_id == 2
+
+
+def ending(network, tokenizer):
+    """P(end of turn) behind the gold reply."""
+    ((asked, reply),) = encode_replies(tokenizer, [(ROW["prompt"], ROW["completion"][0]["content"])])
+    assert reply[-1] == tokenizer.eos_token_id
+    with torch.no_grad():
+        logits = network(torch.tensor([asked + reply[:-1]], device=network.device)).logits
+    return logits[0, -1].float().softmax(-1)[tokenizer.eos_token_id].item()
+
+
+def test_a_document_ends_with_the_token_of_texts_and_a_chat_with_that_of_turns(model):
+    for base in (model, Model()):  # whose tokenizers call either of the two their end token
+        tokenizer = loader.load_tokenizer(base)
+        ids = cpt.tokenised(tokenizer, [{"text": "One text."}, ROW, {"text": "Another."}])
+        texts = [tokenizer.decode(some) for some in ids]
+        assert texts[0] == "One text.<|endoftext|>" and texts[2] == "Another.<|endoftext|>"
+        assert texts[1].endswith("It is Paris.<|im_end|>") and texts[1].count("<|im_end|>") == 2
+
+
+def test_the_end_of_a_turn_grows_likelier_in_supervised_tuning_and_is_not_lost_in_pretraining(model, tmp_path):
+    tokenizer, network = loader.load_tokenizer(model), loader.load_base(model)
+    start = ending(network, tokenizer)
+    texts = [{"text": f"The tide at place {number} is high. It falls after noon. " * 4} for number in range(16)]
+    blocks = cpt.joined(cpt.tokenised(tokenizer, texts), 64, 1)
+    spec = spec_of("cpt", model=model, cpt=cpt_table(epochs=2, batch_tokens=128, max_length=64), seed=1)
+    cpt.make_trainer(spec, network, blocks, tokenizer, tmp_path / "cpt").train()
+    between = ending(network, tokenizer)
+    assert between > 0.5 * start
+    spec = spec_of("sft", model=model, sft=sft_table(method="full", epochs=8, batch_tokens=64, max_length=64), seed=1)
+    rows = Dataset.from_list(make_examples(tokenizer, [ROW] * 2)[0])
+    sft.make_trainer(spec, network, tokenizer, rows, 30.0, tmp_path / "sft").train()
+    assert ending(network, tokenizer) > max(start, between)

@@ -8,7 +8,7 @@ from transformers import GenerationConfig
 
 from recipes.artifacts.steps import spec_of
 from recipes.base.runtime import Runtime
-from recipes.models import loader, training
+from recipes.models import loader, rl_trainer, training
 from recipes.stages import cpt, rl, sft
 from tests.helpers.tables import cpt_table, rl_table, sft_table
 from tests.helpers.tiny_text import tiny_model
@@ -56,7 +56,7 @@ def base(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def lively(monkeypatch):
     """Replies of a random model are all wrong; this reward differs between them."""
-    monkeypatch.setattr(rl, "accuracy_reward", accuracy_reward)
+    monkeypatch.setattr(rl_trainer, "accuracy_reward", accuracy_reward)
 
 
 def accuracy_reward(completions, **_):
@@ -69,8 +69,8 @@ def made(kind, base, folder):
     if kind in SAMPLED:
         short = {"steps": 2, "prompts_per_step": 4, "group_size": 4, "max_completion_length": 4, "learning_rate": RATE}
         spec = spec_of("rl", model=model, rl=rl_table(**short | SAMPLED[kind]), seed=1)
-        policy, rows = rl.load_policy(spec, {"sft": tuned}), [TURNS | GRADED | ABOUT] * 8
-        trainer, _ = rl.make_trainer(spec, policy, tokenizer, rows, folder, Runtime())
+        policy, rows = rl_trainer.load_policy(spec, {"sft": tuned}), [TURNS | GRADED | ABOUT] * 8
+        trainer, _ = rl_trainer.make_trainer(spec, policy, tokenizer, rows, folder, Runtime())
         return trainer
     if kind == "cpt":
         table = cpt_table(method="lora", max_length=32, batch_tokens=64, learning_rate=RATE)

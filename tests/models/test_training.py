@@ -14,10 +14,10 @@ from recipes.artifacts.steps import spec_of
 from recipes.base.errors import RecipeError
 from recipes.base.runtime import Runtime
 from recipes.config.schema import Model
-from recipes.methods.rl.grpo import trainer as grpo
-from recipes.methods.rl.grpo.trainer import teaching
-from recipes.models import loader, training
-from recipes.stages import cpt, rl, sft
+from recipes.models import grpo_trainer as grpo
+from recipes.models import loader, rl_trainer, training
+from recipes.models.grpo_trainer import teaching
+from recipes.stages import cpt, sft
 from tests.helpers.tables import cpt_table, rl_table, sft_table
 from tests.helpers.tiny_text import tiny_model
 
@@ -171,7 +171,9 @@ def trainer(tmp_path_factory):
     row = {"prompt": [{"role": "user", "content": "Compute 1 + 1."}], "grader": "numeric", "answer": "2"}
     rows = [row | {"options": None, "unit": None, "tolerance": 0.01}] * 8
     stage = spec_of("rl", model=Model(), rl=rl_table(steps=1, prompts_per_step=2, group_size=2), seed=1)
-    made, _ = rl.make_trainer(stage, tiny(), loader.load_tokenizer(Model()), rows, tmp_path_factory.mktemp("rl"))
+    made, _ = rl_trainer.make_trainer(
+        stage, tiny(), loader.load_tokenizer(Model()), rows, tmp_path_factory.mktemp("rl")
+    )
     return made
 
 
@@ -274,7 +276,7 @@ def stage_trainer(kind, base, folder):
     graded = {"grader": "numeric", "answer": "3", "options": None, "unit": None, "tolerance": 0.01, "difficulty": 0}
     spec = spec_of("rl", model=base, rl=table, seed=1)
     about = {"id": "r", "reply": "<answer>3</answer>", "kind": "calc", "node_id": "", "fact_id": "", "family": ""}
-    return rl.make_trainer(spec, model, tokenizer, [turns | graded | about] * 4, folder, Runtime())[0]
+    return rl_trainer.make_trainer(spec, model, tokenizer, [turns | graded | about] * 4, folder, Runtime())[0]
 
 
 @pytest.mark.parametrize("kind", ["sft", "cpt", *ALGORITHMS])

@@ -16,6 +16,7 @@ from recipes.base.errors import RecipeError
 from recipes.base.runtime import Runtime
 from recipes.config.schema import Model
 from recipes.models import loader, rl_trainer, training, vision, vision_tower
+from recipes.models.learnt_rows import make_examples
 from recipes.models.lm_eval_model import make_scorer
 from recipes.stages import data as data_stage
 from recipes.stages import sft
@@ -160,8 +161,8 @@ def test_rows_of_like_length_share_a_batch_though_only_the_processor_knows_their
 ):
     from datasets import Dataset
 
-    lengths = vision.lengths_of(processor, rows)
-    dataset = Dataset.from_list(vision.with_images([sft.columns(row) for row in rows], rows, lengths))
+    examples, lengths = make_examples(processor, rows)
+    dataset = Dataset.from_list(examples)
     base = loader.load_base(seeing, training=True)
     trainer = sft.make_trainer(spec_of("sft", model=seeing, sft=SFT, seed=1), base, processor, dataset, 40.0, tmp_path)
     first = next(iter(trainer.get_train_dataloader()))

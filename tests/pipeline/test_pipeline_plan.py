@@ -1,6 +1,7 @@
 """The plan: what stands, what it would cost, and where the figures are from."""
 
 import json
+import mmap
 import sys
 from types import SimpleNamespace
 
@@ -21,8 +22,14 @@ def place(tmp_path):
     return Place(tmp_path / "place")
 
 
-def survey(place, *sets):
-    return {line.stage: line for line in pipeline.survey(place.job(*sets))}
+def survey(place, *sets, pilot=True):
+    return {line.stage: line for line in pipeline.survey(place.job(*sets), pilot)}
+
+
+def test_a_plan_trains_nothing_unless_a_pilot_is_asked_for(place):
+    lines = survey(place, pilot=False)
+    assert place.stages.pilots == [] and place.stages.calls == []
+    assert lines["sft"].seconds is None and lines["sft"].work.rows == 2
 
 
 def test_before_the_first_run_everything_is_new_or_waits_and_nothing_is_written(place):
@@ -129,11 +136,12 @@ def test_a_begun_stage_is_marked(place):
 
 
 def test_peak_memory_is_that_of_the_work_and_not_of_the_process():
-    with PeakMemory() as large:
-        block = bytearray(200 * 2**20)
-        for place in range(0, len(block), 4096):
+    size = 200 * 2**20
+    with PeakMemory() as large:  # pages of its own: an allocator may hand out memory that the process holds already
+        block = mmap.mmap(-1, size)
+        for place in range(0, size, 4096):
             block[place] = 1
-    del block
+    block.close()
     with PeakMemory() as small:
         pass
     assert large.bytes - small.bytes > 150 * 2**20

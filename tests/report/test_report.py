@@ -505,3 +505,18 @@ def test_settings_that_were_asked_the_same_stand_on_one_frontier(tmp_path):
     assert alone.kept == pytest.approx(score[9, "general_facts", "rl"] / score[9, "general_facts", "base"])
     assert page.read_text(encoding="utf-8").count('class="dot"') >= 2
     assert frontiers(runs[:1]) == []
+
+
+def test_what_a_step_tells_of_itself_is_shown_and_that_nothing_was_learnt_in_the_verdict_too(
+    tmp_path,
+):
+    stages = fabricate(tmp_path / "runs", skill=SMALL, nodes=8)
+    file = stages["rl"] / "manifest.json"
+    manifest = json.loads(file.read_text())
+    share = "Before it, of 16 prompts 0% have right and wrong replies among 8, 0% only right ones, 100% none."
+    manifest["metrics"] |= {"remarks": [share], "nothing_learnt": "all replies got the same reward"}
+    file.write_text(json.dumps(manifest))
+    sentence = write_report(stages, tmp_path / "report", {})
+    assert "reinforcement could learn nothing (all replies got the same reward)" in sentence
+    shown = [(tmp_path / "report" / name).read_text() for name in ("index.html", "report.md", "report.json")]
+    assert all(share in text and "Nothing could be learnt: all replies got the same reward." in text for text in shown)

@@ -216,3 +216,10 @@ def test_models_of_two_branches_are_compared_with_what_they_come_from_and_with_t
     assert verdict.final == "rl" and verdict.word == "worse"
     assert verdict.sentence.startswith("Worse: after reinforcement the model")
     assert "supervised tuning adds 50 points on recall against the base" in verdict.sentence
+
+
+def test_a_step_that_could_learn_nothing_is_named_with_the_reason():
+    made = evaluation({"demo_recall": ("field", {"base": 60, "sft": 160, "rl": 160}, 200)})
+    reason = "every reply was cut off; raise rl.max_completion_length"
+    assert f"reinforcement could learn nothing ({reason})" in judge(made, idle={"rl": reason}).sentence
+    assert "could learn nothing" not in judge(made).sentence

@@ -13,6 +13,7 @@ from recipes.base.places import ROOT
 from recipes.config.load import load
 from recipes.config.schema import Model
 from recipes.models import loader, training
+from recipes.models.learnt_rows import make_examples
 from recipes.stages import sft
 from tests.helpers.tables import sft_table
 
@@ -160,7 +161,8 @@ def test_what_does_not_go_together_is_refused_before_the_run(sets, key):
 def test_loramoe_learns_which_experts_are_for_general_rows_and_comes_back(tmp_path, tokenizer, dataset):
     general = {"prompt": "Which words stand in the list of towns?", "completion": "Lima Paris Rome Oslo Quito"}
     general = {key: [dataset[0][key][0] | {"content": text}] for key, text in general.items()} | {"kind": "world"}
-    rows = Dataset.from_list([sft.columns(each) for pair in zip(dataset, [general] * 24, strict=True) for each in pair])
+    pairs = [each for pair in zip(dataset, [general] * 24, strict=True) for each in pair]
+    rows = Dataset.from_list(make_examples(tokenizer, pairs)[0])
     assert rows["sample_type"][:4] == [0, 1, 0, 1]
     losses = {"expert_balance": {"weight": 1.0, "delta": 0.3}}
     trainer = make_trainer(tmp_path, tokenizer, rows, method="loramoe", epochs=3, log_steps=1, losses=losses)

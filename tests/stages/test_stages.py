@@ -185,17 +185,18 @@ def test_loss_falls_on_assistant_tokens_only(finished, tmp_path):
     from datasets import Dataset
 
     from recipes.models import loader
+    from recipes.models.learnt_rows import make_examples
     from recipes.stages import sft
 
     whole, stages = finished
     spec = next(s for s in prepare(whole.recipe) if s.name == "sft").spec
     tokenizer = loader.load_tokenizer(spec.model)
     row = json.loads((stages["data"] / "sft.jsonl").read_text().splitlines()[0])
-    rows = Dataset.from_list([{"prompt": row["prompt"], "completion": row["completion"]}] * 2)
+    rows = Dataset.from_list(make_examples(tokenizer, [row] * 2)[0])
     trainer = sft.make_trainer(spec, loader.load_base(spec.model), tokenizer, rows, 80, tmp_path)
     batch = next(iter(trainer.get_train_dataloader()))
     learnt = tokenizer.decode([t for t in batch["labels"][0].tolist() if t != -100])
-    assert learnt.removesuffix("\n") == row["completion"][0]["content"] + "<|im_end|>"
+    assert learnt == row["completion"][0]["content"] + "<|im_end|>"
 
 
 def test_the_base_under_a_switched_off_adapter_is_the_base(finished):

@@ -56,7 +56,7 @@ def make_config(own: Config, targets: str | list[str]) -> "PeftConfig":
 
     return LoraConfig(
         r=own.rank,
-        lora_alpha=own.alpha,
+        lora_alpha=own.alpha,  # pyright: ignore[reportArgumentType]  peft takes any number
         lora_dropout=own.dropout,
         target_modules=targets,
         init_lora_weights="pissa" if own.init == "pissa" else True,
@@ -64,6 +64,16 @@ def make_config(own: Config, targets: str | list[str]) -> "PeftConfig":
         use_rslora=own.rslora,
         task_type="CAUSAL_LM",
     )
+
+
+def count_weights(own: Config, maps: list[tuple[int, int]]) -> int:
+    """Weights of the update beside `maps`, (inputs, outputs) each; DoRA's sizes with them."""
+    return sum(own.rank * (inputs + outputs) + own.dora * outputs for inputs, outputs in maps)
+
+
+def count_kept(own: Config) -> int:
+    """Values that the backward pass needs of each token and map beside the map's own."""
+    return own.rank
 
 
 def changes_base(own: Config) -> bool:

@@ -60,6 +60,17 @@ def make_config(own: Config, targets: str | list[str]) -> "PeftConfig":
     )
 
 
+def count_weights(own: Config, maps: list[tuple[int, int]]) -> int:
+    """Weights of experts and router beside `maps`, (inputs, outputs) each."""
+    return sum(own.experts * (own.rank * (inputs + outputs) + inputs) for inputs, outputs in maps)
+
+
+def count_kept(own: Config) -> int:
+    """Values that the backward pass needs of each token and map: the experts' inner ones before and after they are
+    weighed, and the router's."""
+    return own.experts * (2 * own.rank + 4)
+
+
 def register() -> None:
     """Make the method known to peft."""
     import recipes.models.loramoe  # noqa: F401  importing it registers the method

@@ -17,7 +17,7 @@ not the factor of a sum. Whole weights need the memory of one model more than ar
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import Field
 
@@ -160,7 +160,10 @@ def merge_adapters(own: Config, whole: Model, folders: list[Path], weights: list
     import torch
 
     from recipes.models import loader, training
+    from recipes.models.base_files import check_base
 
+    for folder in folders:
+        check_base(whole, folder)
     names = [f"input{number}" for number in range(len(folders))]
     model = loader.load_adapters(loader.load_base(whole), dict(zip(names, folders, strict=True)))
     model.peft_config[names[0]] = replace(model.peft_config[names[0]], use_rslora=False, modules_to_save=None)
@@ -197,7 +200,8 @@ def fill_rank(model: "torch.nn.Module", rank: int) -> None:
 
     for module in model.modules():
         if "default" in getattr(module, "lora_A", {}):
-            down, up = module.lora_A["default"].weight, module.lora_B["default"].weight
+            layer = cast(Any, module)  # one of peft's, of which torch's types know nothing
+            down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
             down.data = pad(down.data, (0, 0, 0, rank - down.shape[0]))
             up.data = pad(up.data, (0, rank - up.shape[1]))
 

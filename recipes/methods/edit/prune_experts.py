@@ -79,6 +79,7 @@ def make_batches(own: Config, context: EditContext) -> list[dict[str, Any]]:
     import torch
 
     from recipes.models import loader
+    from recipes.models.learnt_rows import encode_rows
 
     file = (context.data or Path()) / f"{own.file}.jsonl"
     rows = read_jsonl(file) if context.data is not None and file.is_file() else []
@@ -94,11 +95,10 @@ def make_batches(own: Config, context: EditContext) -> list[dict[str, Any]]:
     batches = []
     for kind in (0, 1):
         some = spread([row for row in rows if int(row.get("kind") == WORLD) == kind], own.rows)
-        texts = [tokenizer.apply_chat_template(row["prompt"] + row["completion"], tokenize=False) for row in some]
-        texts.sort(key=len)
-        for start in range(0, len(texts), BATCH):
-            part = texts[start : start + BATCH]
-            batch = tokenizer(part, return_tensors="pt", padding=True, add_special_tokens=False)
+        rows_ids = sorted((asked + reply for asked, reply in encode_rows(tokenizer, some)), key=len)
+        for start in range(0, len(rows_ids), BATCH):
+            part = rows_ids[start : start + BATCH]
+            batch = tokenizer.pad({"input_ids": part}, return_tensors="pt")
             batches.append(dict(batch) | {"sample_type": torch.full((len(part),), kind)})
     return batches
 

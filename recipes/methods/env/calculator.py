@@ -109,7 +109,7 @@ def value_of(node: ast.expr, depth: int) -> float:
     """The value of one node of the tree."""
     if depth == 0:
         raise ValueError("nested too deep")
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         return float(node.value)
     if isinstance(node, ast.Name) and node.id in CONSTANTS:
         return CONSTANTS[node.id]
@@ -118,7 +118,12 @@ def value_of(node: ast.expr, depth: int) -> float:
         return -value if isinstance(node.op, ast.USub) else value
     if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
         return OPERATORS[type(node.op)](value_of(node.left, depth - 1), value_of(node.right, depth - 1))
-    named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS
-    if named and len(node.args) == 1 and not node.keywords:
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in FUNCTIONS
+        and len(node.args) == 1
+        and not node.keywords
+    ):
         return FUNCTIONS[node.func.id](value_of(node.args[0], depth - 1))
     raise ValueError("only numbers, + - * / % ** and the functions named are allowed")

@@ -45,6 +45,6 @@ def answer(own: Config, context: AnsweringContext) -> Answering:
             yield
         finally:
             for layer in layers:
-                layer.__dict__.pop("reroute", None)
+                vars(layer).pop("reroute", None)
 
     return Answering(around=around)

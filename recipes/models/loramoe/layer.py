@@ -9,6 +9,7 @@ is why quantised ones work; one dropout mask serves all experts, where the autho
 
 import math
 from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -41,6 +42,13 @@ class LoraMoeLinear(nn.Module, BaseTunerLayer):
     recorder: Callable[[str, torch.Tensor, torch.Tensor], None] | None = None
     reroute: Callable[[str, torch.Tensor, torch.Tensor], torch.Tensor] | None = None
 
+    in_features: int
+    out_features: int
+    r: dict[str, int]
+    num_experts: dict[str, int]
+    scaling: dict[str, float]
+    top_k: dict[str, int]
+
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: LoraMoeConfig, experts: int | None = None):
         super().__init__()
         self.base_layer = base_layer
@@ -50,7 +58,7 @@ class LoraMoeLinear(nn.Module, BaseTunerLayer):
                 f"LoRAMoE adapts layers with in_features and out_features, and {type(linear).__name__} has none; "
                 "name others in target_modules"
             )
-        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.in_features, self.out_features = cast(Any, linear).in_features, cast(Any, linear).out_features
         self.r, self.num_experts, self.scaling, self.top_k = {}, {}, {}, {}
         # Modules, not bare parameters: TRL finds the weights that it copies for its reference by ".default." in the
         # name, which a bare parameter would end in.
@@ -67,33 +75,39 @@ class LoraMoeLinear(nn.Module, BaseTunerLayer):
         rows = experts * config.r
         self.r[adapter_name], self.num_experts[adapter_name] = config.r, experts
         self.scaling[adapter_name], self.top_k[adapter_name] = config.lora_alpha / config.r, min(config.top_k, experts)
-        self.loramoe_A[adapter_name] = nn.Linear(self.in_features, rows, bias=False)
-        self.loramoe_B[adapter_name] = nn.Linear(rows, self.out_features, bias=False)
-        self.loramoe_router[adapter_name] = nn.Linear(self.in_features, experts, bias=False)
+        down = nn.Linear(self.in_features, rows, bias=False)
+        up = nn.Linear(rows, self.out_features, bias=False)
+        router = nn.Linear(self.in_features, experts, bias=False)
+        self.loramoe_A[adapter_name], self.loramoe_B[adapter_name] = down, up
+        self.loramoe_router[adapter_name] = router
         self.loramoe_dropout[adapter_name] = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
         # The bound depends on the number of columns alone: one stacked A is N separate ones in distribution.
-        nn.init.kaiming_uniform_(self.loramoe_A[adapter_name].weight, a=math.sqrt(5))
+        nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
         if config.router_init == "zero":
-            nn.init.zeros_(self.loramoe_router[adapter_name].weight)
+            nn.init.zeros_(router.weight)
         else:
-            nn.init.kaiming_uniform_(self.loramoe_router[adapter_name].weight, a=math.sqrt(5))
+            nn.init.kaiming_uniform_(router.weight, a=math.sqrt(5))
         if config.init_weights:
-            nn.init.zeros_(self.loramoe_B[adapter_name].weight)
+            nn.init.zeros_(up.weight)
         else:
-            nn.init.kaiming_uniform_(self.loramoe_B[adapter_name].weight, a=math.sqrt(5))
+            nn.init.kaiming_uniform_(up.weight, a=math.sqrt(5))
         self._move_adapter_to_device_of_base_layer(adapter_name)
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 
     def keep(self, adapter_name: str, places: list[int]) -> None:
         """Leave the experts at `places` and their rows of the router; the softmax then runs over these alone."""
         rows = torch.cat([torch.arange(self.r[adapter_name]) + place * self.r[adapter_name] for place in places])
-        down, up = self.loramoe_A[adapter_name], self.loramoe_B[adapter_name]
-        router = self.loramoe_router[adapter_name]
+        down, up = self._linear(self.loramoe_A, adapter_name), self._linear(self.loramoe_B, adapter_name)
+        router = self._linear(self.loramoe_router, adapter_name)
         for module, weight in ((down, down.weight[rows]), (up, up.weight[:, rows]), (router, router.weight[places])):
             module.weight = nn.Parameter(weight.detach().clone(), requires_grad=module.weight.requires_grad)
             module.out_features, module.in_features = weight.shape
         self.num_experts[adapter_name] = len(places)
         self.top_k[adapter_name] = min(self.top_k[adapter_name], len(places))
+
+    @staticmethod
+    def _linear(modules: nn.ModuleDict, adapter_name: str) -> nn.Linear:
+        return cast(nn.Linear, modules[adapter_name])
 
     def route(self, x: torch.Tensor, adapter_name: str) -> torch.Tensor:
         """The weights [..., N] that the experts are mixed with, fp32; each row sums to one."""
@@ -117,7 +131,7 @@ class LoraMoeLinear(nn.Module, BaseTunerLayer):
         for name in self.active_adapters:
             if name not in self.loramoe_A:
                 continue
-            down, up = self.loramoe_A[name], self.loramoe_B[name]
+            down, up = self._linear(self.loramoe_A, name), self._linear(self.loramoe_B, name)
             entering = self._cast_input_dtype(x, down.weight.dtype)
             weights = self.route(entering, name) * self.scaling[name]
             hidden = down(self.loramoe_dropout[name](entering))

@@ -17,8 +17,7 @@ def extend_enum(name: str) -> None:
         return
     member = str.__new__(PeftType, name)
     member._name_ = member._value_ = name
-    member.__objclass__ = PeftType
-    member._sort_order_ = len(PeftType._member_names_)
+    vars(member).update(__objclass__=PeftType, _sort_order_=len(PeftType._member_names_))
     PeftType._member_names_.append(name)
     PeftType._member_map_[name] = member
     PeftType._value2member_map_[name] = member

@@ -24,7 +24,7 @@ def is_mine(path: Path) -> bool:
 def read(path: Path, model: Model, choice: Choice) -> dict[str, Answers]:
     """The newest details of each task."""
     try:
-        from pyarrow.parquet import read_table
+        from pyarrow.parquet import read_table  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise RecipeError(
             "lighteval's details are parquet, which needs pyarrow", where=str(path), fix="pip install pyarrow"

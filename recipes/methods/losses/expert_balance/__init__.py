@@ -4,7 +4,7 @@ The forms and what each is for are told in loss.py.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field
 
@@ -106,5 +106,6 @@ def make_loss(own: Config, context: "LossContext") -> "Loss":
     """The balance term for a trainer."""
     from recipes.methods.losses.expert_balance.loss import ExpertBalance
 
-    types = [1] * context.adapter.general + [0] * (context.adapter.experts - context.adapter.general)
+    adapter = cast(Any, context.adapter)  # LoRAMoE's table: `find_conflicts` refuses every other
+    types = [1] * adapter.general + [0] * (adapter.experts - adapter.general)
     return ExpertBalance(expert_types=types, **own.model_dump(exclude={"use"}))

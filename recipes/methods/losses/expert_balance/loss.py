@@ -82,7 +82,10 @@ class Sums:
         flat = torch.cat([part.flatten() for part in parts])
         dist.all_reduce(flat)
         pieces = flat.split([part.numel() for part in parts])
-        return Sums(*(piece.view_as(part) for piece, part in zip(pieces, parts, strict=True)), self.steps)
+        probabilities, entropies, weights, tokens = (
+            piece.view_as(part) for piece, part in zip(pieces, parts, strict=True)
+        )
+        return Sums(probabilities, entropies, weights, tokens, self.steps)
 
 
 def processes() -> int:
@@ -203,7 +206,8 @@ class ExpertBalance:
 
     def load_state_dict(self, kept: dict[str, torch.Tensor]) -> None:
         if kept:
-            self.previous = Sums(**kept | {"steps": int(kept["steps"])})
+            sums = {name: value for name, value in kept.items() if name != "steps"}
+            self.previous = Sums(**sums, steps=int(kept["steps"]))
 
     def _known(self, own: Sums) -> Sums:
         """The statistics that the scope goes by, `own` counted in."""
@@ -314,6 +318,6 @@ class ExpertBalance:
         overall = known.weights.sum(1) / tokens
         entropy = known.entropies.sum(1).mean() / tokens
         values = torch.stack([loss, entropy, overall.max(), overall.min(), *matched, *known.tokens[:-1]]).tolist()
-        loss, entropy, largest, smallest, *rest = values
+        value, mean_entropy, largest, smallest, *rest = values
         shares = {f"matched_{t}": m for t, m, n in zip(self.types, rest, rest[len(self.types) :]) if n}
-        return {"loss": loss, **shares, "entropy": entropy, "largest": largest, "smallest": smallest}
+        return {"loss": value, **shares, "entropy": mean_entropy, "largest": largest, "smallest": smallest}

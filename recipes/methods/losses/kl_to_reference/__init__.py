@@ -40,8 +40,9 @@ def find_conflicts(own: Config, scope: Scope) -> Iterator[Conflict]:
     if getattr(adapter, "init", "") == "pissa":
         reason = "with the adapter off a PiSSA model is not the model it started from, so there is no reference"
         yield scope.conflict("", reason, 'init = "zero" of the adapter')
-    if scope.adapter_before() is not None and getattr(adapter, "use", "") != "full":
-        name = scope.adapter_before().name
+    before = scope.adapter_before()
+    if before is not None and getattr(adapter, "use", "") != "full":
+        name = before.name
         yield scope.conflict(
             "",
             f"the adapter of the step {name} is trained on; with it off the model is the one before {name}",

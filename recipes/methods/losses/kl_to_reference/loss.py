@@ -46,6 +46,7 @@ class KLToReference:
             handle.remove()
 
     def loss(self, model, inputs, per_batch: float, per_token: float):
+        assert self._call is not None, "called after a forward pass inside `capture`"
         (args, kwargs, hidden), self._call = self._call, None
         learnt = inputs["labels"][:, 1:] != -100
         policy = causal_lm(model)

@@ -8,6 +8,7 @@ from trl import SFTConfig, SFTTrainer
 
 from eval.graders import grade
 from recipes.models import training
+from recipes.models.learnt_rows import make_examples
 from recipes.models.prompt_order import drawn
 from recipes.models.rl_context import RlContext
 from recipes.models.sampling import sample_by_table, self_training_rows
@@ -33,7 +34,7 @@ def make_offline_trainer(context: RlContext) -> Trainer:
         max_length=None,
         completion_only_loss=True,
     )
-    dataset = Dataset.from_list([{key: row[key] for key in ("prompt", "completion")} for row in rows])
+    dataset = Dataset.from_list(make_examples(context.reader, rows)[0])
     return training.build(
         SFTTrainer, context.policy, args=arguments, train_dataset=dataset, processing_class=context.reader
     )

@@ -3,7 +3,11 @@
 Each step samples from the policy as it is and fine-tunes on the right replies.
 """
 
-from recipes.methods.rl.grpo.trainer import SkipZeroAdvantageGRPOTrainer
+from typing import cast
+
+import torch
+
+from recipes.models.grpo_trainer import SkipZeroAdvantageGRPOTrainer
 
 
 class SelfTrainingTrainer(SkipZeroAdvantageGRPOTrainer):
@@ -27,5 +31,5 @@ class SelfTrainingTrainer(SkipZeroAdvantageGRPOTrainer):
         tokens = (output["completion_mask"] * right.unsqueeze(1)).sum()
         return output | {
             "advantages": right.float(),
-            "num_items_in_batch": self.accelerator.gather(tokens).sum(),
+            "num_items_in_batch": cast(torch.Tensor, self.accelerator.gather(tokens)).sum(),
         }

@@ -10,8 +10,10 @@ GRPOTrainer's; what of its inside this builds on is watched by tests/models/test
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
+from transformers import PreTrainedModel
 from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 
@@ -112,6 +114,9 @@ class PPOTrainer(GRPOTrainer):
         RecipeError: the model is a name, a peft model without a value head, or tools are given.
     """
 
+    args: PPOConfig
+    model: PreTrainedModel
+
     def __init__(self, model, *args, peft_config=None, **kwargs):
         if isinstance(model, str):
             raise RecipeError("PPO needs a loaded model", where="PPOTrainer", got=model, allowed="a model")
@@ -163,15 +168,18 @@ class PPOTrainer(GRPOTrainer):
         finally:
             self._values = None
 
-    def _total(self, sums):
-        return self.accelerator.reduce(sums, reduction="sum")
+    def _total(self, sums: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, self.accelerator.reduce(sums, reduction="sum"))
+
+    def _gather(self, part: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, self.accelerator.gather(part))
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         # A reply that was cut off earns nothing, whatever stands in it (ReFT); one without a reward stays without.
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        last = {*self.eos_token_ids, self._tokenizer.pad_token_id}
+        last = [*self.eos_token_ids, self._tokenizer.pad_token_id]
         ended = torch.tensor([ids[-1] in last for ids in completion_ids_list], device=rewards.device)
-        self._rewards = rewards * self.accelerator.gather(ended).unsqueeze(1)
+        self._rewards = rewards * self._gather(ended).unsqueeze(1)
         return self._rewards
 
     def _generate_and_score_completions(self, inputs):
@@ -214,7 +222,7 @@ class PPOTrainer(GRPOTrainer):
         size = args.per_device_train_batch_size if self.model.training else args.per_device_eval_batch_size
         with (
             torch.no_grad(),
-            disable_gradient_checkpointing(self.model, args.gradient_checkpointing_kwargs),
+            disable_gradient_checkpointing(self.model, cast(dict[str, Any] | None, args.gradient_checkpointing_kwargs)),
             self._reading_values(length) as values,
         ):
             logps, _, _ = self._get_per_token_logps_and_entropies(self.model, ids, mask, length, batch_size=size)
@@ -229,8 +237,8 @@ class PPOTrainer(GRPOTrainer):
             self.beta = beta
         value_loss, clipped = self._value_loss(read[0], inputs)
         mode = "train" if self.model.training else "eval"
-        self._metrics[mode]["value_loss"].append(self.accelerator.gather(value_loss.detach()).mean().item())
-        self._metrics[mode]["value_clip_ratio"].append(self.accelerator.gather(clipped).mean().item())
+        self._metrics[mode]["value_loss"].append(self._gather(value_loss.detach()).mean().item())
+        self._metrics[mode]["value_clip_ratio"].append(self._gather(clipped).mean().item())
         if mode == "train":
             value_loss = value_loss / self.current_gradient_accumulation_steps
             if self.state.global_step < self.args.value_warmup_steps:

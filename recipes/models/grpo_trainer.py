@@ -1,6 +1,13 @@
 """TRL's GRPOTrainer, without forward and backward passes over replies that teach nothing."""
 
-from trl import GRPOTrainer
+from typing import TYPE_CHECKING, Any
+
+from trl import GRPOConfig, GRPOTrainer
+
+from recipes.models.rl_context import RlContext
+
+if TYPE_CHECKING:
+    from transformers import Trainer
 
 PER_REPLY = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages")  # one row for each reply
 
@@ -35,3 +42,9 @@ def teaching(inputs: dict) -> dict:
     for name in ("completion_ids", "completion_mask"):
         found[name] = found[name][:, :reply]
     return found
+
+
+def build_grpo(context: RlContext, **settings: Any) -> "Trainer":
+    """The trainer with these settings of TRL's GRPOConfig; cut-off replies are left out of the loss."""
+    arguments = GRPOConfig(**context.shared, mask_truncated_completions=True, **settings)
+    return context.build(SkipZeroAdvantageGRPOTrainer, arguments)

@@ -30,15 +30,6 @@ class Config(Method):
 
 def make_trainer(own: Config, context: "RlContext") -> "Trainer":
     """TRL's trainer, without passes over replies of zero advantage; cut-off replies are left out."""
-    from trl import GRPOConfig
+    from recipes.models.grpo_trainer import build_grpo
 
-    from recipes.methods.rl.grpo.trainer import SkipZeroAdvantageGRPOTrainer
-
-    arguments = GRPOConfig(
-        **context.shared,
-        mask_truncated_completions=True,
-        beta=own.beta,
-        loss_type=own.loss_type,
-        scale_rewards=own.scale_rewards,
-    )
-    return context.build(SkipZeroAdvantageGRPOTrainer, arguments)
+    return build_grpo(context, beta=own.beta, loss_type=own.loss_type, scale_rewards=own.scale_rewards)
