@@ -13,6 +13,7 @@ GRADERS = ("hooks", "graders", "graders.named", "graders.overlap", "graders.quan
 USES = {  # function of eval/templates/entry.py that a task names -> modules that decide what it gives
     "load": ("hooks",),
     "load_public": ("benchmarks.public", "benchmarks.public_code", "benchmarks.public_stated"),
+    "load_common": ("benchmarks.common",),
     "score": GRADERS,
     "score_text": (*GRADERS, "graders.measures"),
     "score_classes": (*GRADERS, "graders.measures", "graders.classes"),
@@ -20,6 +21,8 @@ USES = {  # function of eval/templates/entry.py that a task names -> modules tha
     "score_sizes": (*GRADERS, "graders.measures", "graders.sizing"),
     "score_boxed": ("graders", "benchmarks.public"),
     "score_code": ("benchmarks.public_code", "sandbox"),
+    "score_last_number": ("benchmarks.common", "graders"),
+    "score_rule": ("benchmarks.common", "graders"),
     "score_stated": ("benchmarks.public_stated",),
     "score_sciriff": ("benchmarks.sciriff_scores", "graders.overlap"),
     "score_official": ("benchmarks.amsbench",),

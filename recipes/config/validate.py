@@ -93,6 +93,8 @@ def _find_model_conflicts(model: Model, here: bool) -> Iterator[Conflict]:
             str(folder),
             "python -m recipes embedded build"
             if model.name == "embedded"
+            else f"python -m recipes fetch {folder.name}"
+            if folder.parent == Path("bases")
             else f"correct the path; it starts from {Path.cwd()}",
         )
 

@@ -30,6 +30,7 @@ and one function:
     edit       edit(own, context) -> metrics; leaves adapter/ or model/; context:
     recipes.models.edit_context.EditContext
     infer      answer(own, context) -> recipes.models.answering.Answering
+               READS: files of the data that decide what it gives, beside those that every evaluation reads
     probe      measure(own, context) -> numbers
     env        make_environment(own, context) -> a factory of environments in TRL's form
 

@@ -38,6 +38,7 @@ class Answering:
         choose: (document, its replies) -> the reply that counts; without it the first.
         decided_by: fingerprints of what else `choose` goes by, such as a second model. Where it has some, choices are
             kept beside the replies, and made again only when one of these changes.
+        note: what else the report says of it in a few words.
         around: model -> context manager in which it answers, for overrides of routers and the like.
     """
 
@@ -49,6 +50,7 @@ class Answering:
     rewrite: Callable[[dict[str, Any], str], str] | None = None
     choose: Callable[[dict[str, Any], list[str]], str] | None = None
     decided_by: tuple[str, ...] = ()
+    note: str = ""
     around: Callable[[Any], AbstractContextManager[Any]] | None = None
 
     @property
@@ -62,6 +64,7 @@ class Answering:
     def described(self) -> str:
         """In a few words, for the report."""
         parts = [f"{self.shots} examples in the prompt"] if self.shots else []
+        parts += [self.note] if self.note else []
         parts += [f"{self.samples} samples"] if self.samples > 1 else []
         parts += [f"temperature {self.temperature:g}"] if self.temperature else []
         return ", ".join(parts) or "greedy"

@@ -2,6 +2,7 @@
 lm-eval that looks replies up before it asks one of those."""
 
 import hashlib
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -155,6 +156,7 @@ def make_stored(
             if kind is HFMultimodalLM:
                 self.processor, self.interleave, self.max_images = reader, True, 999
             self.bar, self.tokens, self.asked, self.kept = None, 0, 0, 0
+            self.timed: dict[str, tuple[int, float]] = {}  # task -> replies that were asked, their seconds
 
         @property
         def max_length(self) -> None:
@@ -209,7 +211,11 @@ def make_stored(
                 some = requests[start[0] : start[1]]
                 digest = hashlib.sha256(f"{seed}/{task}/{start[0]}".encode()).digest()
                 torch.manual_seed(int.from_bytes(digest[:4]))
-                kept.append([as_json(reply) for reply in getattr(scorer(), what)(some, disable_tqdm=True)])
+                ask = getattr(scorer(), what)  # loads the model: no part of what a reply takes
+                began = time.monotonic()
+                kept.append([as_json(reply) for reply in ask(some, disable_tqdm=True)])
+                asked, seconds = self.timed.get(task, (0, 0.0))
+                self.timed[task] = (asked + len(some), seconds + time.monotonic() - began)
                 self.asked += len(some)
 
         def _choose(self, requests: list[Any], drawn: list[list[str]]) -> list[str]:

@@ -1,5 +1,6 @@
 """Let lm-eval ask one model its tasks, with the kept replies first, and write its native files."""
 
+import json
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -8,6 +9,7 @@ from typing import Any
 
 from recipes.base.errors import RecipeError
 from recipes.config.request_counts import is_published, tasks_of
+from recipes.models.costs import FILE, measure_costs
 from recipes.models.variants import Variant
 
 
@@ -88,6 +90,9 @@ def evaluate_variant(spec: Any, variant: Variant, lm: Any, manager: Any, out: Pa
             fewshot_random_seed=spec.seed,
         )
     samples = results.pop("samples")
+    timed = getattr(lm, "timed", None)  # replies by rule take nothing
+    # Before they are saved, which changes their form.
+    costs = {} if timed is None else measure_costs(samples, lm.tokenizer, variant.answering.samples, timed)
     tracker.save_results_aggregated(results=results, samples=samples)
     for task, rows in samples.items():
         tracker.save_results_samples(task_name=task, samples=rows)
@@ -102,6 +107,7 @@ def evaluate_variant(spec: Any, variant: Variant, lm: Any, manager: Any, out: Pa
             allowed="one results file and one samples file a task",
             fix="free some disk space and run the same command; finished models are kept",
         )
+    (unfinished / FILE).write_text(json.dumps(costs, indent=1) + "\n", encoding="utf-8")
     unfinished.rename(folder)
 
 

@@ -1,17 +1,18 @@
 """lm-eval's native results and samples of one model, as answers to items.
 
-Source of the form: lm-eval 0.4.13, loggers/evaluation_tracker.py and result_schema.py.
+Source of the form: lm-eval 0.4.5 to 0.4.13, evaluator.py, loggers/evaluation_tracker.py and result_schema.py.
 Files: results_<date>.json and samples_<task>_<date>.jsonl, possibly one folder below the model's own. A sample holds
 doc_id, doc, target, arguments, resps, filtered_resps, filter, metrics, doc_hash, prompt_hash, target_hash and one value
-per metric. The first metric is the task's score; of several filters the first counts. What a metric comes to over all
-items (a mean, or something like macro-F1 that items do not have) is in the results under "metric,filter".
+per metric; before 0.4.8 the filter and the names of the metrics are missing. The first metric is the task's score; of
+several filters the first counts. What a metric comes to over all items (a mean, or something like macro-F1 that items
+do not have) is in the results under "metric,filter".
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class Model:
         folder: of lm-eval's files.
         method: label of the way to answer; "" for plain answers.
         parent: the model that it was made from, by name; "" for the base.
+        cost: task of lm-eval -> {"prompt_tokens", "reply_tokens", "seconds"} of one answer; see recipes.models.costs.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Model:
     folder: Path
     method: str = ""
     parent: str = ""
+    cost: dict[str, dict[str, float | None]] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,12 @@ class Item:
     doc_hash: str
     prompt_hash: str
     target_hash: str
+    source: str = ""  # what the item was made from, where that is not its learning node
 
     @property
     def cluster(self) -> str:
         """The source of the item: its learning node, or the item itself where it has none."""
-        node = self.doc.get("node_id")
+        node = self.source or self.doc.get("node_id")
         return f"node {node}" if node else f"item {self.doc_id}"
 
 
@@ -114,25 +118,61 @@ def load_answers(model: Model, task: str, results: dict[str, Any]) -> Answers | 
     files = [f for f in model.folder.rglob("samples_*.jsonl") if f.name[len("samples_") :].rsplit("_", 1)[0] == task]
     if not files:
         return None
-    newest = max(files, key=lambda f: f.name)
-    samples = list(read_rows(newest))
+    return read_samples(max(files, key=lambda f: f.name), model, task, results)
+
+
+def read_samples(
+    file: Path, model: Model, task: str, results: dict[str, Any], metric: str = "", node: str = ""
+) -> Answers | None:
+    """The answers in one samples file, scored by `metric` (default: the task's first); None for an empty file.
+
+    `node` names the field of the document that says which source an item was made from. Raises RecipeError for samples
+    that lm-eval did not write, and for scores that are not numbers from 0 to 1.
+    """
+    samples = list(read_rows(file))
     if not samples:
         return None
+    totals = results.get("results", {}).get(task, {})
     try:
-        metric = samples[0]["metrics"][0]
-        kept = [s for s in samples if s["filter"] == samples[0]["filter"]]
-        items = tuple(_item(s, metric) for s in sorted(kept, key=lambda s: s["doc_id"]))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+        metric = metric or _first_metric(samples[0], totals)
+        kept = _keep_first_filter(samples)
+        items = tuple(_item(s, metric, node) for s in sorted(kept, key=lambda s: s["doc_id"]))
+        outside = next((item for item in items if not 0 <= item.score <= 1), None)
+        if outside:
+            raise ValueError(f"{metric} of item {outside.doc_id} is {outside.score}")
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise RecipeError(
             "A sample does not have lm-eval's form",
-            where=str(newest),
+            where=str(file),
             got=f"{type(error).__name__}: {error}",
-            allowed="samples as lm-eval 0.4.13 logs them, one number per metric",
-            fix="evaluate again with the pinned lm-eval",
+            allowed="samples as lm-eval 0.4.5 to 0.4.13 logs them, and a metric with one number from 0 to 1 an item",
+            fix="evaluate again with --log_samples, or name another metric",
         ) from error
     decoding = results.get("configs", {}).get(task, {}).get("generation_kwargs") or {}
-    measures = _measures(results.get("results", {}).get(task, {}), metric, samples[0]["filter"])
+    measures = _measures(totals, metric, samples[0].get("filter", "none"))
     return Answers(model, metric, results.get("versions", {}).get(task), decoding, measures, items)
+
+
+def _first_metric(sample: dict[str, Any], totals: dict[str, Any]) -> str:
+    """Named in the sample, or, before lm-eval 0.4.8, the first of the results that the sample has a value of."""
+    if "metrics" in sample:
+        return sample["metrics"][0]
+    return next(name for name in (key.partition(",")[0] for key in totals) if name in sample)
+
+
+def _keep_first_filter(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The samples of the first filter; without names of filters each writes all documents, one filter after another.
+
+    Raises ValueError where a document was logged twice by one filter, as by two runs into one file.
+    """
+    if "filter" in samples[0]:
+        kept = [s for s in samples if s["filter"] == samples[0]["filter"]]
+    else:
+        rounds = [s["doc_id"] for s in samples].count(samples[0]["doc_id"])
+        kept = samples[: len(samples) // rounds]
+    if len({s["doc_id"] for s in kept}) < len(kept):
+        raise ValueError("an item was logged twice")
+    return kept
 
 
 def together(parts: list[Answers]) -> Answers:
@@ -181,7 +221,7 @@ def load_results(folder: Path) -> dict[str, Any]:
     return read_json(files[-1])
 
 
-def _item(sample: dict[str, Any], metric: str) -> Item:
+def _item(sample: dict[str, Any], metric: str, node: str) -> Item:
     doc = sample["doc"] if isinstance(sample["doc"], dict) else {"text": str(sample["doc"])}
     return Item(
         doc_id=int(sample["doc_id"]),
@@ -193,6 +233,7 @@ def _item(sample: dict[str, Any], metric: str) -> Item:
         doc_hash=sample["doc_hash"],
         prompt_hash=sample["prompt_hash"],
         target_hash=sample["target_hash"],
+        source=str(doc[node]) if node and doc.get(node) is not None else "",
     )
 
 

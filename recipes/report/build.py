@@ -15,6 +15,12 @@ from recipes.report.verdict import ALPHA, MARGIN, Comparison, Verdict, judge
 
 SHOWN_ITEMS = 200  # of one task and one kind of change on the page; report.json names all
 SHOWN_RIGHT = 20  # of the items that were right all along
+GROUPS = {  # kind of task -> heading
+    "field": "What the recipe teaches",
+    "control": "Controls: what is there to be read is taken away",
+    "format": "Form of the reply",
+    "general": "General ability, retained within {}?",
+}
 
 
 def write_report(run_dirs: dict[str, Path], out: Path, context: dict[str, Any]) -> str:
@@ -34,13 +40,45 @@ def write_report(run_dirs: dict[str, Path], out: Path, context: dict[str, Any]) 
         sections.list_titles(manifests),
         sections.list_idle(manifests),
     )
-    entries = sort_items(evaluation)
+    about, entries = evaluation.manifest, sort_items(evaluation)
+    head = f"{about.recipe} · profile {about.profile} · base {evaluation.base_name} · seed {about.seed}"
     values = {
-        "evaluation": evaluation,
-        "manifest": evaluation.manifest,
-        "verdict": verdict,
+        "title": f"{about.recipe} · {about.profile}",
+        "head": head,
+        "question": "Was the tuning worth it?",
+        "groups": GROUPS,
+        "origin": f"lm-eval's own results and samples lie in {about.path.name}/lm_eval. This page is made from them "
+        "and from the manifests alone.",
+        "notes": [],
+        "noise": {},
         "laboratory": evaluation.base_name == "embedded",
         "summary": str(context.get("summary", "")),
+        "nodes": trace(entries, data),
+        "curves": sections.curves(manifests),
+        "remarks": sections.list_remarks(manifests),
+        "data": sections.data_section(data, manifests),
+        "review": review.kept(data),
+        "costs": sections.costs(manifests.values()),
+        "provenance": sections.provenance(evaluation, manifests),
+        "command": sections.command(evaluation, context),
+        "toml": str(context.get("toml", "")),
+    }
+    write_pages(evaluation, verdict, entries, values, out)
+    return verdict.sentence
+
+
+def write_pages(
+    evaluation: Evaluation,
+    verdict: Verdict,
+    entries: list[Entry],
+    about: dict[str, Any],
+    out: Path,
+    shown_items: int = SHOWN_ITEMS,
+) -> None:
+    """Write the three files of a report. `about` holds what is not in the answers: see `write_report`."""
+    values = about | {
+        "evaluation": evaluation,
+        "verdict": verdict,
         "tasks": list(evaluation.tasks),
         "scores": {(s.task, s.model): s for s in verdict.scores},
         "headline": {c.task: c for c in verdict.comparisons if _is_headline(c, verdict, evaluation)},
@@ -49,24 +87,15 @@ def write_report(run_dirs: dict[str, Path], out: Path, context: dict[str, Any]) 
         "levels": _levels(evaluation),
         "buckets": _by_bucket(entries, evaluation),
         "entries": entries,
-        "nodes": trace(entries, data),
-        "curves": sections.curves(manifests),
-        "remarks": sections.list_remarks(manifests),
         "methods": sections.list_methods(evaluation),
+        "answer_costs": sections.list_answer_costs(evaluation),
         "measures": sections.list_measures(evaluation),
-        "data": sections.data_section(data, manifests),
-        "review": review.kept(data),
-        "costs": sections.costs(manifests.values()),
-        "provenance": sections.provenance(evaluation, manifests),
-        "command": sections.command(evaluation, context),
-        "toml": str(context.get("toml", "")),
-        "shown": {bucket: SHOWN_RIGHT if bucket == "right" else SHOWN_ITEMS for bucket in BUCKETS},
+        "shown": {bucket: SHOWN_RIGHT if bucket == "right" else shown_items for bucket in BUCKETS},
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / "report.json").write_text(json.dumps(_as_json(values), indent=1, ensure_ascii=False), encoding="utf-8")
     (out / "report.md").write_text(render("report.md.jinja", **values), encoding="utf-8")
     (out / "index.html").write_text(render("index.html.jinja", **values), encoding="utf-8")
-    return verdict.sentence
 
 
 def _is_headline(comparison: Comparison, verdict: Verdict, evaluation: Evaluation) -> bool:
@@ -152,4 +181,6 @@ def _as_json(values: dict[str, Any]) -> dict[str, Any]:
         "provenance": values["provenance"],
         "prompt": evaluation.prompt,
         "command": values["command"],
+        "notes": values["notes"],
+        "noise": {task: asdict(test) for task, test in values["noise"].items()},
     }

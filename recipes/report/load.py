@@ -150,7 +150,15 @@ def load_evaluation(artefact: Path) -> Evaluation:
     manifest = load_manifest(artefact)
     index = read_json(artefact / "models.json")
     models = tuple(
-        Model(m["name"], m["model"], int(m["num_fewshot"]), artefact / m["dir"], m["method"], m["from"])
+        Model(
+            m["name"],
+            m["model"],
+            int(m["num_fewshot"]),
+            artefact / m["dir"],
+            m["method"],
+            m["from"],
+            m.get("cost") or {},
+        )
         for m in index["models"]
     )
     results = {model.name: load_results(model.folder) for model in models}

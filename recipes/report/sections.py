@@ -54,6 +54,17 @@ class MethodRow:
 
 
 @dataclass(frozen=True)
+class AnswerCost:
+    """What one answer takes, as a mean: tokens of the prompt and of the reply, and seconds where it was asked now."""
+
+    task: str
+    model: str
+    prompt_tokens: float
+    reply_tokens: float
+    seconds: float | None
+
+
+@dataclass(frozen=True)
 class Measure:
     """One quantity that a probe measured of the models.
 
@@ -211,6 +222,19 @@ def list_methods(evaluation: Evaluation) -> list[MethodRow]:
                 test = stats.paired(answers.scores, twin.scores, answers.clusters)
                 rows.append(MethodRow(evaluation.label(task.name), name, twin.mean, answers.mean, test))
     return rows
+
+
+def list_answer_costs(evaluation: Evaluation) -> list[AnswerCost]:
+    """What one answer to a task of the field takes, of every model and way to answer that writes replies."""
+    return [
+        AnswerCost(
+            evaluation.label(task.name), model.name, found["prompt_tokens"], found["reply_tokens"], found["seconds"]
+        )
+        for task in evaluation.tasks
+        if task.kind == "field"
+        for model in evaluation.models
+        if (found := model.cost.get(task.name))
+    ]
 
 
 def data_section(folder: Path | None, manifests: dict[str, Manifest] | None = None) -> DataSection | None:

@@ -1,15 +1,17 @@
-"""The statistics behind a verdict: intervals, paired tests, power.
+"""The statistics behind a verdict: intervals and paired tests; sample sizes are in `power`.
 
-scipy gives the Wilson interval, the exact binomial test and Student's t, loaded where they are used; numpy the
-bootstrap over clusters; the standard library the normal quantiles. What none of them has (Bonett-Price, Holm, sample
-sizes for paired scores) is written here after the papers that the functions name.
+numpy and `scipy.special` alone: `scipy.stats` takes longer to load than a whole report to write. Each formula names its
+paper.
 
-Scores are numbers in [0, 1], one per item; a *cluster* is the source the item was made from (a learning node), because
-items from one source are right or wrong together and count for less than independent ones.
+Scores are numbers in [0, 1], one per item; a *cluster* is the source the item was made from (a learning node, a
+passage), because items from one source are right or wrong together and count for less than independent ones.
 
 Two approximations err in opposite directions: formulas for independent items are too sure when items come in clusters,
-and the bootstrap is too sure when few items differ (with no difference at all its interval has no width). Where items
-come in clusters both are computed and the more careful one is used: the wider interval, the larger p value.
+and the t test over clusters is too sure when few items differ (with no difference at all its interval has no width).
+Where items come in clusters both are computed and the more careful one is used: the wider interval, the larger p value.
+How often the outcome is wrong is measured by `benchmarks/calibration.py`.
+
+Suffixes of arrays: N items, C clusters, K comparisons on the same items, tested together.
 """
 
 from __future__ import annotations
@@ -21,9 +23,6 @@ from statistics import NormalDist
 
 import numpy as np
 
-RESAMPLES = 10_000
-SEED = 20_250_810
-_BLOCK = 1_000  # resamples drawn at once: bounds memory to 8 MB per 1,000 clusters
 _normal = NormalDist()
 
 
@@ -53,13 +52,25 @@ class Paired:
     discordant: float  # mean squared difference; for right/wrong scores the share of items that changed
     design_effect: float
     p_items: float  # items taken as independent: exact McNemar, or of the Bonett-Price interval for graded scores
-    p_bootstrap: float | None  # None where every item is its own cluster
+    p_clusters: float | None  # t test over clusters; None for right/wrong scores with every item its own cluster
     p: float
 
     @property
     def churn(self) -> float:
         """Share of items that changed without adding to the difference."""
         return max(0.0, self.discordant - abs(self.difference))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Paired tests of K comparisons on the same items, float arrays [K]; the meaning of each is that of `Paired`."""
+
+    low: np.ndarray
+    high: np.ndarray
+    lower: np.ndarray
+    p_items: np.ndarray
+    p_clusters: np.ndarray | None
+    p: np.ndarray
 
 
 def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
@@ -69,48 +80,49 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
     """
     if n == 0:
         return Interval(0.0, 1.0)
-    from scipy.stats import binomtest
-
-    test = binomtest(int(successes), n)
-    # binomtest takes whole counts alone; the interval is as well defined for a sum of graded scores
-    test.k = successes  # pyright: ignore[reportAttributeAccessIssue]
-    interval = test.proportion_ci(confidence, method="wilson")
-    return Interval(float(interval.low), float(interval.high))
+    z, share = _normal.inv_cdf((1 + confidence) / 2), successes / n
+    centre = share + z * z / (2 * n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    low, high = ((centre + sign * half) / (1 + z * z / n) for sign in (-1, 1))
+    return Interval(max(0.0, low) if successes else 0.0, min(1.0, high) if successes < n else 1.0)
 
 
-def bootstrap_means(
-    values: Sequence[float], clusters: Sequence[str], resamples: int = RESAMPLES, seed: int = SEED
-) -> np.ndarray:
-    """Means of `resamples` draws of whole clusters with replacement; float array [resamples]. Same seed, same draws.
+def mean_over_clusters(values_NK: np.ndarray, clusters: Sequence[str]) -> tuple[np.ndarray, np.ndarray, float]:
+    """(means [K], their standard errors [K], degrees of freedom): cluster-robust, for at least two clusters.
 
-    The draws are stretched about the mean by sqrt(C / (C - 1)) and by Student's t over the normal quantile at 97.5 %,
-    without which few clusters give intervals that are too narrow. Source: Hesterberg, Am. Stat. 69 (2015) 371.
+    The error is that of residuals summed over clusters, times sqrt(C / (C - 1)). Clusters of unequal size count for
+    fewer: C* = N^2 / sum of squared sizes, and Student's t has C* - 1 degrees of freedom. Sources: Liang and Zeger,
+    Biometrika 73 (1986) 13; Carter, Schnepel and Steigerwald, Rev. Econ. Stat. 99 (2017) 698, for equal correlation.
     """
-    from scipy.special import stdtrit
+    index, sizes_C = _number(clusters)
+    means_K = values_NK.mean(axis=0)
+    residuals_NK = (values_NK - means_K)[np.argsort(index, kind="stable")]
+    starts_C = (np.cumsum(sizes_C) - sizes_C).astype(int)
+    sums_CK = np.add.reduceat(residuals_NK, starts_C, axis=0)
+    count, total = len(sizes_C), len(values_NK)
+    errors_K = np.sqrt((sums_CK**2).sum(axis=0) * count / (count - 1)) / total
+    return means_K, errors_K, float(total**2 / np.sum(sizes_C**2) - 1)
 
+
+def _number(clusters: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(number of each item's cluster [N], size of each cluster [C], as float)."""
     _, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
-    sums_C = np.bincount(index, weights=np.asarray(values, dtype=float))
-    sizes_C = np.bincount(index).astype(float)
-    count = len(sizes_C)
-    rng = np.random.default_rng(seed)
-    means = []
-    for start in range(0, resamples, _BLOCK):
-        draws_BC = rng.multinomial(count, np.full(count, 1 / count), size=min(_BLOCK, resamples - start))
-        means.append((draws_BC @ sums_C) / (draws_BC @ sizes_C))
-    centre = sums_C.sum() / sizes_C.sum()
-    stretch = math.sqrt(count / (count - 1)) * stdtrit(count - 1, 0.975) / _normal.inv_cdf(0.975) if count > 1 else 1.0
-    return centre + stretch * (np.concatenate(means) - centre)
+    return index, np.bincount(index).astype(float)
 
 
 def cluster_interval(values: Sequence[float], clusters: Sequence[str], confidence: float = 0.95) -> Interval:
-    """Percentile interval of the mean from the bootstrap over clusters."""
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(bootstrap_means(values, clusters), [tail, 1 - tail])
-    return Interval(float(low), float(high))
+    """t interval of the mean over clusters; everything from 0 to 1 for one cluster."""
+    from scipy.special import stdtrit
+
+    if len(set(clusters)) < 2:
+        return Interval(0.0, 1.0)
+    mean, error, freedom = mean_over_clusters(np.asarray(values, dtype=float)[:, None], clusters)
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * float(error[0])
+    return Interval(float(mean[0]) - half, float(mean[0]) + half)
 
 
 def score_interval(values: Sequence[float], clusters: Sequence[str], confidence: float = 0.95) -> Interval:
-    """Interval of a mean score: Wilson, widened to the cluster bootstrap where items share clusters."""
+    """Interval of a mean score: Wilson, widened to the t interval over clusters where items share them."""
     interval = wilson(sum(values), len(values), confidence)
     if is_clustered(clusters):
         interval = interval.hull(cluster_interval(values, clusters, confidence))
@@ -127,18 +139,20 @@ def mcnemar(gained: int, lost: int) -> float:
 
     Source: McNemar, Psychometrika 12 (1947) 153.
     """
-    if gained + lost == 0:
-        return 1.0
-    from scipy.stats import binomtest
-
-    return float(binomtest(gained, gained + lost).pvalue)
+    return float(_mcnemar(np.array([gained]), np.array([lost]))[0])
 
 
-def _with_one_gain_and_one_loss(differences: Sequence[float]) -> tuple[float, float]:
-    """(mean, its standard error) of paired differences after adding +1 and -1."""
-    n = len(differences) + 2
-    mean = sum(differences) / n
-    return mean, math.sqrt(((sum(d * d for d in differences) + 2) / n - mean * mean) / n)
+def _mcnemar(gained_K: np.ndarray, lost_K: np.ndarray) -> np.ndarray:
+    from scipy.special import bdtr
+
+    return np.minimum(1.0, 2 * bdtr(np.minimum(gained_K, lost_K).astype(float), gained_K + lost_K, 0.5))
+
+
+def _with_one_gain_and_one_loss(differences_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(means [K], their standard errors [K]) of paired differences after adding +1 and -1."""
+    n = len(differences_NK) + 2
+    means_K = differences_NK.sum(axis=0) / n
+    return means_K, np.sqrt((((differences_NK**2).sum(axis=0) + 2) / n - means_K**2) / n)
 
 
 def bonett_price(differences: Sequence[float], confidence: float = 0.95, sides: int = 2) -> Interval:
@@ -146,136 +160,94 @@ def bonett_price(differences: Sequence[float], confidence: float = 0.95, sides: 
 
     Keeps a sensible width when few or no items differ. Source: Bonett and Price, J. Educ. Behav. Stat. 37 (2012) 479.
     """
-    mean, spread = _with_one_gain_and_one_loss(differences)
-    half = _normal.inv_cdf(1 - (1 - confidence) / sides) * spread
-    return Interval(max(-1.0, mean - half), min(1.0, mean + half))
-
-
-def bonett_price_p(differences: Sequence[float]) -> float:
-    """Two-sided p value of that interval: below 0.05 where the interval at 95 % leaves zero out."""
-    mean, spread = _with_one_gain_and_one_loss(differences)
-    return 2 * _normal.cdf(-abs(mean) / spread)
+    means, errors = _with_one_gain_and_one_loss(np.asarray(differences, dtype=float)[:, None])
+    half = _normal.inv_cdf(1 - (1 - confidence) / sides) * float(errors[0])
+    return Interval(max(-1.0, float(means[0]) - half), min(1.0, float(means[0]) + half))
 
 
 def design_effect(values: Sequence[float], clusters: Sequence[str]) -> float:
     """How many times larger the variance of the mean is than for independent items; at least 1."""
-    _, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    index, sizes_C = _number(clusters)
     residuals = np.asarray(values, dtype=float) - np.mean(values)
-    count, total = int(index.max()) + 1, float(residuals @ residuals)
+    count, total = len(sizes_C), float(residuals @ residuals)
     if count < 2 or total == 0:
         return 1.0
     return max(1.0, float(np.sum(np.bincount(index, weights=residuals) ** 2)) / total * count / (count - 1))
 
 
+def test_columns(
+    differences_NK: np.ndarray, clusters: Sequence[str], binary: bool, confidence: float = 0.95
+) -> Columns:
+    """Paired tests of K columns of differences; `binary` says that the scores were right or wrong, without grades.
+
+    Right or wrong, one item per cluster: exact McNemar and the Bonett-Price interval. Otherwise also the t test over
+    clusters; see the module's text. Graded scores have the p value of the Bonett-Price interval in McNemar's place, so
+    that interval and p never tell two stories.
+    """
+    from scipy.special import ndtr, stdtr, stdtrit
+
+    tail = 1 - confidence
+    means_K, errors_K = _with_one_gain_and_one_loss(differences_NK)
+    gained_K, lost_K = (differences_NK > 0).sum(axis=0), (differences_NK < 0).sum(axis=0)
+    p_items_K = _mcnemar(gained_K, lost_K) if binary else 2 * ndtr(-np.abs(means_K) / errors_K)
+    half_K, one_sided_K = (_normal.inv_cdf(1 - tail / sides) * errors_K for sides in (2, 1))
+    low_K, high_K, lower_K = means_K - half_K, means_K + half_K, means_K - one_sided_K
+    p_clusters_K, p_K = None, p_items_K
+    if is_clustered(clusters) or not binary:
+        if len(set(clusters)) < 2:  # one source says nothing about the others
+            ones_K = np.ones_like(means_K)
+            return Columns(-ones_K, ones_K, -ones_K, p_items_K, ones_K, ones_K)
+        means_K, errors_K, freedom = mean_over_clusters(differences_NK, clusters)
+        half_K, one_sided_K = (stdtrit(freedom, 1 - tail / sides) * errors_K for sides in (2, 1))
+        low_K, high_K = np.minimum(low_K, means_K - half_K), np.maximum(high_K, means_K + half_K)
+        lower_K = np.minimum(lower_K, means_K - one_sided_K)
+        ratios_K = np.divide(np.abs(means_K), errors_K, out=np.full_like(means_K, np.inf), where=errors_K > 0)
+        p_clusters_K = np.where(means_K == 0, 1.0, 2 * stdtr(freedom, -ratios_K))
+        p_K = np.maximum(p_items_K, p_clusters_K)
+    return Columns(
+        np.maximum(low_K, -1.0), np.minimum(high_K, 1.0), np.maximum(lower_K, -1.0), p_items_K, p_clusters_K, p_K
+    )
+
+
 def paired(
     model: Sequence[float], against: Sequence[float], clusters: Sequence[str], confidence: float = 0.95
 ) -> Paired:
-    """Compare two models item by item; the three sequences run over the same items, at least one.
+    """Compare two models item by item; the three sequences run over the same items, at least one. See `test_columns`.
 
-    Right or wrong, one item per cluster: exact McNemar and the Bonett-Price interval. Otherwise also the cluster
-    bootstrap of the mean difference (p = twice the smaller share of resampled differences on either side of zero); see
-    the module's text. Graded scores have the p value of the Bonett-Price interval in McNemar's place, so that interval
-    and p never tell two stories.
+    Raises ValueError for sequences of different length.
     """
-    differences = [a - b for a, b in zip(model, against, strict=True)]
-    gained, lost = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
-    binary = all(score in (0, 1) for score in (*model, *against))
-    p_items = mcnemar(gained, lost) if binary else bonett_price_p(differences)
-    interval = bonett_price(differences, confidence)
-    lower = bonett_price(differences, confidence, sides=1).low
-    p_bootstrap = None
-    if is_clustered(clusters) or not binary:
-        means = bootstrap_means(differences, clusters)
-        tail = 1 - confidence
-        low, high, one_sided = np.quantile(means, [tail / 2, 1 - tail / 2, tail])
-        interval = interval.hull(Interval(max(-1.0, float(low)), min(1.0, float(high))))
-        lower = max(-1.0, min(lower, float(one_sided)))
-        one_side = min(int(np.sum(means <= 0)), int(np.sum(means >= 0)))
-        p_bootstrap = min(1.0, 2 * (one_side + 1) / (len(means) + 1))
-        if len(set(clusters)) < 2:
-            interval, lower, p_bootstrap = Interval(-1.0, 1.0), -1.0, 1.0  # one source says nothing about the others
+    if not len(model) == len(against) == len(clusters):
+        raise ValueError(f"sequences of different length: {len(model)}, {len(against)}, {len(clusters)}")
+    before, after = np.asarray(against, dtype=float), np.asarray(model, dtype=float)
+    differences = after - before
+    binary = bool(np.isin(after, (0, 1)).all() and np.isin(before, (0, 1)).all())
+    found = test_columns(differences[:, None], clusters, binary, confidence)
     return Paired(
         n=len(differences),
         clusters=len(set(clusters)),
-        difference=sum(differences) / len(differences),
-        interval=interval,
-        lower=lower,
-        gained=gained,
-        lost=lost,
-        discordant=sum(d * d for d in differences) / len(differences),
-        design_effect=design_effect(differences, clusters),
-        p_items=p_items,
-        p_bootstrap=p_bootstrap,
-        p=max(p_items, p_bootstrap or 0.0),
+        difference=float(differences.mean()),
+        interval=Interval(float(found.low[0]), float(found.high[0])),
+        lower=float(found.lower[0]),
+        gained=int((differences > 0).sum()),
+        lost=int((differences < 0).sum()),
+        discordant=float((differences**2).mean()),
+        design_effect=design_effect(differences.tolist(), clusters),
+        p_items=float(found.p_items[0]),
+        p_clusters=None if found.p_clusters is None else float(found.p_clusters[0]),
+        p=float(found.p[0]),
     )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusted p values, in the order given. Source: Holm, Scand. J. Stat. 6 (1979) 65."""
-    adjusted, running = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = running
-    return adjusted
+    return [float(p) for p in holm_columns(np.asarray(p_values, dtype=float)[:, None])[:, 0]]
 
 
-def items_for_difference(difference: float, discordant: float, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Independent paired items needed to show `difference` != 0 in a two-sided test; inf for 0.
-
-    `discordant` is the share of items whose score changes; it cannot be below the difference and is raised to it.
-    Source: Connor, Biometrics 43 (1987) 207.
-    """
-    size = abs(difference)
-    if size == 0:
-        return math.inf
-    changed = max(discordant, size)
-    need = _normal.inv_cdf(1 - alpha / 2) * math.sqrt(changed)
-    need += _normal.inv_cdf(power) * math.sqrt(max(0.0, changed - size * size))
-    return (need / size) ** 2
-
-
-def items_for_margin(
-    difference: float, discordant: float, margin: float, alpha: float = 0.05, power: float = 0.8
-) -> float:
-    """Independent paired items needed to show, one-sided, that the difference lies above `-margin`; inf if not."""
-    if difference <= -margin:
-        return math.inf
-    z = _normal.inv_cdf(1 - alpha) + _normal.inv_cdf(power)
-    return z * z * max(0.0, max(discordant, abs(difference)) - difference * difference) / (difference + margin) ** 2
-
-
-def detectable(n: int, churn: float, effect: float = 1.0, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The smallest difference (0..1) that a paired test on `n` items shows with this power; 1 where none can.
-
-    `churn` is the share of items that change without adding to the difference (as many gained as lost); the items that
-    make up the difference come on top of it. `effect` is the design effect of clustering.
-    """
-
-    def too_small(size: float) -> bool:
-        return items_for_difference(size, churn + size, alpha, power) * effect > n
-
-    low, high = 0.0, 1.0
-    if too_small(high):
-        return high
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if too_small(middle) else (low, middle)
-    return high
-
-
-def items_to_add(result: Paired, margin: float, alpha: float = 0.05, power: float = 0.8) -> int | None:
-    """About how many more items would settle an open comparison, if the observed difference is the true one.
-
-    The smaller of: showing the difference, and showing that it is no loss beyond `margin`. Two figures, rounded up;
-    None where no number of items would.
-    """
-    share = max(result.discordant, 2 / (result.n + 2))  # as in the interval: one gain and one loss are always possible
-    need = min(
-        items_for_difference(result.difference, share, alpha, power),
-        items_for_margin(result.difference, share, margin, alpha, power),
-    )
-    if math.isinf(need):
-        return None
-    more = max(1.0, need * result.design_effect - result.n)
-    step = 10 ** max(0, math.floor(math.log10(more)) - 1)
-    return math.ceil(more / step) * step
+def holm_columns(p_TK: np.ndarray) -> np.ndarray:
+    """`holm` over the first axis, the tests of one family, for each of K families."""
+    order_TK = np.argsort(p_TK, axis=0, kind="stable")
+    factors_T = np.arange(len(p_TK), 0, -1)[:, None]
+    running_TK = np.maximum.accumulate(np.minimum(1.0, np.take_along_axis(p_TK, order_TK, axis=0) * factors_T), axis=0)
+    adjusted_TK = np.empty_like(p_TK)
+    np.put_along_axis(adjusted_TK, order_TK, running_TK, axis=0)
+    return adjusted_TK

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from recipes.report import stats
+from recipes.report import power, stats
 from recipes.report.answers import Answers, Model
 from recipes.report.formats import plain_percent, points
 from recipes.report.load import Evaluation, Task
@@ -141,9 +141,9 @@ def compare(tasks: tuple[Task, ...], model: str, against: str, alpha: float, mar
                 against=against,
                 test=test,
                 p_holm=p_holm,
-                detectable=stats.detectable(test.n, test.churn, test.design_effect, alpha),
+                detectable=power.detectable(test.n, test.churn, test.design_effect, alpha),
                 judgement=judgement,
-                add_items=stats.items_to_add(test, margin, alpha) if judgement == OPEN else None,
+                add_items=power.items_to_add(test, margin, alpha) if judgement == OPEN else None,
             )
         )
     return found

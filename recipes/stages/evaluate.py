@@ -26,6 +26,7 @@ from recipes.config import validate
 from recipes.config.conflicts import Conflict, Scope
 from recipes.config.request_counts import (
     ROLES,
+    files_of_sets,
     files_of_tasks,
     find_published,
     given_of,
@@ -37,6 +38,7 @@ from recipes.config.schema import Names
 from recipes.config.slots import Method, many_of, module_of, name_of
 from recipes.config.validate import nearest
 from recipes.models.answering import AnsweringContext
+from recipes.models.costs import read_cost
 from recipes.models.probes import list_probes
 from recipes.models.variants import (
     Variant,
@@ -113,7 +115,10 @@ def find_conflicts(own: Config, scope: Scope) -> Iterator[Conflict]:
 
 def list_reads(spec: Any) -> dict[str, list[str]]:
     """Files of the inputs that decide the result."""
-    return {"rows": ["test.jsonl", "sft.jsonl", "rules.jsonl"], "models": MODEL_FILES, "reranker": ["reranker/*"]}
+    rows = ["test.jsonl", "sft.jsonl", "rules.jsonl"]
+    for own in spec.eval.infer.values():
+        rows += [name for name in getattr(module_of(own), "READS", ()) if name not in rows]
+    return {"rows": rows, "models": MODEL_FILES, "reranker": ["reranker/*"]}
 
 
 def find_inputs(spec: Any) -> dict[str, dict[str, Path] | str]:
@@ -131,6 +136,8 @@ def find_inputs(spec: Any) -> dict[str, dict[str, Path] | str]:
         "lm-eval": version("lm_eval"),
     }
     found |= {f"published {key}": files_of(Path(path)) for key, path in find_published(spec.eval).items()}
+    if sets := files_of_sets(tables.values(), find_published(spec.eval).get("benchmarks", "")):
+        found["sets"] = sets
     if any(given_of(table)["source"] == "general" for table in tables.values()):
         found["general test"] = {GENERAL_TEST.name: GENERAL_TEST}
     return found
@@ -237,6 +244,7 @@ def run(spec: Any, inputs: Mapping[str, Path], out: Path, runtime: Any) -> dict[
                 "method": v.label,
                 "num_fewshot": v.answering.shots,
                 "described": v.answering.described,
+                "cost": read_cost(out, v),
                 "from": find_parent(v.model, asked, lines),
                 "dir": find_results(out, v).parent.relative_to(out).as_posix(),
             }

@@ -160,8 +160,8 @@ def test_every_task_file_is_discovered(world):
     assert set(manager.all_groups) >= set(GROUPS)
     # lm-eval skips a file it cannot read without a word
     files = [file for folder in ("analogseeker", "general") for file in (TASKS / folder).glob("*.yaml")]
-    more = [*PARTS, "amsbench_text", "amsbench_tqa_official"]
-    assert len(files) == len(COUNTS) + len(GROUPS) + len(more) == 18
+    more = [*PARTS, "amsbench_text", "amsbench_tqa_official", "analogseeker_knowledge_likelihood"]
+    assert len(files) == len(COUNTS) + len(GROUPS) + len(more) == 19
     assert set(more) <= {*manager.all_subtasks, *manager.all_groups}
 
 

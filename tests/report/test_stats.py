@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from recipes.report import stats
+from recipes.report import power, stats
 
 
 @pytest.mark.parametrize(
@@ -76,12 +76,6 @@ def test_holm_matches_worked_example_in_any_order():
     assert stats.holm([]) == []
 
 
-def test_bootstrap_is_reproducible():
-    values, clusters = [0, 1, 1, 0, 1, 1], list("aabbcc")
-    assert np.array_equal(stats.bootstrap_means(values, clusters), stats.bootstrap_means(values, clusters))
-    assert not np.array_equal(stats.bootstrap_means(values, clusters), stats.bootstrap_means(values, clusters, seed=1))
-
-
 def test_copies_of_items_within_their_cluster_add_no_information():
     rng = random.Random(0)
     values = [rng.random() for _ in range(40)]
@@ -97,13 +91,17 @@ def test_copies_of_items_within_their_cluster_add_no_information():
 def test_cluster_interval_covers_the_truth_with_few_and_many_clusters(clusters):
     rng = np.random.default_rng(3)
     hits = 0
-    for trial in range(400):
-        level = np.repeat(rng.normal(0.5, 0.2, clusters), 6)
-        values = level + rng.normal(0, 0.1, len(level))
-        names = [str(i // 6) for i in range(len(level))]
-        low, high = np.quantile(stats.bootstrap_means(values, names, 400, trial), [0.025, 0.975])
-        hits += low <= 0.5 <= high
+    for _ in range(400):
+        values = np.repeat(rng.normal(0.5, 0.2, clusters), 6) + rng.normal(0, 0.1, 6 * clusters)
+        interval = stats.cluster_interval(list(values), [str(i // 6) for i in range(len(values))])
+        hits += interval.low <= 0.5 <= interval.high
     assert 0.92 <= hits / 400 <= 0.98
+
+
+def test_clusters_of_unequal_size_count_for_fewer():
+    """Freedom is N^2 / sum of squared sizes, less one: 10^2 / (64 + 1 + 1) - 1."""
+    _, _, freedom = stats.mean_over_clusters(np.zeros((10, 1)), ["a"] * 8 + ["b", "c"])
+    assert freedom == pytest.approx(100 / 66 - 1)
 
 
 def test_score_interval_is_wilson_for_single_items_and_never_narrower_for_clustered_ones():
@@ -120,7 +118,7 @@ def test_score_interval_is_wilson_for_single_items_and_never_narrower_for_cluste
 def test_paired_without_clusters_uses_exact_mcnemar_alone():
     model, against = [1] * 9 + [0] * 11, [0] * 8 + [1] * 2 + [0] * 10
     result = stats.paired(model, against, [str(i) for i in range(20)])
-    assert (result.gained, result.lost, result.p_bootstrap) == (8, 1, None)
+    assert (result.gained, result.lost, result.p_clusters) == (8, 1, None)
     assert result.p == result.p_items == stats.mcnemar(8, 1)
     assert result.difference == pytest.approx(7 / 20)
     assert result.lower > result.interval.low
@@ -132,36 +130,27 @@ def test_paired_counts_clustered_gains_for_less():
     nodes = [str(i // 10) for i in range(400)]
     result = stats.paired(model, against, nodes)
     assert result.p_items < 1e-8
-    assert result.p == result.p_bootstrap > 0.05
+    assert result.p == result.p_clusters > 0.05
     assert result.interval.low <= 0 < result.interval.high
     assert result.design_effect > 5
 
 
-def binomial_quantile(level: float, n: int, share: float) -> int:
-    """The smallest count whose cumulative binomial probability reaches `level`, from the sum of its terms."""
-    total = 0.0
-    for count in range(n + 1):
-        total += math.comb(n, count) * share**count * (1 - share) ** (n - count)
-        if total >= level:
-            return count
-    return n
+@pytest.mark.parametrize(("confidence", "two", "one"), [(0.95, 2.0227, 1.6849), (0.90, 1.6849, 1.3036)])
+def test_bounds_of_clustered_items_are_those_of_a_t_test_over_nodes(confidence, two, one):
+    """Ten of forty nodes lose all their 25 items; t of 39 degrees of freedom from a printed table.
 
-
-@pytest.mark.parametrize(("confidence", "quantiles"), [(0.95, (0.025, 0.975, 0.05)), (0.90, (0.05, 0.95, 0.1))])
-def test_bounds_of_clustered_items_are_the_quantiles_of_whole_clusters_drawn_again(confidence, quantiles):
-    """Ten of forty nodes lose all their 25 items: a resample loses Binomial(40, 1/4) nodes, which has exact quantiles.
-
-    The draws are stretched about the mean as the docstring of `bootstrap_means` says. Here the bootstrap is the more
-    careful of the two, so the bounds of the comparison are its own.
+    The sum over nodes has the variance 40/39 * 40 * 0.25 * 0.75. A tail four times too lenient fails here.
     """
     nodes, size, losing = 40, 25, 10
     model, against = [0.0] * (losing * size) + [1.0] * ((nodes - losing) * size), [1.0] * (nodes * size)
     result = stats.paired(model, against, [str(i // size) for i in range(nodes * size)], confidence)
-    stretch = math.sqrt(nodes / (nodes - 1)) * 2.0227 / 1.95996  # t of 39 degrees of freedom over normal, at 97.5 %
-    won = (binomial_quantile(level, nodes, 1 - losing / nodes) for level in quantiles)
-    low, high, lower = (-losing / nodes + stretch * ((count - nodes) / nodes + losing / nodes) for count in won)
-    assert (result.interval.low, result.interval.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
-    assert result.lower == pytest.approx(lower, abs=1e-4)
+    error = math.sqrt(0.25 * 0.75 / 39)
+    assert (result.interval.low, result.interval.high) == (
+        pytest.approx(-0.25 - two * error, abs=1e-4),
+        pytest.approx(-0.25 + two * error, abs=1e-4),
+    )
+    assert result.lower == pytest.approx(-0.25 - one * error, abs=1e-4)
+    assert result.p == pytest.approx(0.0010, abs=1.5e-4)  # t = 3.606
     assert stats.bonett_price([-1.0] * 250 + [0.0] * 750).low > result.lower
 
 
@@ -179,7 +168,7 @@ def test_one_source_says_nothing_about_others():
 
 def test_paired_takes_scores_between_right_and_wrong():
     result = stats.paired([0.75] * 30, [0.5] * 30, [str(i) for i in range(30)])
-    assert result.p == max(result.p_items, result.p_bootstrap) < 0.001
+    assert result.p == max(result.p_items, result.p_clusters) < 0.001
 
 
 def test_interval_and_p_of_graded_scores_tell_the_same():
@@ -193,7 +182,7 @@ def test_interval_and_p_of_graded_scores_tell_the_same():
 
 
 def test_paired_refuses_lists_of_different_length():
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="different length"):
         stats.paired([1, 0], [1], ["a", "b"])
 
 
@@ -209,36 +198,36 @@ def test_false_alarms_stay_at_their_level():
 
 
 def test_items_for_difference_give_the_asked_power():
-    n = math.ceil(stats.items_for_difference(0.08, 0.20))
+    n = math.ceil(power.items_for_difference(0.08, 0.20))
     rng = np.random.default_rng(1)
     draws = rng.multinomial(n, [0.14, 0.06, 0.80], size=2000)
-    power = np.mean([stats.mcnemar(int(g), int(lo)) < 0.05 for g, lo, _ in draws])
-    assert 0.75 <= power <= 0.83  # the exact test is a little conservative
+    shown = np.mean([stats.mcnemar(int(g), int(lo)) < 0.05 for g, lo, _ in draws])
+    assert 0.75 <= shown <= 0.83  # the exact test is a little conservative
 
 
 def test_items_for_margin_match_the_textbook_formula():
-    assert stats.items_for_margin(0.0, 0.10, 0.05) == pytest.approx((1.64485 + 0.84162) ** 2 * 0.10 / 0.05**2, rel=1e-4)
-    assert stats.items_for_margin(-0.06, 0.10, 0.05) == math.inf
-    assert stats.items_for_difference(0.0, 0.10) == math.inf
+    assert power.items_for_margin(0.0, 0.10, 0.05) == pytest.approx((1.64485 + 0.84162) ** 2 * 0.10 / 0.05**2, rel=1e-4)
+    assert power.items_for_margin(-0.06, 0.10, 0.05) == math.inf
+    assert power.items_for_difference(0.0, 0.10) == math.inf
 
 
 def test_detectable_inverts_the_sample_size():
-    size = stats.detectable(300, 0.10)
-    assert stats.items_for_difference(size, 0.10 + size) == pytest.approx(300, rel=1e-6)
-    assert stats.detectable(300, 0.10, effect=4) == pytest.approx(stats.detectable(75, 0.10))
-    assert stats.detectable(3, 0.10) == 1.0
-    assert stats.detectable(1200, 0.10) < size
+    size = power.detectable(300, 0.10)
+    assert power.items_for_difference(size, 0.10 + size) == pytest.approx(300, rel=1e-6)
+    assert power.detectable(300, 0.10, effect=4) == pytest.approx(power.detectable(75, 0.10))
+    assert power.detectable(3, 0.10) == 1.0
+    assert power.detectable(1200, 0.10) < size
 
 
 def test_items_to_add_are_round_and_grow_with_clustering():
     model = [1] * 12 + [0] * 8 + [1] * 80
     against = [0] * 12 + [1] * 8 + [1] * 80
-    alone = stats.items_to_add(stats.paired(model, against, [str(i) for i in range(100)]), 0.05)
-    nodes = stats.items_to_add(stats.paired(model, against, [str(i // 4) for i in range(100)]), 0.05)
+    alone = power.items_to_add(stats.paired(model, against, [str(i) for i in range(100)]), 0.05)
+    nodes = power.items_to_add(stats.paired(model, against, [str(i // 4) for i in range(100)]), 0.05)
     assert alone == float(f"{alone:.1e}") > 0
     assert nodes > alone
     same = stats.paired([1] * 10, [1] * 10, [str(i) for i in range(10)])
-    assert 0 < stats.items_to_add(same, 0.05) < 10_000
+    assert 0 < power.items_to_add(same, 0.05) < 10_000
 
 
 @pytest.mark.parametrize(
@@ -259,4 +248,4 @@ def test_items_to_add_are_those_needed_times_the_design_effect_less_those_there(
     model, against = ([float(sign * step > 0) for step in change for _ in range(5)] for sign in (1, -1))
     result = stats.paired(model, against, [str(i // 5) for i in range(200)])
     assert result.design_effect == pytest.approx(5 * 40 / 39)
-    assert stats.items_to_add(result, margin) == items
+    assert power.items_to_add(result, margin) == items
