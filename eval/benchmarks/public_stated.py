@@ -23,14 +23,6 @@ BBH = """boolean_expressions causal_judgement date_understanding disambiguation_
     tracking_shuffled_objects_seven_objects tracking_shuffled_objects_three_objects web_of_lies word_sorting"""
 _SAID = re.compile(r"\banswer\b(?: is)?:?", re.IGNORECASE)
 _IS = re.compile(r"(\S+)\s+is\s+(?:the|my)\s+(?:(?:final|correct|right)\s+)?answer\b", re.IGNORECASE)
-_NUMBER = 'Think step by step. End with the line "The answer is X.", X being the final number.'
-BBH = """boolean_expressions causal_judgement date_understanding disambiguation_qa dyck_languages formal_fallacies
-    geometric_shapes hyperbaton logical_deduction_five_objects logical_deduction_seven_objects
-    logical_deduction_three_objects movie_recommendation multistep_arithmetic_two navigate object_counting
-    penguins_in_a_table reasoning_about_colored_objects ruin_names salient_translation_error_detection snarks
-    sports_understanding temporal_sequences tracking_shuffled_objects_five_objects
-    tracking_shuffled_objects_seven_objects tracking_shuffled_objects_three_objects web_of_lies word_sorting"""
-_SAID = re.compile(r"\banswer\b(?: is)?:?", re.IGNORECASE)
 _NUMBER = re.compile(r"-?\$?-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|-?\.\d+")
 
 
