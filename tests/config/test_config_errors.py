@@ -165,7 +165,7 @@ BROKEN = {
     "algorithm is unknown": (
         None,
         ["rl.method.use=ppoo"],
-        ["rl.method.use: no method of the slot rl", "grpo, offline_self_training", "did you mean 'ppo'"],
+        ["rl.method.use: no method of the slot rl", "grpo, gspo, offline_self_training", "did you mean 'ppo'"],
     ),
     "loss is unknown": (
         None,

@@ -35,7 +35,7 @@ def test_the_loss_counts_the_tokens_of_the_reply_alone(world):
     tokenizer, model, rows, _ = world
     found = losses(model, tokenizer, rows)
     counts = [len(tokenizer(row["reply"])["input_ids"]) for row in rows]
-    assert sum(n for _, n in found) == sum(counts) + 2 * len(rows)  # with the end of the turn and its line break
+    assert sum(n for _, n in found) == sum(counts) + len(rows)  # with the end of the turn
     (batch,) = batches_of(tokenizer, rows, model.device)
     assert mean(found) == pytest.approx(model(**batch).loss.item(), rel=1e-5)
 

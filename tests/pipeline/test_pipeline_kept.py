@@ -189,7 +189,7 @@ def test_an_interrupted_run_does_not_count_as_a_measured_rate(place):
     assert place.manifest("sft")["resumed"] is True
     place.stages = Stages()
     sft = pipeline.survey(place.job("sft.learning_rate=2e-4"))[1]
-    assert sft.source == "pilot"  # measured anew, for lack of an undisturbed run
+    assert sft.source == "no earlier run"  # one that went on after a stop tells no rate
     place.run("sft.learning_rate=2e-4", until="sft")
     assert pipeline.survey(place.job("sft.learning_rate=3e-4"))[1].source == "1 earlier run"
 

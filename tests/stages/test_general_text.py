@@ -54,7 +54,7 @@ def test_general_text_that_holds_a_test_item_is_not_learnt(tokenizer, tmp_path):
     for name, rows in files.items():
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     spec = spec_of(tmp_path / "general.jsonl", benchmarks=(str(tmp_path / "outside.jsonl"),))
-    pear = tokenizer("A pear is a fruit." + tokenizer.eos_token, add_special_tokens=False)["input_ids"]
+    pear = tokenizer("A pear is a fruit.<|endoftext|>", add_special_tokens=False)["input_ids"]
     taken, read = cpt.general_text(spec, tokenizer, tmp_path / "test.jsonl", len(pear))
     assert taken == [pear]
     assert "left out: holds an item of the test" in read and "outside.jsonl (" in read
