@@ -32,15 +32,19 @@ class IdleWatch(TrainerCallback):
     """Warns where reinforcement cannot learn anything, and ends it after `limit` such steps in a row (0: never).
 
     It counts in the trainer's own history, which checkpoints keep, so that a run that went on counts on.
+
+    Args:
+        compares: whether the algorithm compares the replies to one prompt. One with a value head does not: it learns
+            from replies of one reward too, and with one reply to a prompt no group ever has spread.
     """
 
-    def __init__(self, say: Callable[[str], None], table: str, limit: int):
-        self.say, self.table, self.limit = say, table, limit
+    def __init__(self, say: Callable[[str], None], table: str, limit: int, compares: bool = True):
+        self.say, self.table, self.limit, self.compares = say, table, limit, compares
         self.ended = ""  # why the training was ended; empty where it was not
 
     def explain_steps(self, history: list[dict[str, Any]]) -> list[str]:
         """`explain_idle` of each logged step with a reward."""
-        return [explain_idle(logs, self.table) for logs in history if "reward" in logs]
+        return [explain_idle(logs, self.table) if self.compares else "" for logs in history if "reward" in logs]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if "reward" not in (logs or {}):

@@ -238,7 +238,8 @@ def run(spec: Any, inputs: dict[str, Path], out: Path, runtime: Any) -> dict[str
     reader = load_reader(spec, rows)
     policy = load_policy(spec, inputs)
     learnable, remarks = measure_learnable(spec, policy, reader, rows, out, runtime)
-    watch = idle.IdleWatch(runtime.say, "rl", spec.rl.idle_steps)
+    compares = "group" in getattr(module_of(spec.rl.method), "NEEDS", ())
+    watch = idle.IdleWatch(runtime.say, "rl", spec.rl.idle_steps, compares)
     with runtime.bar("rl", spec.rl.steps, "steps") as bar:
         trainer, metrics = make_trainer(spec, policy, reader, rows, out, runtime)
         trainer.add_callback(training.Watch(bar, "rl", count_iterations(spec.rl)))

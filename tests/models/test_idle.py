@@ -44,6 +44,14 @@ def test_reinforcement_that_cannot_learn_warns_within_three_steps_and_ends(logs,
     assert advice in again.describe(history)
 
 
+def test_an_algorithm_that_compares_no_replies_is_never_idle():
+    """PPO with one reply to a prompt logs that no group has spread, and learns from its value head's advantages."""
+    said, history = [], []
+    watch = IdleWatch(said.append, "rl", 4, compares=False)
+    assert log_steps(watch, SAME | {"reward": 0.3}, 30, history) is None
+    assert said == [] and watch.ended == watch.describe(history) == ""
+
+
 def test_one_reason_after_another_is_idle_all_the_same():
     history = []
     watch = IdleWatch(lambda text: None, "rl", 4)
