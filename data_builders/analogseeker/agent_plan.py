@@ -18,7 +18,7 @@ from recipes.base.hashing import stable_id
 
 SPARE = 1.2  # test questions asked for each one wanted: some are dropped by the gates
 QUESTION_TOKENS = {"open": 60, "mcq": 130}  # of the question agent's reply, for the bill; the post-processor's is
-SOLUTION_TOKENS = 200  # of a worked answer behind its reasoning, which alone the post-processor reads and writes
+SOLUTION_TOKENS = 200  # at most, of a worked answer behind its reasoning: all that the post-processor reads and writes
 POST_TOKENS = 60  # and this much more, or for an open question the question again
 
 
@@ -87,13 +87,14 @@ def bill_of(requests, table, lengths):
     reasoner = table.reasoner or table.model
     sent = written = asked = 0
     worked = lengths.of("answer", reasoner, table.reply_tokens)
+    solution = min(SOLUTION_TOKENS, worked)
     for request in requests:
         question = lengths.of("question", table.model, QUESTION_TOKENS[request.kind])
         asked += agents.answer_chat(request, "", "", None).size + question
         sent += agents.question_chat(request, "").size + agents.post_chat(request, "", "", None, "").size
-        sent += question + SOLUTION_TOKENS
+        sent += question + solution
         again = POST_TOKENS if request.kind == "mcq" else question
-        written += question + lengths.of("post", table.model, SOLUTION_TOKENS + again)
+        written += question + lengths.of("post", table.model, solution + again)
     count = len(requests)
     answers = bill(table, count, asked, count * worked, reasoner)
     return together([bill(table, 2 * count, sent, written), answers])

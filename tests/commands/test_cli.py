@@ -35,7 +35,7 @@ def test_list_shows_each_recipe_with_steps_and_profiles():
     lines = recipes("list").stdout.splitlines()
     assert lines[0].split() == ["recipe", "steps", "profiles", "summary"]
     assert any(
-        line.startswith("analogseeker") and "data sft rl evaluate" in line and "embedded gpu paper" in line
+        line.startswith("analogseeker") and "data sft rl evaluate" in line and "embedded small gpu paper" in line
         for line in lines
     )
 

@@ -5,13 +5,20 @@ from collections import Counter
 
 import pytest
 
-from data_builders.analogseeker import builder
+from data_builders.analogseeker import agent_plan, builder
 from data_builders.analogseeker.proof import prove
 from data_builders.core.ledger import unbalanced
 from recipes.base.jsonl import read_jsonl
 from tests.data_builders.test_builder_analogseeker import FILES, build, small
 from tests.helpers.served import served, table
 from tests.helpers.teacher_server import Server
+
+
+@pytest.fixture(autouse=True)
+def short_solutions(monkeypatch):
+    """The stand-in's worked answers are one sentence behind their reasoning; the bill is told so."""
+    monkeypatch.setattr(agent_plan, "SOLUTION_TOKENS", 12)
+
 
 pytestmark = pytest.mark.slow
 

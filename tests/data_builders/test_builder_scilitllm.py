@@ -232,7 +232,7 @@ def test_every_unusable_reply_goes_with_its_own_reason_and_all_are_accounted_for
             2: lambda reply: reply | {"answer": "violet"},
             3: lambda reply: reply | {"options": [reply["answer"]] * 4},
             4: lambda reply: reply | {"question": "What does the passage say?"},
-            5: lambda reply: reply | {"reasoning": "As an AI I think <answer>red</answer>"},
+            5: lambda reply: reply | {"question": "Which is it? <answer>red</answer>"},
         }
     )
     reasons = ledger.totals()["synthesis"]["reasons"]

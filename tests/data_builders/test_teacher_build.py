@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data_builders.analogseeker import builder
+from data_builders.analogseeker import agent_plan, builder
 from data_builders.analogseeker.spec import Spec
 from recipes.artifacts import forecasts
 from recipes.artifacts.steps import DataSpec
@@ -17,6 +17,13 @@ from recipes.stages import data
 from tests.data_builders.test_builder_analogseeker import FILES, SMALL, build, small
 from tests.helpers.served import served, table
 from tests.helpers.teacher_server import PASSING, UNUSABLE, Server
+
+
+@pytest.fixture(autouse=True)
+def short_solutions(monkeypatch):
+    """The stand-in's worked answers are one sentence behind their reasoning; the bill is told so."""
+    monkeypatch.setattr(agent_plan, "SOLUTION_TOKENS", 12)
+
 
 pytestmark = pytest.mark.slow
 
@@ -154,4 +161,5 @@ def test_another_seed_asks_few_new_questions(clean):
 def test_only_what_decides_the_records_is_part_of_their_identity():
     fields = Spec.model_fields["teacher"].annotation.model_fields
     counted = {name for name, field in fields.items() if (field.json_schema_extra or {}).get("identity") is not False}
-    assert counted == {"kind", "model", "reasoner", "reasoning_tokens", "draws"}
+    longest = {"longest_question", "longest_answer", "longest_reply"}
+    assert counted == {"kind", "model", "reasoner", "reasoning_tokens", "draws", *longest}

@@ -1,0 +1,1 @@
+"""Tables of facts for the general tasks of real bases, and what made them."""
