@@ -9,7 +9,7 @@ from recipes.report.answers import Answers
 from recipes.report.seeds import pooled
 
 
-def scored(scores: list[float], clusters: list[str]) -> str:
+def format_interval(scores: list[float], clusters: list[str]) -> str:
     """Mean and 95 % interval in per cent."""
     shown = stats.score_interval(scores, clusters)
     return f"{100 * sum(scores) / len(scores):5.1f} ({100 * shown.low:.1f} to {100 * shown.high:.1f})"
@@ -25,14 +25,14 @@ def compare(task: str, answers: dict[str, list[Answers]], against: str) -> list[
     reference, clusters = pooled(answers[against])
     lines = [f"{task}, {len(reference)} items"]
     shown = [arm for arm in ("base", against) if arm in answers]
-    lines += [f"  {arm} {scored(*pooled(answers[arm]))}" for arm in shown]
+    lines += [f"  {arm} {format_interval(*pooled(answers[arm]))}" for arm in shown]
     others = {arm: pooled(found)[0] for arm, found in answers.items() if arm not in shown}
     tests = [stats.paired(scores, reference, clusters) for scores in others.values()]
     for (arm, scores), test, p in zip(others.items(), tests, stats.holm([t.p for t in tests]), strict=True):
         low, high = 100 * test.interval.low, 100 * test.interval.high
         seeds = [100 * (a.mean - b.mean) for a, b in zip(answers[arm], answers[against], strict=True)]
         lines.append(
-            f"  {arm} {scored(scores, clusters)}, against {against} {100 * test.difference:+.1f} "
+            f"  {arm} {format_interval(scores, clusters)}, against {against} {100 * test.difference:+.1f} "
             f"({low:+.1f} to {high:+.1f}), p {p:.2g}; by seed {' '.join(f'{seed:+.1f}' for seed in seeds)}"
         )
     return lines

@@ -143,7 +143,7 @@ def kill_in_each_stage(
     return kills
 
 
-def repeated(outcomes: list[Outcome]) -> tuple[int, float]:
+def count_repeated(outcomes: list[Outcome]) -> tuple[int, float]:
     """(training steps made twice, the longest training time in seconds that was repeated after one fault)."""
     steps, longest = 0, 0.0
     for before, after in itertools.pairwise(outcomes):
@@ -172,7 +172,7 @@ def paid_twice(log: Path, ends: list[float]) -> tuple[int, int, int]:
     return total, again, late
 
 
-def mounted(folder: Path, kilobytes: int) -> bool:
+def mount_folder(folder: Path, kilobytes: int) -> bool:
     """Whether a file system of that size could be mounted in `folder`."""
     folder.mkdir(parents=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "faults", str(folder)]
@@ -199,7 +199,7 @@ def fill_disk(
     for number in range(chosen.full):
         place = Place(work / f"small{number}", recipe)
         room = rng.randrange(60, size)
-        if not mounted(place.folder, room):
+        if not mount_folder(place.folder, room):
             print("no file system could be mounted: not tried on a real full disk")
             return
         grow = ["mount", "-o", f"remount,size={8 * size + 65536}k", str(place.folder)]
@@ -289,7 +289,7 @@ def measure(work: Path, recipe: Path, log: Path, chosen: Any, rng: random.Random
         log.unlink(missing_ok=True)
         place = Place(work / f"killed{cycle}", recipe)
         kills += kill_in_each_stage(place, peace, chosen.stages, rng, chosen.kills - kills.total())
-        steps, time_lost = repeated(place.outcomes)
+        steps, time_lost = count_repeated(place.outcomes)
         longest = max(longest, time_lost)
         given, again, late = paid_twice(log, [outcome.ended_wall for outcome in place.outcomes])
         found = place.digests()

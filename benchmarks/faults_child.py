@@ -138,9 +138,9 @@ class Watcher:
         from recipes.commands import export
         from recipes.models.training import Watch
 
-        pipeline.make = self.staged(pipeline.make, lambda job, step, *rest: step.name)
-        pipeline.report = self.staged(pipeline.report, lambda *rest: "report")
-        export.run = self.staged(export.run, lambda *rest, **more: "export")
+        pipeline.make = self.wrap_stage(pipeline.make, lambda job, step, *rest: step.name)
+        pipeline.report = self.wrap_stage(pipeline.report, lambda *rest: "report")
+        export.run = self.wrap_stage(export.run, lambda *rest, **more: "export")
         begin, end = Watch.on_train_begin, Watch.on_step_end
 
         def on_train_begin(watch: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
@@ -154,7 +154,7 @@ class Watcher:
         Watch.on_train_begin, Watch.on_step_end = on_train_begin, on_step_end
         sys.addaudithook(self.hear)
 
-    def staged(self, function: Callable[..., Any], name: Callable[..., str]) -> Callable[..., Any]:
+    def wrap_stage(self, function: Callable[..., Any], name: Callable[..., str]) -> Callable[..., Any]:
         """`function` as the stage that it is."""
 
         def run(*args: Any, **kwargs: Any) -> Any:

@@ -13,7 +13,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.arms import scored
+from benchmarks.arms import format_interval
 from recipes.base.places import ROOT
 from recipes.config.load import load
 from recipes.pipeline import Job, run
@@ -56,11 +56,11 @@ def summary(done: dict[str, list]) -> None:
     for name, (arm, model) in LADDER:
         print(f"\n{name}")
         for task in tasks:
-            print(f"  {task}, {scored(*answers(done[arm], task, model))}")
+            print(f"  {task}, {format_interval(*answers(done[arm], task, model))}")
     for arm in [arm for arm in ("random", "none") if arm in done]:
         print(f"\ncut: {arm}")
         for task in tasks:
-            print(f"  {task}, {scored(*answers(done[arm], task, 'sft'))}")
+            print(f"  {task}, {format_interval(*answers(done[arm], task, 'sft'))}")
     for name, after, before in [pair for pair in PAIRS if pair[1][0] in done and pair[2][0] in done]:
         print(f"\n{name}")
         found = []

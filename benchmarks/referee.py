@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 
 from data_builders.llm.asking import open_teacher
 from data_builders.llm.chat import Chat
-from data_builders.llm.prompts import quoted
+from data_builders.llm.prompts import quote_text
 from data_builders.llm.table import Teacher
 from recipes.base.jsonl import read_jsonl, write_jsonl
 from recipes.report import stats
@@ -57,7 +57,7 @@ def stored(evaluation: Path, data: Path, task: str) -> list[dict]:
 def chat(item: dict, judge: str) -> Chat:
     parts = ("question", "reference", "parameters", "reply")
     texts = {part: json.dumps(item[part], sort_keys=True) if part == "parameters" else item[part] for part in parts}
-    user = "\n\n".join(f"{part}:\n<document>\n{quoted(texts[part])}\n</document>" for part in parts)
+    user = "\n\n".join(f"{part}:\n<document>\n{quote_text(texts[part])}\n</document>" for part in parts)
     return Chat("referee", judge, SYSTEM, user, Judgement, 0.0, 200, VERSION)
 
 

@@ -15,7 +15,7 @@ from data_builders.core.schema import order
 from data_builders.core.thinking import clean_thinking
 from data_builders.llm.chat import Chat, Unusable
 from data_builders.llm.choices import CHOICES, clean_option, read_letter
-from data_builders.llm.prompts import prompt, quoted
+from data_builders.llm.prompts import prompt, quote_text
 from recipes.base.options import option_of
 from recipes.base.reply_form import Exchange, render_question, split_reply, visible, without_answer_marks
 
@@ -149,8 +149,8 @@ def question_chat(request, model):
     user = source.fill(
         "user",
         stance=prompt(PROMPTS / "stances.md").parts[request.stance],
-        title=quoted(node["title"]),
-        document=quoted(node["text"]),
+        title=quote_text(node["title"]),
+        document=quote_text(node["text"]),
         draw=str(request.draw + 1),
     )
     schema = ChoiceQuestion if request.kind == "mcq" else OpenQuestion
@@ -164,9 +164,9 @@ def answer_chat(request, model, question, options):
     shown = render_question(Exchange(question=question, options=options))
     user = source.fill(
         "user",
-        title=quoted(node["title"]),
-        document=quoted(node["text"]),
-        question=quoted(shown),
+        title=quote_text(node["title"]),
+        document=quote_text(node["text"]),
+        question=quote_text(shown),
     )
     system = source.fill("system", form=FORMS[request.kind])
     form = {"read": check_form, "thinks": True, "formed": True}
@@ -176,6 +176,6 @@ def answer_chat(request, model, question, options):
 def post_chat(request, model, question, options, reply):
     """Post-processor: the smallest edits of solution and answer, and strict JSON."""
     source, shown = prompt(PROMPTS / "post.md"), render_question(Exchange(question=question, options=options))
-    user = source.fill("user", question=quoted(shown), reply=quoted(visible(reply).strip()))
+    user = source.fill("user", question=quote_text(shown), reply=quote_text(visible(reply).strip()))
     system = source.fill("system", form=FORMS[request.kind])
     return Chat("post", model, system, user, Record, **POST, prompt_version=source.id)

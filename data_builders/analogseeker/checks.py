@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_builders.analogseeker.agent_plan import bill_of
 from data_builders.analogseeker.records import Qtsa
-from data_builders.core.judge import Item, judge_bill, judged, read_rubric
+from data_builders.core.judge import Item, judge_bill, judge_items, read_rubric
 from data_builders.sources.reader import count_tokens
 from data_builders.sources.repair import repair_bill, repaired, statuses
 from recipes.base.reply_form import render_prompt, render_reply
@@ -46,7 +46,7 @@ def without_weak(table, records, nodes, path, bar, say, ledger):
         return records, records, {}
     texts = {node.node_id: node.text for node in nodes}
     items = [judge_item(record, texts[record.node_id]) for record in records]
-    verdicts, spent = judged(table, read_rubric(RUBRIC), items, path, bar, say)
+    verdicts, spent = judge_items(table, read_rubric(RUBRIC), items, path, bar, say)
     scored = [replace(r, judge=v.mean, judged=v.asked) for r, v in zip(records, verdicts, strict=True)]
     passed = []
     for record, verdict in zip(scored, verdicts):

@@ -1,7 +1,7 @@
 """A judge of records: scores a question together with its reply, in the aspects of a rubric, and what is weak goes.
 
     rubric = read_rubric(Path(__file__).with_name("rubric.toml"))
-    verdicts, spent = judged(table, rubric, [Item(…), …], replies, bar, say)
+    verdicts, spent = judge_items(table, rubric, [Item(…), …], replies, bar, say)
 
 `table` is a `Judge`. Of kind openai or transformers a model is asked; of kind expert the rules that the rubric names
 (`judge_rules`) score, offline. The judge always sees the reply, and the document where there is one. The mean is taken
@@ -24,7 +24,7 @@ from data_builders.core.progress import Bar, Say
 from data_builders.core.table import DataTable
 from data_builders.llm.bill import bill
 from data_builders.llm.chat import Chat
-from data_builders.llm.prompts import prompt, quoted
+from data_builders.llm.prompts import prompt, quote_text
 from data_builders.llm.survey import survey
 from data_builders.llm.table import Teacher
 from recipes.base.errors import RecipeError
@@ -139,7 +139,7 @@ def read_rubric(path: Path) -> Rubric:
         ) from None
 
 
-def judged(
+def judge_items(
     table: Judge, rubric: Rubric, items: Sequence[Item], path: Path, bar: Bar, say: Say
 ) -> tuple[list[Verdict], dict[str, Any]]:
     """([Verdict] in the order of the items, {"replies", "cost", …} of a model or {}).
@@ -193,9 +193,9 @@ def judge_chat(rubric, item, model):
     frame = prompt(PROMPT)
     aspects = "\n".join(f"- {name}: {aspect.meaning}" for name, aspect in rubric.aspects.items())
     system = frame.fill("system", role=rubric.role, low=str(rubric.low), high=str(rubric.high), aspects=aspects)
-    user = frame.fill("user", question=quoted(item.shown), reply=quoted(item.reply))
+    user = frame.fill("user", question=quote_text(item.shown), reply=quote_text(item.reply))
     if item.context:
-        user = frame.fill("document", document=quoted(item.context)) + "\n\n" + user
+        user = frame.fill("document", document=quote_text(item.context)) + "\n\n" + user
     return Chat("judge", model, system, user, rubric.reply, **ASKED, prompt_version=rubric.id)
 
 

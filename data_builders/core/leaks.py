@@ -177,7 +177,7 @@ def same_fact(row: Compared, item: Compared) -> bool:
     return bool(row.fact_id) and row.fact_id == item.fact_id
 
 
-def excused(row: Compared, letters: str, item: Compared) -> bool:
+def is_excused(row: Compared, letters: str, item: Compared) -> bool:
     """Whether a row may share a piece of a test item; `letters` is the squeezed text that has it.
 
     It may where it teaches the item's fact. A running text that holds the whole question may not: a book's exercise
@@ -248,7 +248,7 @@ def find_leaks(
                 for start in range(len(letters) - size + 1):
                     piece = letters[start : start + size]
                     if piece in known and not cuts_number(letters, start, start + size):
-                        parts |= {place: piece for place in known[piece] if not excused(row, letters, tests[place])}
+                        parts |= {place: piece for place in known[piece] if not is_excused(row, letters, tests[place])}
         for place in sorted(same | alike | runs.keys() | parts.keys()):
             kind = next(kind for kind, hits in zip(KINDS, (same, alike, runs, parts), strict=True) if place in hits)
             shown = {"13-gram": " ".join(runs.get(place, ())), "50 characters": parts.get(place, "")}

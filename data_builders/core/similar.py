@@ -187,12 +187,12 @@ def candidates(
             many[group] = True
             members[int(block[group[0]])] = group
     if many.any():
-        pairs += banded(hashes, starts, block, rank, np.flatnonzero(many))
+        pairs += find_banded(hashes, starts, block, rank, np.flatnonzero(many))
     found = np.unique(np.concatenate(pairs)) if pairs else np.zeros(0, dtype=np.int64)
     return found // len(block), found % len(block)
 
 
-def banded(
+def find_banded(
     hashes: np.ndarray, starts: np.ndarray, block: np.ndarray, rank: np.ndarray, chosen: np.ndarray
 ) -> list[np.ndarray]:
     """Codes first * n + second of the pairs of `chosen` texts that share a band, `first` being earlier in rank."""

@@ -24,7 +24,7 @@ from data_builders.core.schema import order
 from data_builders.core.table import Share
 from data_builders.llm.bill import bill
 from data_builders.llm.chat import Chat
-from data_builders.llm.prompts import prompt, quoted
+from data_builders.llm.prompts import prompt, quote_text
 from data_builders.llm.survey import survey
 from data_builders.llm.table import Teacher
 from recipes.base.errors import RecipeError
@@ -134,7 +134,7 @@ def label_bill(table, texts, lengths):
 
 def label_chat(text: str, model: str) -> Chat:
     source = prompt(PROMPT)
-    user = source.fill("user", document=quoted(excerpt(text)))
+    user = source.fill("user", document=quote_text(excerpt(text)))
     settings = {"temperature": 0.0, "max_tokens": 400}
     return Chat("label", model, source.fill("system"), user, Label, **settings, prompt_version=source.id)
 

@@ -15,7 +15,7 @@ from data_builders.glan.outline import Outline, Syllabus, read_subjects
 from data_builders.glan.sampling import Sample
 from data_builders.llm.chat import Chat, Unusable
 from data_builders.llm.choices import CHOICES, clean_option
-from data_builders.llm.prompts import prompt, quoted
+from data_builders.llm.prompts import prompt, quote_text
 from recipes.base.hashing import stable_id
 from recipes.base.reply_form import TAGS, Exchange, find_answers, render_prompt, visible, without_answer_marks
 
@@ -149,9 +149,9 @@ def question_chat(sample, syllabus, model, checked=False):
         discipline=syllabus.discipline,
         subject=syllabus.subject_name,
         level=syllabus.level,
-        syllabus=quoted(course(syllabus)),
-        sessions=quoted("; ".join(syllabus.lessons[place].name for place in sample.lessons)),
-        concepts=quoted("; ".join(sample.concepts)),
+        syllabus=quote_text(course(syllabus)),
+        sessions=quote_text("; ".join(syllabus.lessons[place].name for place in sample.lessons)),
+        concepts=quote_text("; ".join(sample.concepts)),
         book="open" if sample.purpose == "heldout" else "closed",
     )
     system = source.fill("system", discipline=syllabus.discipline)

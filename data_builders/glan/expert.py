@@ -110,7 +110,7 @@ class Expert:
         concepts, others, rng = given
         target, noted = rng.choice(concepts), rng.random() < NOTED
         if target.formula and rng.random() < NUMERIC:
-            return render_prompt(Exchange(question=computed(rng, concepts, target, trained=True, noted=noted)))
+            return render_prompt(Exchange(question=write_computed(rng, concepts, target, trained=True, noted=noted)))
         forms = ("meaning", "choice", "choice", "relation", "relation choice", "relation choice", "term", "holder")
         form = "relation choice" if noted else rng.choice(forms)
         if form.endswith("choice"):
@@ -119,7 +119,7 @@ class Expert:
             if len(options) == CHOICES:
                 return render_prompt(Exchange(question=text, options=tuple(options)))
         alone = [concept for concept in concepts if not self._defensible(chat, concept, target)]
-        return render_prompt(Exchange(question=opened(rng, concepts, target, form, alone)))
+        return render_prompt(Exchange(question=write_opened(rng, concepts, target, form, alone)))
 
     def _defensible(self, chat, concept, target):
         """Whether what is true of `target` could be said of another concept as well."""
@@ -148,7 +148,7 @@ class Expert:
         concepts, others, rng = given
         target, options, noted = rng.choice(concepts), [], _told("Book", chat.user) == "open"
         if target.formula and rng.random() < NUMERIC:
-            text = computed(rng, concepts, target, trained=False, noted=noted)
+            text = write_computed(rng, concepts, target, trained=False, noted=noted)
         else:
             relation = noted or rng.random() < 0.5
             wrong = self._wrong(chat, concepts, others, target, relation)
@@ -168,7 +168,7 @@ def _wording(rng, forms, trained):
     return rng.choice(forms[:-1]) if trained else forms[-1]
 
 
-def opened(rng, concepts, target, form, alone):
+def write_opened(rng, concepts, target, form, alone):
     """A question with a short answer of its own. `alone` are the concepts of which what is asked is not true too."""
     if form == "holder" and len(alone) > 1 and target in alone:
         names = join_words([concept.noun for concept in rng.sample(alone, min(3, len(alone)))])
@@ -217,7 +217,7 @@ def solved(concept):
     return formula, arithmetic.combinations(formula, 0)
 
 
-def computed(rng, concepts, target, trained, noted=False):
+def write_computed(rng, concepts, target, trained, noted=False):
     """A question with numbers. Where several concepts are given, which of them is needed has to be found out.
 
     `noted`: the formula stands in front of it.

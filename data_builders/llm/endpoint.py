@@ -12,7 +12,7 @@ import time
 from data_builders.llm.chat import Raw, Unusable, guess
 from data_builders.llm.pace import backoff
 from data_builders.llm.replies import keep_body, read_message
-from data_builders.llm.wire import bounded, caused_by, count, retry_after, wire_schema
+from data_builders.llm.wire import caused_by, count, limit_stream, retry_after, wire_schema
 from recipes.base.errors import RecipeError
 from recipes.base.jsonl import encode_json
 
@@ -248,7 +248,7 @@ class Endpoint:
         """Every body is read through a limit, those of errors too; a compressed one could unfold beyond it."""
         if response.headers.get("content-encoding", "identity") != "identity":
             raise Passing("compressed body", "although it was asked for without")
-        response.stream = bounded(response.stream, self.most_bytes)
+        response.stream = limit_stream(response.stream, self.most_bytes)
 
     def fatal(self, what, error):
         return RecipeError(

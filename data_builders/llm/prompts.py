@@ -44,6 +44,6 @@ def prompt(path: Path) -> Prompt:
     return Prompt(path.stem, int(version[1]), {key: text.strip() for key, text in zip(parts[::2], parts[1::2])})
 
 
-def quoted(text: str) -> str:
+def quote_text(text: str) -> str:
     """A text as it may stand between <document> tags: it can neither close them nor open others."""
     return DOCUMENT.sub("‹", text)

@@ -26,7 +26,7 @@ def wire_schema(schema: Any) -> Any:
     return [wire_schema(item) for item in schema] if isinstance(schema, list) else schema
 
 
-def bounded(stream: AsyncByteStream, most: int) -> AsyncByteStream:
+def limit_stream(stream: AsyncByteStream, most: int) -> AsyncByteStream:
     """The stream, which raises Unusable beyond `most` bytes."""
     from httpx2 import AsyncByteStream
 

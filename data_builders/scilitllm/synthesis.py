@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from data_builders.core.judge import Item, judged, read_rubric
+from data_builders.core.judge import Item, judge_items, read_rubric
 from data_builders.core.ledger import require_rows
 from data_builders.core.similar import near_duplicates
 from data_builders.llm.chat import Chat
@@ -145,7 +145,7 @@ def _judged(table, made, path, ledger, bar, say):
     rubric = read_rubric(RUBRIC)
     exempt = {one.id for one in made if table.kind == "expert" and TASKS[one.task].reply is Molecule}
     items = [judge_item(one) for one in made if one.id not in exempt]
-    verdicts, spent = judged(table, rubric, items, path, bar, say)
+    verdicts, spent = judge_items(table, rubric, items, path, bar, say)
     found = {verdict.id: verdict for verdict in verdicts}
     kept = []
     for one in made:

@@ -22,7 +22,7 @@ from pydantic import Field
 from data_builders.core.leaks import squeezed
 from data_builders.llm.bill import bill
 from data_builders.llm.chat import Chat, Unusable
-from data_builders.llm.prompts import prompt, quoted
+from data_builders.llm.prompts import prompt, quote_text
 from data_builders.llm.survey import survey
 from data_builders.llm.table import Teacher
 from data_builders.sources.meaning import find_change
@@ -180,7 +180,7 @@ def repair_chat(chunk: Chunk, model: str) -> Chat:
 
 
 async def _repair(asker, chunk):
-    if quoted(chunk.raw) != chunk.raw or "<clean" in chunk.raw or "</clean" in chunk.raw:
+    if quote_text(chunk.raw) != chunk.raw or "<clean" in chunk.raw or "</clean" in chunk.raw:
         return _raw(chunk, "repair: holds tags of the prompt, not asked")
     answer = await asker.ask(repair_chat(chunk, asker.model))
     if answer.dropped:

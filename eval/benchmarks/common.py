@@ -86,18 +86,18 @@ def find_gold(doc: dict[str, Any]) -> int:
 
 def score_last_number(doc: dict[str, Any], replies: list[str]) -> dict[str, float]:
     """acc and parsed of the last number of the answer block, or of the reply where there is none."""
-    stated, gold = _last_number(said(replies[0])), _last_number(doc["answer"])
+    stated, gold = _last_number(read_said(replies[0])), _last_number(doc["answer"])
     right = stated is not None and gold is not None and abs(stated - gold) <= 1e-6 * max(1.0, abs(gold))
     return {"acc": float(right), "parsed": float(stated is not None)}
 
 
 def score_rule(doc: dict[str, Any], replies: list[str]) -> dict[str, float]:
     """acc and parsed of a reply that has to keep a rule of form."""
-    text = said(replies[0]).strip()
+    text = read_said(replies[0]).strip()
     return {"acc": float(keeps_rule(doc["answer"], text)), "parsed": float(bool(text))}
 
 
-def said(reply: str) -> str:
+def read_said(reply: str) -> str:
     """The last answer block, else what stands behind the thinking: tuning to a reply form is no fault by itself."""
     reply = reply[-MAX_CHARS:]
     blocks = find_answers(reply)

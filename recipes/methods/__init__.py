@@ -24,7 +24,7 @@ and one function:
     losses     make_loss(own, context) -> recipes.models.loss_protocol.Loss
                HISTORY = {key of the trainer's log: key in training.jsonl}
     rl         make_trainer(own, context) -> trainer; context: recipes.models.rl_context.RlContext
-               UNREAD: settings of [rl] that it does not look at; READS_IMAGES; count_iterations(own);
+               UNREAD: settings of [rl] that it does not look at; READS_IMAGES; a key `iterations`: steps on a rollout;
                count_completions(rl, rows) where it samples another number of replies than the others;
                PILOT: the method whose steps tell the pace of one that samples before its steps
     edit       edit(own, context) -> metrics; leaves adapter/ or model/; context:

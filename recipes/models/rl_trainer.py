@@ -13,9 +13,8 @@ PROMPT_TOKENS = 60  # a first guess until a run is known
 
 
 def count_iterations(rl: Any) -> int:
-    """Optimizer steps that share one rollout."""
-    module = module_of(rl.method)
-    return module.count_iterations(rl.method) if hasattr(module, "count_iterations") else 1
+    """Optimizer steps that share one rollout: `iterations` of the algorithms that have it."""
+    return getattr(rl.method, "iterations", 1)
 
 
 def count_completions(rl: Any, rows: int) -> int:

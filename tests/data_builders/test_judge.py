@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data_builders.core.judge import Item, Judge, decided, judge_chat, judged, read_rubric, rule_scores
+from data_builders.core.judge import Item, Judge, decided, judge_chat, judge_items, read_rubric, rule_scores
 from data_builders.llm.chat import Raw
 from recipes.base.errors import RecipeError
 from recipes.base.reply_form import Exchange, render_reply
@@ -78,7 +78,7 @@ def test_good_form_with_a_wrong_fact_goes_by_the_fact_check_though_its_mean_woul
 
 def test_rules_judge_offline_behind_the_same_call(rubric, tmp_path):
     items = [item("copper", id="a"), item("silver", id="b")]
-    verdicts, spent = judged(Judge(), rubric, items, tmp_path / "none", bar, print)
+    verdicts, spent = judge_items(Judge(), rubric, items, tmp_path / "none", bar, print)
     assert [(v.id, v.dropped) for v in verdicts] == [("a", None), ("b", "judge: correct below 4")]
     assert spent == {} and not list(tmp_path.iterdir())
 
@@ -101,9 +101,9 @@ def test_a_model_judges_in_order_and_what_cannot_be_read_is_dropped_with_its_rea
     server = Judging(faults=0.3, only=("429", "500", "invalid JSON", "empty"), latency=0.005)
     with served(server) as url:
         judge = Judge(**table(url).model_dump(exclude={"reply_tokens"}))
-        verdicts, spent = judged(judge, rubric, items, tmp_path / "r.sqlite", bar, print)
+        verdicts, spent = judge_items(judge, rubric, items, tmp_path / "r.sqlite", bar, print)
         done = server.done
-        again, _ = judged(judge, rubric, items, tmp_path / "r.sqlite", bar, print)
+        again, _ = judge_items(judge, rubric, items, tmp_path / "r.sqlite", bar, print)
     assert [verdict.id for verdict in verdicts] == [str(n) for n in range(12)] and again == verdicts
     assert server.done == done, "no judgement is paid for twice"
     dropped = {verdict.id: verdict.dropped for verdict in verdicts if verdict.dropped}
@@ -132,8 +132,8 @@ def test_a_rubric_that_does_not_fit_together_says_so(tmp_path, change, words):
 
 def test_a_cut_outside_the_range_and_an_aspect_without_a_rule_are_told(rubric, tmp_path):
     with pytest.raises(RecipeError, match="cut lies outside"):
-        judged(Judge(cut=9), rubric, [], tmp_path, bar, print)
+        judge_items(Judge(cut=9), rubric, [], tmp_path, bar, print)
     bare = rubric.model_copy(update={"aspects": {"depth": rubric.aspects["clarity"].model_copy(update={"rule": ""})}})
     with pytest.raises(RecipeError, match="no rule to judge by") as error:
-        judged(Judge(), bare, [item()], tmp_path, bar, print)
+        judge_items(Judge(), bare, [item()], tmp_path, bar, print)
     assert "depth" in str(error.value)

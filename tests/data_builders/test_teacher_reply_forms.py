@@ -8,7 +8,7 @@ import pytest
 
 from data_builders.analogseeker.agents import Agents
 from data_builders.analogseeker.protocol import Request, in_order
-from data_builders.core.judge import Item, Judge, judged, read_rubric
+from data_builders.core.judge import Item, Judge, judge_items, read_rubric
 from data_builders.glan import agents as glan
 from data_builders.glan import sampling
 from data_builders.glan.outline import Lesson, Syllabus
@@ -70,7 +70,7 @@ def ask_builders(url, path):
     asker.close()
     judge = Judge.model_validate(teacher(url).model_dump() | {"cut": 1.0})
     item = Item(id="1", shown="Q?", reply="R", exchange=Exchange(question="Q?"))
-    (verdict,), _ = judged(judge, read_rubric(RUBRIC), [item], path, Bar.open, lambda text: None)
+    (verdict,), _ = judge_items(judge, read_rubric(RUBRIC), [item], path, Bar.open, lambda text: None)
     repair = Repair.model_validate(teacher(url).model_dump())
     (document,), _ = repaired(repair, [("d", NODE["text"])], path, Bar.open, lambda text: None)
     parts = (record.question, record.thinking, record.solution, record.answer)

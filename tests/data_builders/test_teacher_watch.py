@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from data_builders.core.build import Leaks, Made, finish
-from data_builders.core.judge import Item, Judge, judged, read_rubric
+from data_builders.core.judge import Item, Judge, judge_items, read_rubric
 from data_builders.core.ledger import Ledger, require_rows
 from data_builders.core.text_quality import TextQuality, labelled
 from data_builders.glan import builder as glan
@@ -165,7 +165,7 @@ def test_a_judge_a_repair_and_labels_that_never_parse_stop_too(path, name, form)
     server = Server(forms=(form,))
     with served(server) as url, pytest.raises(RecipeError, match="cannot be used") as error:
         if name == "judge":
-            judged(tables(url)[name], read_rubric(RUBRIC), items, *quiet)
+            judge_items(tables(url)[name], read_rubric(RUBRIC), items, *quiet)
         elif name == "repair":
             repaired(tables(url)[name], texts, *quiet)
         else:

@@ -32,11 +32,6 @@ class Config(Method):
     )
 
 
-def count_iterations(own: Config) -> int:
-    """Optimizer steps that share one rollout."""
-    return own.iterations
-
-
 def make_trainer(own: Config, context: "RlContext") -> "Trainer":
     """TRL's trainer with the settings of the paper; cut-off replies are left out."""
     from recipes.models.grpo_trainer import build_grpo

@@ -69,11 +69,6 @@ def find_conflicts(own: Config, scope: Scope) -> Iterator[Conflict]:
         yield scope.conflict("value_warmup_steps", "the policy would never learn", instead, own.value_warmup_steps)
 
 
-def count_iterations(own: Config) -> int:
-    """Optimizer steps that share one rollout."""
-    return own.iterations
-
-
 def make_trainer(own: Config, context: "RlContext") -> "Trainer":
     """PPO on TRL's GRPOTrainer; a cut-off reply earns nothing and is learnt from at its last token."""
     from recipes.methods.rl.ppo.trainer import PPOConfig, PPOTrainer
